@@ -1,0 +1,29 @@
+//! When a structure counts as lying behind the end of the file.
+
+use crate::units::{Geometry, Span};
+
+/// Whether `span` passes the end of a file of `file_len` bytes by a cluster or more, where QEMU's check calls
+/// it a corruption. Less is normal: QEMU does not fill up the last cluster, and reads zeros there. The file's
+/// length counts in whole 512-byte sectors (block/qcow2-refcount.c, `inc_refcounts`).
+pub fn ends_past_file(file_len: u64, span: Span, geometry: Geometry) -> bool {
+    let file_end = file_len.div_ceil(512).saturating_mul(512);
+    span.end().0.saturating_sub(file_end) >= geometry.cluster_size()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::HostOffset;
+
+    /// The boundary that qemu-img 10.0.2 showed: an 8-byte L1 table at 0x80000 in clusters of 64 KiB.
+    #[test]
+    fn the_boundary_is_qemus() {
+        let geometry = Geometry::new(16, false).unwrap();
+        let table = Span::new(HostOffset(0x8_0000), 8);
+        assert!(!ends_past_file(0x7_0001, table, geometry));
+        assert!(ends_past_file(0x6_fe00, table, geometry));
+        let cluster = Span::new(HostOffset(0x8_0000), 0x1_0000);
+        assert!(ends_past_file(0x8_0000, cluster, geometry));
+        assert!(!ends_past_file(0x8_0001, cluster, geometry));
+    }
+}

@@ -1,0 +1,52 @@
+//! The one failure that is not a finding: something cannot be read further.
+
+use std::io;
+
+use crate::units::HostOffset;
+
+/// Why a structure, or the whole file, cannot be read further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file does not start with the qcow2 magic.
+    #[error("not a qcow2 image: it looks like {looks_like}")]
+    NotQcow2 {
+        /// What its bytes look like.
+        looks_like: &'static str,
+    },
+
+    /// The bytes could not be read.
+    #[error("cannot read {what} at {at}: {kind}")]
+    Io {
+        /// What was to be read.
+        what: &'static str,
+        /// Where.
+        at: HostOffset,
+        /// The operating system's reason.
+        kind: io::ErrorKind,
+    },
+
+    /// A part of a structure lies behind the end of what holds it.
+    #[error("{what} at {at} is cut short: wanted {wanted} bytes, had {had}")]
+    Cut {
+        /// The part that does not fit.
+        what: &'static str,
+        /// Where it starts.
+        at: HostOffset,
+        /// How many bytes it needs.
+        wanted: u64,
+        /// How many there are.
+        had: u64,
+    },
+
+    /// A limit of [`Limits`](crate::Limits) is spent.
+    #[error("stopped at {at}: the limit {limit} of {value} is spent")]
+    Budget {
+        /// The limit's name, which is its field in [`Limits`](crate::Limits).
+        limit: &'static str,
+        /// Its value.
+        value: u64,
+        /// What was to be read next.
+        at: HostOffset,
+    },
+}

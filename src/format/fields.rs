@@ -1,0 +1,226 @@
+//! The names, offsets, widths and values of a layout, read off its one declaration.
+//!
+//! A layout derives `Serialize`; the serializer here visits its fields in order and adds up their widths. The
+//! name of a field's newtype chooses how its value is shown.
+
+use std::fmt;
+
+use serde::ser::{Error as _, Impossible, Serialize, SerializeStruct, Serializer};
+
+use crate::units::to_u64;
+
+/// How a number on disk is best read by people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A count: decimal.
+    Number,
+    /// An offset, a magic or a table entry: hex, as wide as the field.
+    Hex,
+    /// A length in bytes: decimal, with its binary unit.
+    Size,
+    /// The binary logarithm of a length in bytes.
+    Log2,
+    /// Flags: the numbers of the bits that are set.
+    Bits,
+    /// Seconds since 1970.
+    Seconds,
+}
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldValue {
+    /// A number.
+    Number(u64, Style),
+    /// Bytes without more meaning.
+    Bytes(Vec<u8>),
+    /// Text, padded with zero bytes.
+    Chars(Vec<u8>),
+}
+
+/// One field of a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The specification's name for it.
+    pub name: &'static str,
+    /// Bytes from the start of the layout.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub width: u64,
+    /// What it holds.
+    pub value: FieldValue,
+}
+
+impl Field {
+    /// The offset behind it, from the start of the layout.
+    pub const fn end(&self) -> u64 {
+        self.offset.saturating_add(self.width)
+    }
+}
+
+/// The fields of `layout` in the order of the file.
+pub(super) fn fields_of(layout: &impl Serialize) -> Vec<Field> {
+    let mut visitor = Visitor::default();
+    // Only a layout with a type that no layout may have fails here; the test of each layout's length sees it.
+    match layout.serialize(&mut visitor) {
+        Ok(()) => visitor.fields,
+        Err(Unsupported) => Vec::new(),
+    }
+}
+
+/// The serializer that collects fields.
+#[derive(Default)]
+struct Visitor {
+    fields: Vec<Field>,
+    name: &'static str,
+    style: Option<Style>,
+    chars: bool,
+    offset: u64,
+}
+
+impl Visitor {
+    fn push(&mut self, width: u64, value: FieldValue) -> Result<(), Unsupported> {
+        self.fields.push(Field { name: self.name, offset: self.offset, width, value });
+        self.offset = self.offset.saturating_add(width);
+        (self.style, self.chars) = (None, false);
+        Ok(())
+    }
+
+    fn number(&mut self, width: u64, value: u64) -> Result<(), Unsupported> {
+        self.push(width, FieldValue::Number(value, self.style.unwrap_or(Style::Number)))
+    }
+}
+
+/// A type that a layout may not have.
+#[derive(Debug)]
+struct Unsupported;
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a field of a fixed width")
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+impl serde::ser::Error for Unsupported {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+macro_rules! unsupported {
+    ($($method:ident($($kind:ty),*) -> $ok:ty;)*) => {
+        $(fn $method(self $(, _: $kind)*) -> Result<$ok, Unsupported> { Err(Unsupported) })*
+    };
+}
+
+type No = Impossible<(), Unsupported>;
+
+impl Serializer for &mut Visitor {
+    type Ok = ();
+    type Error = Unsupported;
+    type SerializeSeq = No;
+    type SerializeTuple = No;
+    type SerializeTupleStruct = No;
+    type SerializeTupleVariant = No;
+    type SerializeMap = No;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = No;
+
+    fn serialize_u8(self, value: u8) -> Result<(), Unsupported> {
+        self.number(1, value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<(), Unsupported> {
+        self.number(2, value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<(), Unsupported> {
+        self.number(4, value.into())
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<(), Unsupported> {
+        self.number(8, value)
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Unsupported> {
+        let kind = if self.chars { FieldValue::Chars } else { FieldValue::Bytes };
+        self.push(to_u64(value.len()), kind(value.to_vec()))
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Unsupported> {
+        self.chars = name == "Chars";
+        self.style = match name {
+            "HostOffset" | "GuestOffset" | "Magic" => Some(Style::Hex),
+            "ByteSize" | "ByteSize32" => Some(Style::Size),
+            "ClusterBits" | "GranularityBits" => Some(Style::Log2),
+            "FeatureBits" | "BitmapFlags" => Some(Style::Bits),
+            "Seconds" => Some(Style::Seconds),
+            "Bytes" | "Chars" => None,
+            _ => return Err(Unsupported::custom(name)),
+        };
+        value.serialize(self)
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Unsupported> {
+        Ok(self)
+    }
+
+    unsupported! {
+        serialize_bool(bool) -> ();
+        serialize_i8(i8) -> ();
+        serialize_i16(i16) -> ();
+        serialize_i32(i32) -> ();
+        serialize_i64(i64) -> ();
+        serialize_f32(f32) -> ();
+        serialize_f64(f64) -> ();
+        serialize_char(char) -> ();
+        serialize_str(&str) -> ();
+        serialize_none() -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(&'static str) -> ();
+        serialize_unit_variant(&'static str, u32, &'static str) -> ();
+        serialize_seq(Option<usize>) -> No;
+        serialize_tuple(usize) -> No;
+        serialize_tuple_struct(&'static str, usize) -> No;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> No;
+        serialize_map(Option<usize>) -> No;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> No;
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Unsupported> {
+        Err(Unsupported)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Unsupported> {
+        Err(Unsupported)
+    }
+}
+
+impl SerializeStruct for &mut Visitor {
+    type Ok = ();
+    type Error = Unsupported;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Unsupported> {
+        self.name = name;
+        value.serialize(&mut **self)
+    }
+
+    fn end(self) -> Result<(), Unsupported> {
+        Ok(())
+    }
+}

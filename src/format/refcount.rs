@@ -1,0 +1,117 @@
+//! The refcount table and its blocks.
+
+use crate::units::{Geometry, HostOffset, to_usize};
+
+/// An entry of the refcount table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefcountTableEntry(pub u64);
+
+impl RefcountTableEntry {
+    /// Bits that must be zero.
+    pub const RESERVED: u64 = 0x1ff;
+
+    /// Where the refcount block starts; 0 if all of its refcounts are 0.
+    pub const fn block_offset(self) -> HostOffset {
+        HostOffset(self.0 & !Self::RESERVED)
+    }
+
+    /// The reserved bits that are set.
+    pub const fn reserved(self) -> u64 {
+        self.0 & Self::RESERVED
+    }
+}
+
+/// How wide a refcount is: 1, 2, 4, 8, 16, 32 or 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefcountWidth {
+    order: u32,
+}
+
+impl RefcountWidth {
+    /// The greatest `refcount_order`.
+    pub const MAX_ORDER: u32 = 6;
+
+    /// The width for a header's `refcount_order`, or `None` where that is too large.
+    pub const fn new(order: u32) -> Option<Self> {
+        if order <= Self::MAX_ORDER { Some(Self { order }) } else { None }
+    }
+
+    /// The width in bits.
+    pub const fn bits(self) -> u32 {
+        1_u32.unbounded_shl(self.order)
+    }
+
+    /// The greatest refcount of this width.
+    pub const fn max(self) -> u64 {
+        u64::MAX.unbounded_shr(u64::BITS.saturating_sub(self.bits()))
+    }
+
+    /// Refcounts in a block, which fills one cluster.
+    pub const fn block_entry_count(self, geometry: Geometry) -> u64 {
+        geometry.cluster_size().saturating_mul(8).unbounded_shr(self.order)
+    }
+
+    /// Where the refcount with this index starts, in bytes from the start of its block; narrow ones share a
+    /// byte.
+    pub const fn byte_offset(self, index: u64) -> u64 {
+        match self.order {
+            0..=2 => index.unbounded_shr(3_u32.saturating_sub(self.order)),
+            _ => index.unbounded_shl(self.order.saturating_sub(3)),
+        }
+    }
+
+    /// The refcount with this index; `None` behind the end of `block`. Narrow ones start at the least
+    /// significant bit of their byte.
+    pub fn get(self, block: &[u8], index: u64) -> Option<u64> {
+        let at = to_usize(self.byte_offset(index));
+        match self.order {
+            0..=2 => {
+                let byte = u64::from(*block.get(at)?);
+                let in_byte = index & 7_u64.unbounded_shr(self.order);
+                let shift = u32::try_from(in_byte).ok()?.unbounded_shl(self.order);
+                Some(byte.unbounded_shr(shift) & self.max())
+            }
+            3 => block.get(at).copied().map(u64::from),
+            4 => be(block, at).map(u16::from_be_bytes).map(u64::from),
+            5 => be(block, at).map(u32::from_be_bytes).map(u64::from),
+            _ => be(block, at).map(u64::from_be_bytes),
+        }
+    }
+}
+
+fn be<const N: usize>(block: &[u8], at: usize) -> Option<[u8; N]> {
+    block.get(at..)?.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The start of a block for seven clusters in use, as qemu-img wrote it at each width.
+    #[test]
+    fn reads_what_qemu_writes() {
+        let blocks: [&[u8]; 7] = [
+            &[0x7f],
+            &[0x55, 0x15],
+            &[0x11, 0x11, 0x11, 0x01],
+            &[1, 1, 1, 1, 1, 1, 1, 0],
+            &[0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 0],
+            &[0, 0, 0, 1].repeat(7),
+            &[0, 0, 0, 0, 0, 0, 0, 1].repeat(7),
+        ];
+        for (order, block) in (0..).zip(blocks) {
+            let width = RefcountWidth::new(order).unwrap();
+            let counts: Vec<_> = (0..7).map(|index| width.get(block, index)).collect();
+            assert_eq!(counts, [Some(1); 7], "order {order}");
+            assert_ne!(width.get(block, 7), Some(1), "order {order}");
+        }
+        assert_eq!(RefcountWidth::new(7), None);
+    }
+
+    #[test]
+    fn widths_have_their_maximum() {
+        let max = |order| RefcountWidth::new(order).unwrap().max();
+        assert_eq!([max(0), max(1), max(2), max(3), max(4)], [1, 3, 15, 255, 65535]);
+        assert_eq!([max(5), max(6)], [u64::from(u32::MAX), u64::MAX]);
+    }
+}

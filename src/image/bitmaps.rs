@@ -1,0 +1,134 @@
+//! The bitmap directory, entry by entry.
+
+use super::window::Window;
+use super::{Image, table_len};
+use crate::format::Layout;
+use crate::format::bitmap::BitmapHead;
+use crate::format::features::BITMAPS;
+use crate::parse;
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span, to_u64};
+use crate::{Error, Limits};
+
+/// One bitmap directory entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bitmap {
+    /// Its place in the directory.
+    pub index: u32,
+    /// Where its entry starts.
+    pub at: HostOffset,
+    /// The fixed part.
+    pub head: BitmapHead,
+    /// The extra data.
+    pub extra: Vec<u8>,
+    /// The name.
+    pub name: Vec<u8>,
+    /// The bytes behind it, up to a multiple of 8.
+    pub padding: Vec<u8>,
+}
+
+impl Bitmap {
+    /// The bytes of its table.
+    pub fn table(&self) -> Span {
+        Span::new(self.head.bitmap_table_offset, table_len(self.head.bitmap_table_size, 8))
+    }
+
+    /// Where the extra data starts.
+    pub fn extra_at(&self) -> HostOffset {
+        self.at.saturating_add(BitmapHead::LEN)
+    }
+
+    /// Where the name starts.
+    pub fn name_at(&self) -> HostOffset {
+        self.extra_at().saturating_add(to_u64(self.extra.len()))
+    }
+
+    /// Where the padding starts.
+    pub fn padding_at(&self) -> HostOffset {
+        self.name_at().saturating_add(to_u64(self.name.len()))
+    }
+
+    /// Where the next entry starts.
+    pub fn end(&self) -> HostOffset {
+        self.padding_at().saturating_add(to_u64(self.padding.len()))
+    }
+
+    /// The bytes of the entry with its padding.
+    pub fn span(&self) -> Span {
+        Span::new(self.at, self.end().0.saturating_sub(self.at.0))
+    }
+}
+
+/// Reads one entry after the other, up to the directory's end or a fault.
+#[derive(Debug)]
+pub struct Bitmaps<'i, R> {
+    window: Window<'i, R>,
+    at: HostOffset,
+    end: HostOffset,
+    index: u32,
+    limits: Limits,
+}
+
+impl<R: ReadAt> Image<R> {
+    /// The bitmap directory's bytes; `None` without a bitmaps extension.
+    pub fn bitmap_directory(&self) -> Option<Span> {
+        let (_, extension) = self.bitmaps_extension()?;
+        Some(Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size))
+    }
+
+    /// Whether QEMU would load the bitmaps: only then a broken one keeps the image from being opened.
+    pub fn bitmaps_are_loaded(&self) -> bool {
+        self.header().v3().autoclear_features.contains(BITMAPS)
+    }
+
+    /// The bitmap directory's entries up to the first that does not fit, with that fault.
+    pub fn bitmaps(&self) -> Bitmaps<'_, R> {
+        let directory = self.bitmap_directory().unwrap_or(Span::new(HostOffset(0), 0));
+        let window = Window::new(&self.source, "the bitmap directory", directory.end());
+        Bitmaps { window, at: directory.at, end: directory.end(), index: 0, limits: self.limits }
+    }
+}
+
+impl<R: ReadAt> Bitmaps<'_, R> {
+    fn entry(&mut self) -> Result<Bitmap, Error> {
+        let (at, index) = (self.at, self.index);
+        if u64::from(index) >= self.limits.bitmaps {
+            return Err(Error::Budget { limit: "bitmaps", value: self.limits.bitmaps, at });
+        }
+        let wanted = match BitmapHead::decode(self.window.get(at, BitmapHead::LEN)?) {
+            Some(head) => head.entry_len().next_multiple_of(8),
+            None => BitmapHead::LEN,
+        };
+        if wanted > self.limits.entry_len {
+            return Err(Error::Budget { limit: "entry_len", value: self.limits.entry_len, at });
+        }
+        let parts = parse::bitmaps::parse(self.window.get(at, wanted)?, at)?;
+        Ok(Bitmap {
+            index,
+            at,
+            head: parts.head,
+            extra: parts.extra.to_vec(),
+            name: parts.name.to_vec(),
+            padding: parts.padding.to_vec(),
+        })
+    }
+}
+
+impl<R: ReadAt> Iterator for Bitmaps<'_, R> {
+    type Item = Result<Bitmap, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.end {
+            return None;
+        }
+        let entry = self.entry();
+        match &entry {
+            Ok(bitmap) => {
+                self.at = bitmap.end();
+                self.index = self.index.saturating_add(1);
+            }
+            Err(_) => self.at = self.end,
+        }
+        Some(entry)
+    }
+}

@@ -1,0 +1,110 @@
+//! Reading a long structure piece by piece, as far as the file goes.
+
+use crate::Error;
+use crate::source::{Metered, ReadAt};
+use crate::units::{HostOffset, Span, to_u64, to_usize};
+
+/// Bytes of a chunk: a multiple of every entry's width.
+const CHUNK_LEN: u64 = 64 << 10;
+
+/// Reads a span in chunks; the bytes behind the end of the file never appear.
+#[derive(Debug)]
+pub struct Chunks<'i, R> {
+    source: &'i Metered<R>,
+    what: &'static str,
+    at: HostOffset,
+    end: HostOffset,
+    buf: Vec<u8>,
+}
+
+/// A piece of a structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk<'b> {
+    /// Where it starts in the file.
+    pub at: HostOffset,
+    /// Its bytes.
+    pub bytes: &'b [u8],
+}
+
+impl<'i, R: ReadAt> Chunks<'i, R> {
+    pub(super) fn new(source: &'i Metered<R>, what: &'static str, span: Span) -> Self {
+        let end = span.end().min(HostOffset(source.len()));
+        Self { source, what, at: span.at, end, buf: Vec::new() }
+    }
+
+    /// The next piece, or an error, after which nothing comes.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend its buffer")]
+    pub fn next(&mut self) -> Option<Result<Chunk<'_>, Error>> {
+        let left = self.end.0.saturating_sub(self.at.0);
+        if left == 0 {
+            return None;
+        }
+        self.buf.resize(to_usize(left.min(CHUNK_LEN)), 0);
+        let at = self.at;
+        match self.source.read(self.what, at, &mut self.buf) {
+            Ok(bytes) => {
+                // A file that has become shorter meanwhile ends here.
+                self.at = if bytes.is_empty() { self.end } else { at.saturating_add(to_u64(bytes.len())) };
+                Some(Ok(Chunk { at, bytes }))
+            }
+            Err(error) => {
+                self.at = self.end;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl<'b> Chunk<'b> {
+    /// The whole 64-bit entries of the chunk, each with its place in the file.
+    pub fn entries(self) -> impl Iterator<Item = (HostOffset, u64)> + 'b {
+        let (entries, _) = self.bytes.as_chunks::<8>();
+        (0_u64..)
+            .zip(entries)
+            .map(move |(n, bytes)| (self.at.saturating_add(n.saturating_mul(8)), u64::from_be_bytes(*bytes)))
+    }
+
+    /// The whole 128-bit entries of the chunk, as pairs of 64-bit halves.
+    pub fn wide_entries(self) -> impl Iterator<Item = (HostOffset, (u64, u64))> + 'b {
+        let (entries, _) = self.bytes.as_chunks::<16>();
+        (0_u64..).zip(entries).map(move |(n, bytes)| {
+            let both = u128::from_be_bytes(*bytes);
+            let halves = (high(both), low(both));
+            (self.at.saturating_add(n.saturating_mul(16)), halves)
+        })
+    }
+}
+
+fn high(both: u128) -> u64 {
+    low(both.unbounded_shr(64))
+}
+
+fn low(both: u128) -> u64 {
+    u64::try_from(both & u128::from(u64::MAX)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+
+    #[test]
+    fn a_span_is_read_as_far_as_the_file_goes() {
+        let file: Vec<u8> = (0..200_001_u32).map(|n| n as u8).collect();
+        let source = Metered::new(file, Limits::default()).unwrap();
+        let mut chunks = Chunks::new(&source, "table", Span::new(HostOffset(1), u64::MAX));
+        let mut lens = Vec::new();
+        while let Some(chunk) = chunks.next() {
+            lens.push(chunk.unwrap().bytes.len());
+        }
+        assert_eq!(lens, [65536, 65536, 65536, 200_000 - 3 * 65536]);
+    }
+
+    #[test]
+    fn entries_know_where_they_stand() {
+        let bytes = [[0; 7].as_slice(), &[1], &[0; 7], &[2], &[9; 3]].concat();
+        let chunk = Chunk { at: HostOffset(0x100), bytes: &bytes };
+        assert_eq!(chunk.entries().collect::<Vec<_>>(), [(HostOffset(0x100), 1), (HostOffset(0x108), 2)]);
+        assert_eq!(chunk.wide_entries().collect::<Vec<_>>(), [(HostOffset(0x100), (1, 2))]);
+    }
+}

@@ -1,0 +1,104 @@
+//! The header as one: both versions, and what absent fields mean.
+
+use crate::format::header::{HeaderAdditional, HeaderV2, HeaderV3};
+use crate::format::{Field, Layout};
+use crate::units::{HostOffset, Span};
+
+/// The header of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The fields of both versions.
+    pub v2: HeaderV2,
+    v3: Option<HeaderV3>,
+    additional: Option<HeaderAdditional>,
+    present_len: u64,
+}
+
+impl Header {
+    /// Bytes of the header that the specification gives a meaning.
+    pub const MAX_KNOWN_LEN: u64 = 112;
+    /// Bytes of the version 3 header without additional fields.
+    pub const V3_LEN: u64 = 104;
+    /// Bytes of the version 2 header.
+    pub const V2_LEN: u64 = 72;
+
+    /// Reads it off the start of a file of `file_len` bytes. Bytes that are not there count as zero, as QEMU
+    /// has it; [`Self::fields`] leaves them out.
+    pub(super) fn decode(start: &[u8], file_len: u64) -> Self {
+        let part = |from: u64| start.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let v2 = HeaderV2::decode_zero_filled(start).unwrap_or_default();
+        let v3 = (v2.version >= 3).then(|| HeaderV3::decode_zero_filled(part(Self::V2_LEN))).flatten();
+        let additional = v3
+            .filter(|v3| u64::from(v3.header_length) > Self::V3_LEN)
+            .and_then(|_| HeaderAdditional::decode_zero_filled(part(Self::V3_LEN)));
+        Self { v2, v3, additional, present_len: file_len }
+    }
+
+    /// The fields of version 3, or what their absence means.
+    pub fn v3(&self) -> HeaderV3 {
+        self.v3.unwrap_or_default()
+    }
+
+    /// Whether the image is of version 3 or later, and has those fields.
+    pub fn has_v3(&self) -> bool {
+        self.v3.is_some()
+    }
+
+    /// The additional fields, if `header_length` covers any.
+    pub fn additional(&self) -> Option<HeaderAdditional> {
+        self.additional
+    }
+
+    /// `compression_type`, or what its absence means.
+    pub fn compression_type(&self) -> u8 {
+        self.additional.unwrap_or_default().compression_type
+    }
+
+    /// Where the extensions start: behind the header. One that is too short counts as the shortest.
+    pub fn extensions_at(&self) -> HostOffset {
+        HostOffset(self.v3.map_or(Self::V2_LEN, |v3| u64::from(v3.header_length).max(Self::V3_LEN)))
+    }
+
+    /// The bytes of the unknown additional fields; `None` where `header_length` covers none.
+    pub fn unknown_fields(&self) -> Option<Span> {
+        let len = self.extensions_at().0.checked_sub(Self::MAX_KNOWN_LEN)?;
+        (len > 0 && self.has_v3()).then_some(Span::new(HostOffset(Self::MAX_KNOWN_LEN), len))
+    }
+
+    /// Every field with its offset, except those that the file does not hold whole.
+    pub fn fields(&self) -> Vec<Field> {
+        let mut fields = self.v2.fields();
+        let parts = [
+            (Self::V2_LEN, self.v3.map(|v3| v3.fields())),
+            (Self::V3_LEN, self.additional.map(|a| a.fields())),
+        ];
+        for (at, part) in parts {
+            fields.extend(part.into_iter().flatten().map(|mut field| {
+                field.offset = field.offset.saturating_add(at);
+                field
+            }));
+        }
+        // A header_length of 105 to 111 covers the additional fields only in part.
+        let known = if self.has_v3() { self.extensions_at().0 } else { Self::V2_LEN };
+        fields.retain(|field| field.end() <= self.present_len.min(known));
+        fields
+    }
+
+    /// Bytes that the header should have.
+    pub fn wanted_len(&self) -> u64 {
+        self.extensions_at().0
+    }
+
+    /// The bytes of a field by its name, whether the file holds them or not; the whole header for a name that
+    /// it does not have.
+    pub fn span(&self, name: &str) -> Span {
+        let whole = Self { present_len: u64::MAX, ..self.clone() };
+        whole
+            .fields()
+            .into_iter()
+            .find(|field| field.name == name)
+            .map_or(Span::new(HostOffset(0), self.wanted_len()), |field| {
+                Span::new(HostOffset(field.offset), field.width)
+            })
+    }
+}

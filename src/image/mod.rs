@@ -1,0 +1,175 @@
+//! An image, opened leniently: whatever its structures say, those that can be found are there to be read, one
+//! at a time and in bounded memory.
+#![warn(clippy::arithmetic_side_effects)]
+
+mod bitmaps;
+mod chunks;
+mod extensions;
+mod header;
+mod luks;
+mod snapshots;
+mod window;
+
+use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
+use crate::format::foreign;
+use crate::format::header::MAGIC;
+use crate::format::mapping::{L2Entry, Mapping};
+use crate::format::refcount::RefcountWidth;
+use crate::source::{Metered, ReadAt};
+use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
+use crate::{Error, Limits};
+
+pub use crate::parse::extensions::Extension;
+pub use bitmaps::{Bitmap, Bitmaps};
+pub use chunks::{Chunk, Chunks};
+use extensions::ExtensionArea;
+pub use header::Header;
+pub use luks::Luks;
+pub use snapshots::{Snapshot, Snapshots};
+
+/// A qcow2 image.
+#[derive(Debug)]
+pub struct Image<R> {
+    source: Metered<R>,
+    limits: Limits,
+    header: Header,
+    geometry: Option<Geometry>,
+    extensions: ExtensionArea,
+    backing_name: Result<Option<Name>, Error>,
+}
+
+/// A name that the image holds, as its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Where it starts.
+    pub at: HostOffset,
+    /// Its bytes, as far as they are in the file.
+    pub bytes: Vec<u8>,
+}
+
+/// An L1 table, and so a whole mapping of guest offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct L1Table {
+    /// Which mapping it is.
+    pub tree: Tree,
+    /// Where it starts.
+    pub at: HostOffset,
+    /// How many entries it has.
+    pub size: u32,
+}
+
+impl<R: ReadAt> Image<R> {
+    /// Opens an image: reads its header and extensions, and judges neither.
+    ///
+    /// # Errors
+    /// [`Error::NotQcow2`] without the magic or for version 1, and [`Error::Io`] where the header cannot be read.
+    pub fn open(source: R, limits: Limits) -> Result<Self, Error> {
+        let source = Metered::new(source, limits)?;
+        let start = source.read_vec("the header", HostOffset(0), Header::MAX_KNOWN_LEN)?;
+        let header = Header::decode(&start, source.len());
+        if header.v2.magic != MAGIC || header.v2.version == 1 {
+            return Err(Error::NotQcow2 { looks_like: identify(&source)? });
+        }
+        let geometry =
+            Geometry::new(header.v2.cluster_bits.0, header.v3().incompatible_features.contains(EXTENDED_L2));
+        let extensions = ExtensionArea::read(&source, &header, geometry, &limits)?;
+        let backing_name = extensions::backing_name(&source, &header);
+        Ok(Self { source, limits, header, geometry, extensions, backing_name })
+    }
+
+    /// Bytes of the file.
+    pub fn file_len(&self) -> u64 {
+        self.source.len()
+    }
+
+    /// Bytes read from the file so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.source.bytes_read()
+    }
+
+    /// The limits that it was opened with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How guest offsets split; `None` where `cluster_bits` makes no sense, and no table can be found.
+    pub fn geometry(&self) -> Option<Geometry> {
+        self.geometry
+    }
+
+    /// The width of the refcounts; `None` where `refcount_order` makes no sense.
+    pub fn refcount_width(&self) -> Option<RefcountWidth> {
+        RefcountWidth::new(self.header.v3().refcount_order)
+    }
+
+    /// Whether guest clusters lie in an external data file.
+    pub fn has_external_data(&self) -> bool {
+        self.header.v3().incompatible_features.contains(EXTERNAL_DATA)
+    }
+
+    /// What an L2 entry of this image says.
+    pub fn mapping(&self, geometry: Geometry, entry: L2Entry) -> Mapping {
+        entry.mapping(geometry, self.has_external_data())
+    }
+
+    /// The active L1 table.
+    pub fn active_l1(&self) -> L1Table {
+        let header = &self.header.v2;
+        L1Table { tree: Tree::Active, at: header.l1_table_offset, size: header.l1_size }
+    }
+
+    /// The bytes of `span`, in chunks and as far as the file goes; `what` is named in an error.
+    pub fn chunks(&self, what: &'static str, span: Span) -> Chunks<'_, R> {
+        Chunks::new(&self.source, what, span)
+    }
+
+    /// The header extensions up to the first that does not fit, with that fault.
+    pub fn extensions(&self) -> impl Iterator<Item = Result<Extension<'_>, Error>> {
+        self.extensions.iter()
+    }
+
+    /// The backing file's name; `None` without one.
+    ///
+    /// # Errors
+    /// Where its bytes could not be read.
+    pub fn backing_file(&self) -> Result<Option<&Name>, Error> {
+        self.backing_name.as_ref().map(Option::as_ref).map_err(|error| *error)
+    }
+
+    /// The snapshot table's entries up to the first that does not fit, with that fault.
+    pub fn snapshots(&self) -> Snapshots<'_, R> {
+        Snapshots::new(&self.source, &self.header, &self.limits)
+    }
+}
+
+/// What a file without the magic looks like.
+fn identify<R: ReadAt>(source: &Metered<R>) -> Result<&'static str, Error> {
+    let start = source.read_vec("the file's start", HostOffset(0), foreign::START_LEN)?;
+    let tail_at = HostOffset(source.len().saturating_sub(foreign::TAIL_LEN));
+    let tail = source.read_vec("the file's end", tail_at, foreign::TAIL_LEN)?;
+    Ok(foreign::identify(&start, &tail))
+}
+
+/// The length of a table of `count` entries.
+fn table_len(count: impl Into<u64>, entry_len: u64) -> u64 {
+    count.into().saturating_mul(entry_len)
+}
+
+impl L1Table {
+    /// The bytes of the table.
+    pub fn span(&self) -> Span {
+        Span::new(self.at, table_len(self.size, 8))
+    }
+}
+
+impl Name {
+    /// The bytes of the name.
+    pub fn span(&self) -> Span {
+        Span::new(self.at, to_u64(self.bytes.len()))
+    }
+}

@@ -1,0 +1,173 @@
+//! The snapshot table, entry by entry.
+
+use super::window::Window;
+use super::{Header, L1Table};
+use crate::format::snapshot::{NO_ICOUNT, SnapshotExtra, SnapshotHead};
+use crate::format::{Field, Layout};
+use crate::parse;
+use crate::source::{Metered, ReadAt};
+use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
+use crate::{Error, Limits};
+
+/// One snapshot table entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its place in the table.
+    pub index: u32,
+    /// Where its entry starts.
+    pub at: HostOffset,
+    /// The fixed part.
+    pub head: SnapshotHead,
+    /// The extra data.
+    pub extra: Vec<u8>,
+    /// The id.
+    pub id: Vec<u8>,
+    /// The name.
+    pub name: Vec<u8>,
+    /// The bytes behind it, up to a multiple of 8.
+    pub padding: Vec<u8>,
+}
+
+impl Snapshot {
+    /// Its L1 table.
+    pub fn l1(&self) -> L1Table {
+        L1Table { tree: Tree::Snapshot(self.index), at: self.head.l1_table_offset, size: self.head.l1_size }
+    }
+
+    /// Where the extra data starts.
+    pub fn extra_at(&self) -> HostOffset {
+        self.at.saturating_add(SnapshotHead::LEN)
+    }
+
+    /// Where the id starts.
+    pub fn id_at(&self) -> HostOffset {
+        self.extra_at().saturating_add(to_u64(self.extra.len()))
+    }
+
+    /// Where the name starts.
+    pub fn name_at(&self) -> HostOffset {
+        self.id_at().saturating_add(to_u64(self.id.len()))
+    }
+
+    /// Where the padding starts.
+    pub fn padding_at(&self) -> HostOffset {
+        self.name_at().saturating_add(to_u64(self.name.len()))
+    }
+
+    /// Where the next entry starts.
+    pub fn end(&self) -> HostOffset {
+        self.padding_at().saturating_add(to_u64(self.padding.len()))
+    }
+
+    /// The bytes of the entry with its padding.
+    pub fn span(&self) -> Span {
+        Span::new(self.at, self.end().0.saturating_sub(self.at.0))
+    }
+
+    /// The known fields of the extra data that the entry has, with offsets from the start of the extra data.
+    pub fn extra_fields(&self) -> Vec<Field> {
+        let mut fields =
+            SnapshotExtra::decode_zero_filled(&self.extra).map_or(Vec::new(), |extra| extra.fields());
+        fields.retain(|field| field.end() <= to_u64(self.extra.len()));
+        fields
+    }
+
+    /// The extra data behind the known fields.
+    pub fn unknown_extra(&self) -> Option<(HostOffset, &[u8])> {
+        let known = self.extra_fields().last().map_or(0, Field::end);
+        let rest = self.extra.get(usize::try_from(known).ok()?..)?;
+        (!rest.is_empty()).then_some((self.extra_at().saturating_add(known), rest))
+    }
+
+    /// Bytes of VM state: of the 64-bit field where the entry has it.
+    pub fn vm_state_size(&self) -> u64 {
+        self.known_extra(8).map_or(self.head.vm_state_size.0.into(), |extra| extra.vm_state_size_large.0)
+    }
+
+    /// Bytes of the guest's disk; `None` where the entry does not say, and it is that of the image.
+    pub fn disk_size(&self) -> Option<u64> {
+        self.known_extra(16).map(|extra| extra.disk_size.0)
+    }
+
+    /// The instruction count, where there is one.
+    pub fn icount(&self) -> Option<u64> {
+        self.known_extra(24).map(|extra| extra.icount).filter(|icount| *icount != NO_ICOUNT)
+    }
+
+    fn known_extra(&self, len: usize) -> Option<SnapshotExtra> {
+        (self.extra.len() >= len).then(|| SnapshotExtra::decode_zero_filled(&self.extra)).flatten()
+    }
+
+    /// L1 entries that its disk and VM state need.
+    pub fn l1_entries_wanted(&self, geometry: Geometry, virtual_size: u64) -> u64 {
+        let disk = geometry.l1_entries_for(self.disk_size().unwrap_or(virtual_size));
+        match self.vm_state_size() {
+            0 => disk,
+            // VM state lies behind the disk of the image, in L1 entries of its own.
+            state => {
+                disk.max(geometry.l1_entries_for(virtual_size)).saturating_add(geometry.l1_entries_for(state))
+            }
+        }
+    }
+}
+
+/// Reads one entry after the other, up to the table's end or a fault.
+#[derive(Debug)]
+pub struct Snapshots<'i, R> {
+    window: Window<'i, R>,
+    at: HostOffset,
+    index: u32,
+    count: u32,
+    limits: Limits,
+}
+
+impl<'i, R: ReadAt> Snapshots<'i, R> {
+    pub(super) fn new(source: &'i Metered<R>, header: &Header, limits: &Limits) -> Self {
+        let window = Window::new(source, "the snapshot table", HostOffset(u64::MAX));
+        let (at, count) = (header.v2.snapshots_offset, header.v2.nb_snapshots);
+        Self { window, at, index: 0, count, limits: *limits }
+    }
+
+    fn entry(&mut self) -> Result<Snapshot, Error> {
+        let (at, index) = (self.at, self.index);
+        if u64::from(index) >= self.limits.snapshots {
+            return Err(Error::Budget { limit: "snapshots", value: self.limits.snapshots, at });
+        }
+        let wanted = match SnapshotHead::decode(self.window.get(at, SnapshotHead::LEN)?) {
+            Some(head) => head.entry_len().next_multiple_of(8),
+            None => SnapshotHead::LEN,
+        };
+        if wanted > self.limits.entry_len {
+            return Err(Error::Budget { limit: "entry_len", value: self.limits.entry_len, at });
+        }
+        let parts = parse::snapshots::parse(self.window.get(at, wanted)?, at)?;
+        Ok(Snapshot {
+            index,
+            at,
+            head: parts.head,
+            extra: parts.extra.to_vec(),
+            id: parts.id.to_vec(),
+            name: parts.name.to_vec(),
+            padding: parts.padding.to_vec(),
+        })
+    }
+}
+
+impl<R: ReadAt> Iterator for Snapshots<'_, R> {
+    type Item = Result<Snapshot, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.index >= self.count {
+            return None;
+        }
+        let entry = self.entry();
+        match &entry {
+            Ok(snapshot) => {
+                self.at = snapshot.end();
+                self.index = self.index.saturating_add(1);
+            }
+            Err(_) => self.count = 0,
+        }
+        Some(entry)
+    }
+}

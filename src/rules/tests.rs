@@ -1,0 +1,104 @@
+//! What must hold for the catalogue as a whole.
+
+use std::collections::HashSet;
+
+use super::*;
+
+const STRUCTURES: [Structure; 17] = [
+    Structure::File,
+    Structure::Header,
+    Structure::Extension,
+    Structure::FeatureName,
+    Structure::BitmapsExtension,
+    Structure::CryptoExtension,
+    Structure::BackingFile,
+    Structure::DataFile,
+    Structure::Luks,
+    Structure::LuksSlot,
+    Structure::RefcountTable,
+    Structure::RefcountBlock,
+    Structure::L1Table,
+    Structure::L2Table,
+    Structure::Snapshot,
+    Structure::Bitmap,
+    Structure::BitmapTable,
+];
+
+#[test]
+fn every_family_is_complete_and_in_order() {
+    let families =
+        [("H", 47), ("E", 27), ("L", 29), ("O", 6), ("R", 13), ("S", 18), ("B", 21), ("K", 9), ("T", 5)];
+    let wanted: Vec<String> = families
+        .iter()
+        .flat_map(|&(family, count)| (1..=count).map(move |number| format!("{family}{number:02}")))
+        .collect();
+    let had: Vec<&str> = catalogue().map(|rule| rule.code).collect();
+    assert_eq!(had, wanted);
+}
+
+#[test]
+fn slugs_are_unique_and_well_formed() {
+    let mut seen = HashSet::new();
+    for rule in catalogue() {
+        assert!(seen.insert(rule.slug), "{}: the slug {} is taken", rule.code, rule.slug);
+        let words: Vec<&str> = rule.slug.split('-').collect();
+        assert!((2..=5).contains(&words.len()), "{}: {}", rule.code, rule.slug);
+        for word in words {
+            let plain = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            assert!(plain && !word.is_empty(), "{}: {}", rule.code, rule.slug);
+        }
+    }
+}
+
+#[test]
+fn aliases_name_rules_that_report_for_themselves() {
+    for rule in catalogue() {
+        let Some(alias) = rule.reported_as.filter(|&alias| alias != "none") else { continue };
+        let target = find(alias);
+        assert!(target.is_some_and(|target| target.code == alias), "{}: {alias}", rule.code);
+        // L22 is L23 or L20, by the data file; no alias leads to another alias.
+        assert!(target.is_some_and(|target| target.reported_as.is_none()), "{}: {alias}", rule.code);
+    }
+}
+
+#[test]
+fn fields_name_known_structures() {
+    let known: HashSet<&str> = STRUCTURES.iter().map(|structure| structure.as_str()).collect();
+    for rule in catalogue() {
+        let mut seen = HashSet::new();
+        for &name in rule.fields {
+            let (structure, field) = name.split_once('.').unwrap_or_default();
+            assert!(known.contains(structure) && !field.is_empty(), "{}: {name}", rule.code);
+            assert!(seen.insert(name), "{}: {name} twice", rule.code);
+        }
+    }
+}
+
+#[test]
+fn texts_are_plain_sentences_of_bounded_length() {
+    for rule in catalogue() {
+        for (text, max) in [(rule.title, 170), (rule.spec, 120), (rule.qemu_says, 320)] {
+            assert!(!text.is_empty() && text.len() <= max, "{}: {} bytes: {text}", rule.code, text.len());
+            assert!(!text.ends_with('.') && !text.contains("  "), "{}: {text}", rule.code);
+            assert!(text.trim() == text && !text.contains('\n'), "{}: {text}", rule.code);
+        }
+    }
+}
+
+#[test]
+fn a_rule_is_found_in_either_case() {
+    assert_eq!(find("h08").map(|rule| rule.slug), Some("header-length-unaligned"));
+    assert_eq!(find("H08"), find("h08"));
+    assert_eq!(find("H48"), None);
+    assert_eq!(find("H8"), None);
+    assert_eq!(find(""), None);
+}
+
+#[test]
+fn only_fields_that_a_rule_names_are_judged() {
+    assert!(judges("header", "header_length"));
+    assert!(judges("l2-table", "entry"));
+    assert!(!judges("snapshot", "vm_clock_nsec"));
+    assert!(!judges("luks", "uuid"));
+    assert!(!judges("extension", "padding"));
+}

@@ -1,0 +1,116 @@
+//! The only way to bytes: it counts what is read, and stops at the limits.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::ReadAt;
+use crate::units::{HostOffset, to_u64, to_usize};
+use crate::{Error, Limits};
+
+/// A source with its length, as it was when it was opened, and a meter.
+#[derive(Debug)]
+pub(crate) struct Metered<R> {
+    source: R,
+    len: u64,
+    limits: Limits,
+    read_bytes: AtomicU64,
+    reads: AtomicU64,
+}
+
+impl<R: ReadAt> Metered<R> {
+    pub(crate) fn new(source: R, limits: Limits) -> Result<Self, Error> {
+        let len = source.len().map_err(|error| Error::Io {
+            what: "the file's length",
+            at: HostOffset(0),
+            kind: error.kind(),
+        })?;
+        Ok(Self { source, len, limits, read_bytes: AtomicU64::new(0), reads: AtomicU64::new(0) })
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Fills `buf` from `at` on, as far as the file goes, and returns the bytes that are there. `what` is named
+    /// in an error.
+    pub(crate) fn read<'b>(
+        &self,
+        what: &'static str,
+        at: HostOffset,
+        buf: &'b mut [u8],
+    ) -> Result<&'b [u8], Error> {
+        let there = to_usize(self.len.saturating_sub(at.0)).min(buf.len());
+        let mut filled = 0;
+        while filled < there {
+            let offset = at.saturating_add(to_u64(filled));
+            self.charge(offset, to_u64(there.saturating_sub(filled)))?;
+            let rest = buf.get_mut(filled..there).unwrap_or_default();
+            match self.source.read_at(offset.0, rest) {
+                // The file has become shorter; what is left is what is there.
+                Ok(0) => break,
+                Ok(count) => {
+                    self.read_bytes.fetch_add(to_u64(count), Ordering::Relaxed);
+                    filled = filled.saturating_add(count).min(there);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Io { what, at: offset, kind: error.kind() }),
+            }
+        }
+        Ok(buf.get(..filled).unwrap_or_default())
+    }
+
+    /// The same into a vector of its own, of at most `len` bytes: never more than the file has.
+    pub(crate) fn read_vec(&self, what: &'static str, at: HostOffset, len: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; to_usize(len.min(self.len.saturating_sub(at.0)))];
+        let there = self.read(what, at, &mut bytes)?.len();
+        bytes.truncate(there);
+        Ok(bytes)
+    }
+
+    fn charge(&self, at: HostOffset, bytes: u64) -> Result<(), Error> {
+        if self.bytes_read().saturating_add(bytes) > self.limits.read_bytes {
+            return Err(Error::Budget { limit: "read_bytes", value: self.limits.read_bytes, at });
+        }
+        if self.reads.fetch_add(1, Ordering::Relaxed) >= self.limits.reads {
+            return Err(Error::Budget { limit: "reads", value: self.limits.reads, at });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metered(limits: Limits) -> Metered<Vec<u8>> {
+        Metered::new((0..100).collect(), limits).unwrap()
+    }
+
+    #[test]
+    fn reads_what_is_there() {
+        let source = metered(Limits::default());
+        assert_eq!(source.read("bytes", HostOffset(98), &mut [0; 4]).unwrap(), [98, 99]);
+        assert_eq!(source.read("bytes", HostOffset(u64::MAX), &mut [0; 4]).unwrap(), []);
+        assert_eq!(source.read_vec("bytes", HostOffset(99), u64::MAX).unwrap(), [99]);
+        assert_eq!(source.bytes_read(), 3);
+    }
+
+    #[test]
+    fn stops_at_each_limit() {
+        let source = metered(Limits { read_bytes: 10, ..Limits::default() });
+        assert!(source.read("bytes", HostOffset(0), &mut [0; 10]).is_ok());
+        let spent = Error::Budget { limit: "read_bytes", value: 10, at: HostOffset(5) };
+        assert_eq!(source.read("bytes", HostOffset(5), &mut [0; 1]), Err(spent));
+
+        let source = metered(Limits { reads: 1, ..Limits::default() });
+        assert!(source.read("bytes", HostOffset(0), &mut [0; 1]).is_ok());
+        let spent = Error::Budget { limit: "reads", value: 1, at: HostOffset(0) };
+        assert_eq!(source.read("bytes", HostOffset(0), &mut [0; 1]), Err(spent));
+    }
+}

@@ -1,0 +1,87 @@
+//! The trait that a source of bytes implements.
+
+use std::fs::File;
+use std::io;
+
+use crate::units::{to_u64, to_usize};
+
+/// Something whose bytes can be read at any offset, and which is never written to.
+pub trait ReadAt {
+    /// How many bytes it has.
+    ///
+    /// # Errors
+    /// Whatever keeps the length from being known.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has no bytes.
+    ///
+    /// # Errors
+    /// As [`Self::len`].
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Reads some bytes at `offset` into `buf` and returns how many; 0 only at the end.
+    ///
+    /// # Errors
+    /// Whatever keeps the bytes from being read. `Interrupted` is tried again.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn len(&self) -> io::Result<u64> {
+        (**self).len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buf)
+    }
+}
+
+impl ReadAt for [u8] {
+    fn len(&self) -> io::Result<u64> {
+        Ok(to_u64(<[u8]>::len(self)))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = self.get(to_usize(offset)..).unwrap_or_default();
+        let count = rest.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        Ok(count)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn len(&self) -> io::Result<u64> {
+        ReadAt::len(self.as_slice())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.as_slice().read_at(offset, buf)
+    }
+}
+
+impl ReadAt for File {
+    /// The length by seeking, since a block device's metadata says 0.
+    fn len(&self) -> io::Result<u64> {
+        use io::Seek;
+        let mut file = self;
+        file.seek(io::SeekFrom::End(0))
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        // An offset that the system call's signed type cannot hold is behind the end of any file.
+        if i64::try_from(offset).is_err() {
+            return Ok(0);
+        }
+        std::os::unix::fs::FileExt::read_at(self, buf, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(self, buf, offset)
+    }
+}

@@ -1,0 +1,5 @@
+//! Damages.
+
+use super::Damage;
+
+pub(super) static DAMAGES: &[Damage] = &[];

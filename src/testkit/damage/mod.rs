@@ -1,0 +1,44 @@
+//! Damages by name: for each rule one that makes it fire, and one that nearly does.
+
+mod bitmaps;
+mod extensions;
+mod header;
+mod luks;
+mod mapping;
+mod refcounts;
+mod snapshots;
+
+use super::Draft;
+use crate::rules::Rule;
+
+/// How to break one rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Damage {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// What it does, in two to five words with hyphens, where the rule has several damages; else empty.
+    pub variant: &'static str,
+    /// The valid image of the corpus that it is made for, without its ending.
+    pub base: &'static str,
+    /// Breaks the rule.
+    pub breaks: fn(&mut Draft),
+    /// Comes as near as it can without breaking it.
+    pub nearly: fn(&mut Draft),
+    /// Other rules that fire as a consequence.
+    pub also: &'static [&'static str],
+}
+
+/// All of them.
+pub fn damages() -> impl Iterator<Item = &'static Damage> {
+    [
+        header::DAMAGES,
+        extensions::DAMAGES,
+        mapping::DAMAGES,
+        refcounts::DAMAGES,
+        snapshots::DAMAGES,
+        bitmaps::DAMAGES,
+        luks::DAMAGES,
+    ]
+    .into_iter()
+    .flatten()
+}

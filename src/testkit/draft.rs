@@ -1,0 +1,180 @@
+//! An image in memory, to be damaged field by field.
+
+use crate::Limits;
+use crate::format::extension::ExtensionHead;
+use crate::format::scalar::Magic;
+use crate::format::{Field, Layout};
+use crate::image::{Bitmap, Image, Snapshot};
+use crate::units::{HostOffset, to_u64, to_usize};
+
+/// The bytes of an image, and where its structures are. A method that looks for what the image does not have
+/// panics: a damage names the kind of image that it is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "tests and fuzz targets alone use it"
+)]
+pub struct Draft {
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+#[expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a damage that does not fit its image is a mistake in the test"
+)]
+impl Draft {
+    /// A draft of this file.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    /// The image as the reader sees it.
+    pub fn image(&self) -> Image<&[u8]> {
+        Image::open(self.bytes.as_slice(), Limits::default()).unwrap()
+    }
+
+    /// Bytes of a cluster.
+    pub fn cluster_size(&self) -> u64 {
+        self.image().geometry().unwrap().cluster_size()
+    }
+
+    /// The number of `width` bytes at `at`.
+    pub fn get(&self, at: u64, width: u64) -> u64 {
+        let bytes = &self.bytes[to_usize(at)..to_usize(at + width)];
+        bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+
+    /// Writes bytes at `at`; the file grows where it is too short.
+    pub fn put(&mut self, at: u64, bytes: &[u8]) {
+        let end = to_usize(at) + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[to_usize(at)..end].copy_from_slice(bytes);
+    }
+
+    /// Writes the low `width` bytes of a number at `at`.
+    pub fn put_number(&mut self, at: u64, width: u64, value: u64) {
+        self.put(at, &value.to_be_bytes()[8 - to_usize(width)..]);
+    }
+
+    /// Writes a 64-bit number at `at`.
+    pub fn put_u64(&mut self, at: u64, value: u64) {
+        self.put_number(at, 8, value);
+    }
+
+    /// Adds clusters of zeros at the end, from a cluster boundary on, and says where they start.
+    pub fn add_clusters(&mut self, count: u64) -> u64 {
+        let cluster_size = to_usize(self.cluster_size());
+        let at = self.bytes.len().next_multiple_of(cluster_size);
+        self.bytes.resize(at + to_usize(count) * cluster_size, 0);
+        to_u64(at)
+    }
+
+    /// A header field by its name.
+    pub fn header(&self, name: &str) -> u64 {
+        let span = self.image().header().span(name);
+        self.get(span.at.0, span.len)
+    }
+
+    /// Changes a header field by its name, and answers what it was.
+    pub fn set_header(&mut self, name: &str, value: u64) -> u64 {
+        let span = self.image().header().span(name);
+        let old = self.get(span.at.0, span.len);
+        self.put_number(span.at.0, span.len, value);
+        old
+    }
+
+    /// Where the first extension with this magic starts.
+    pub fn extension(&self, magic: Magic) -> u64 {
+        let image = self.image();
+        let found = image.extensions().map_while(Result::ok).find(|extension| extension.head.magic == magic);
+        found.unwrap_or_else(|| panic!("no extension {magic}")).at.0
+    }
+
+    /// Where the data of the first extension with this magic starts.
+    pub fn extension_data(&self, magic: Magic) -> u64 {
+        self.extension(magic) + ExtensionHead::LEN
+    }
+
+    /// Puts an extension in front of the others; the area has to have room.
+    pub fn add_extension(&mut self, magic: Magic, data: &[u8]) {
+        let image = self.image();
+        let (from, to) = (to_usize(image.header().extensions_at().0), to_usize(image.extensions_end().0));
+        let rest = self.bytes[from..to].to_vec();
+        let mut new = ExtensionHead { magic, length: u32::try_from(data.len()).unwrap() }.encode();
+        new.extend(data);
+        new.resize(new.len().next_multiple_of(8), 0);
+        assert!(to + new.len() <= to_usize(self.cluster_size()), "the first cluster is full");
+        self.put(to_u64(from), &[new, rest].concat());
+    }
+
+    /// Where an entry of the active L1 table is.
+    pub fn l1_entry(&self, index: u64) -> u64 {
+        self.header("l1_table_offset") + index * 8
+    }
+
+    /// Where an entry of the first active L2 table is.
+    pub fn l2_entry(&self, index: u64) -> u64 {
+        let l1_size = self.header("l1_size");
+        let table = (0..l1_size).map(|n| self.get(self.l1_entry(n), 8)).find(|entry| *entry != 0);
+        let table = table.unwrap_or_else(|| panic!("no L2 table")) & 0x00ff_ffff_ffff_fe00;
+        table + index * self.image().geometry().unwrap().l2_entry_len()
+    }
+
+    /// The index of the first entry of the first active L2 table that `wanted` holds for.
+    pub fn find_l2(&self, wanted: impl Fn(u64) -> bool) -> u64 {
+        let count = self.image().geometry().unwrap().l2_entry_count();
+        let found = (0..count).find(|n| wanted(self.get(self.l2_entry(*n), 8)));
+        found.unwrap_or_else(|| panic!("no such L2 entry"))
+    }
+
+    /// Where an entry of the refcount table is.
+    pub fn refcount_table_entry(&self, index: u64) -> u64 {
+        self.header("refcount_table_offset") + index * 8
+    }
+
+    /// A snapshot by its index.
+    pub fn snapshot(&self, index: usize) -> Snapshot {
+        self.image().snapshots().nth(index).unwrap().unwrap()
+    }
+
+    /// Changes a field of a snapshot's fixed part, and answers what it was.
+    pub fn set_snapshot(&mut self, index: usize, name: &str, value: u64) -> u64 {
+        let snapshot = self.snapshot(index);
+        self.set_field(snapshot.at, &snapshot.head.fields(), name, value)
+    }
+
+    /// Changes a field of a snapshot's extra data, and answers what it was.
+    pub fn set_snapshot_extra(&mut self, index: usize, name: &str, value: u64) -> u64 {
+        let snapshot = self.snapshot(index);
+        self.set_field(snapshot.extra_at(), &snapshot.extra_fields(), name, value)
+    }
+
+    /// A bitmap by its index.
+    pub fn bitmap(&self, index: usize) -> Bitmap {
+        self.image().bitmaps().nth(index).unwrap().unwrap()
+    }
+
+    /// Changes a field of a bitmap's fixed part, and answers what it was.
+    pub fn set_bitmap(&mut self, index: usize, name: &str, value: u64) -> u64 {
+        let bitmap = self.bitmap(index);
+        self.set_field(bitmap.at, &bitmap.head.fields(), name, value)
+    }
+
+    /// Changes the field called `name` of a layout that stands at `at`, and answers what it was.
+    pub fn set_field(&mut self, at: HostOffset, fields: &[Field], name: &str, value: u64) -> u64 {
+        let field = fields.iter().find(|field| field.name == name);
+        let field = field.unwrap_or_else(|| panic!("no field {name}"));
+        let at = at.0 + field.offset;
+        let old = self.get(at, field.width);
+        self.put_number(at, field.width, value);
+        old
+    }
+}
