@@ -1,0 +1,109 @@
+//! Text of an image: what of it may be shown as it stands, and how the rest is.
+#![warn(clippy::arithmetic_side_effects)]
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+use crate::units::to_u64;
+
+/// Whether a terminal shows a character as itself: neither a control or format character, nor a separator of
+/// lines or paragraphs, nor one that means nothing in common.
+pub(crate) fn is_printable(character: char) -> bool {
+    !matches!(
+        character.general_category(),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::PrivateUse
+            | GeneralCategory::Unassigned
+    )
+}
+
+/// Whether the bytes are UTF-8, and every character of them is printable.
+pub(crate) fn is_clean(bytes: &[u8]) -> bool {
+    unprintable(bytes).is_none()
+}
+
+/// The first byte that is not printable text, and its position.
+pub(crate) fn unprintable(bytes: &[u8]) -> Option<(u64, u8)> {
+    let mut at = 0_usize;
+    for chunk in bytes.utf8_chunks() {
+        let bad = chunk.valid().char_indices().find(|(_, character)| !is_printable(*character));
+        at = at.saturating_add(bad.map_or(chunk.valid().len(), |(offset, _)| offset));
+        if bad.is_some() || !chunk.invalid().is_empty() {
+            break;
+        }
+    }
+    Some((to_u64(at), *bytes.get(at)?))
+}
+
+/// The bytes as text that is safe to show. Clean ones stay as they are; where any is not, each byte of such a
+/// character stands as `\xNN`, and each backslash is doubled, so that the bytes can be told from the text.
+pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes)
+        && text.chars().all(is_printable)
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => shown.push_str(r"\\"),
+                _ if is_printable(character) => shown.push(character),
+                _ => push_hex(&mut shown, character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        push_hex(&mut shown, chunk.invalid());
+    }
+    Cow::Owned(shown)
+}
+
+fn push_hex(shown: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(shown, r"\x{byte:02x}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clean_text_stays_as_it_is() {
+        for text in ["", "disk.qcow2", r"C:\images\a", "größe 磁盘 🖴", "a b"] {
+            assert_eq!(escape(text.as_bytes()), text);
+            assert!(matches!(escape(text.as_bytes()), Cow::Borrowed(_)));
+            assert!(is_clean(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_offending_byte_is_shown_and_backslashes_are_doubled() {
+        let cases: [(&[u8], &str, u64); 9] = [
+            (b"a\0b", r"a\x00b", 1),
+            (b"\x1b[31m", r"\x1b[31m", 0),
+            (br"\x00", r"\x00", u64::MAX),
+            (b"\\\n", r"\\\x0a", 1),
+            ("a\u{202e}b".as_bytes(), r"a\xe2\x80\xaeb", 1),
+            ("é\u{2028}".as_bytes(), r"é\xe2\x80\xa8", 2),
+            ("\u{e000}\u{378}".as_bytes(), r"\xee\x80\x80\xcd\xb8", 0),
+            (b"ab\xc3", r"ab\xc3", 2),
+            (b"\xff\xfeab\x80", r"\xff\xfeab\x80", 0),
+        ];
+        for (bytes, wanted, at) in cases {
+            assert_eq!(escape(bytes), wanted);
+            assert_eq!(unprintable(bytes).map_or(u64::MAX, |(at, _)| at), at, "{wanted}");
+        }
+        assert_eq!(unprintable(b"ab\x7fc"), Some((2, 0x7f)));
+    }
+
+    #[test]
+    fn surrogates_written_as_utf8_are_no_text() {
+        assert_eq!(escape(b"\xed\xa0\x80"), r"\xed\xa0\x80");
+    }
+}
