@@ -53,6 +53,25 @@ impl<'i, R: ReadAt> Chunks<'i, R> {
             }
         }
     }
+
+    /// What is left, from the first byte that is not zero to the last; `None` where all are zero.
+    ///
+    /// # Errors
+    /// Where the bytes could not be read.
+    pub fn nonzero(mut self) -> Result<Option<Span>, Error> {
+        let mut found: Option<Span> = None;
+        while let Some(chunk) = self.next() {
+            let Chunk { at, bytes } = chunk?;
+            let place = |index: usize| at.saturating_add(to_u64(index));
+            let first = bytes.iter().position(|byte| *byte != 0).map(place);
+            let last = bytes.iter().rposition(|byte| *byte != 0).map(place);
+            if let (Some(first), Some(last)) = (first, last) {
+                let start = found.map_or(first, |found| found.at);
+                found = Some(Span::new(start, last.saturating_add(1).0.saturating_sub(start.0)));
+            }
+        }
+        Ok(found)
+    }
 }
 
 impl<'b> Chunk<'b> {
@@ -98,6 +117,20 @@ mod tests {
             lens.push(chunk.unwrap().bytes.len());
         }
         assert_eq!(lens, [65536, 65536, 65536, 200_000 - 3 * 65536]);
+    }
+
+    #[test]
+    fn nonzero_bytes_are_found_across_chunks() {
+        let mut file = vec![0; 200_000];
+        let nonzero = |file: &Vec<u8>, at, len| {
+            let source = Metered::new(file.clone(), Limits::default()).unwrap();
+            Chunks::new(&source, "gap", Span::new(HostOffset(at), len)).nonzero().unwrap()
+        };
+        assert_eq!(nonzero(&file, 0, u64::MAX), None);
+        (file[10], file[199_999]) = (1, 1);
+        assert_eq!(nonzero(&file, 0, u64::MAX), Some(Span::new(HostOffset(10), 199_990)));
+        assert_eq!(nonzero(&file, 11, 199_988), None);
+        assert_eq!(nonzero(&file, 11, 199_989), Some(Span::new(HostOffset(199_999), 1)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Image, Name};
+use super::{Chunks, Image, Name};
 use crate::format::Layout;
 use crate::format::extension::{
     BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
@@ -42,7 +42,7 @@ impl ExtensionArea {
         geometry: Option<Geometry>,
         limits: &Limits,
     ) -> Result<Self, Error> {
-        let cluster_size = geometry.map_or(DEFAULT_CLUSTER_SIZE, Geometry::cluster_size);
+        let cluster_size = first_cluster_len(geometry);
         let at = header.extensions_at();
         let end = match header.v2.backing_file_offset.0 {
             0 => cluster_size,
@@ -145,6 +145,27 @@ impl<R: ReadAt> Image<R> {
         let len = cluster_size.checked_sub(start.0).filter(|len| *len > 0)?;
         Some(Span::new(start, len))
     }
+}
+
+/// Bytes of the first cluster.
+fn first_cluster_len(geometry: Option<Geometry>) -> u64 {
+    geometry.map_or(DEFAULT_CLUSTER_SIZE, Geometry::cluster_size)
+}
+
+/// Reads the header fields behind the known ones, as far as the first cluster goes, and says which bytes of
+/// them are not zero.
+pub(super) fn unknown_fields<R: ReadAt>(
+    source: &Metered<R>,
+    header: &Header,
+    geometry: Option<Geometry>,
+    limits: &Limits,
+) -> Result<Option<Span>, Error> {
+    let Some(Span { at, len }) = header.unknown_fields() else { return Ok(None) };
+    let len = len.min(first_cluster_len(geometry).saturating_sub(at.0));
+    if len > limits.extension_area_len {
+        return Err(Error::Budget { limit: "extension_area_len", value: limits.extension_area_len, at });
+    }
+    Chunks::new(source, "the header", Span::new(at, len)).nonzero()
 }
 
 /// The whole rows of a feature name table that stands at `at`.

@@ -23,6 +23,7 @@ pub use crate::parse::extensions::Extension;
 pub use bitmaps::{Bitmap, Bitmaps};
 pub use chunks::{Chunk, Chunks};
 use extensions::ExtensionArea;
+pub(crate) use extensions::feature_names;
 pub use header::Header;
 pub use luks::Luks;
 pub use snapshots::{Snapshot, Snapshots};
@@ -36,6 +37,7 @@ pub struct Image<R> {
     geometry: Option<Geometry>,
     extensions: ExtensionArea,
     backing_name: Result<Option<Name>, Error>,
+    unknown_fields: Result<Option<Span>, Error>,
 }
 
 /// A name that the image holds, as its bytes.
@@ -74,7 +76,8 @@ impl<R: ReadAt> Image<R> {
             Geometry::new(header.v2.cluster_bits.0, header.v3().incompatible_features.contains(EXTENDED_L2));
         let extensions = ExtensionArea::read(&source, &header, geometry, &limits)?;
         let backing_name = extensions::backing_name(&source, &header);
-        Ok(Self { source, limits, header, geometry, extensions, backing_name })
+        let unknown_fields = extensions::unknown_fields(&source, &header, geometry, &limits);
+        Ok(Self { source, limits, header, geometry, extensions, backing_name, unknown_fields })
     }
 
     /// Bytes of the file.
@@ -95,6 +98,15 @@ impl<R: ReadAt> Image<R> {
     /// The header.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The unknown additional fields of the header, from their first byte that is not zero to the last; `None`
+    /// where all are zero, which means the same as if they were absent.
+    ///
+    /// # Errors
+    /// Where the bytes could not be read.
+    pub fn unknown_header_fields(&self) -> Result<Option<Span>, Error> {
+        self.unknown_fields
     }
 
     /// How guest offsets split; `None` where `cluster_bits` makes no sense, and no table can be found.

@@ -39,7 +39,7 @@ rules! {
         title: "an image with extended L2 entries must have cluster_bits of at least 14, so that each of the \
             32 subclusters has 512 bytes or more",
         spec: "Header",
-        fields: ["header.cluster_bits", "header.incompatible_features"],
+        fields: ["header.cluster_bits"],
         qemu: Refused Refused "'Unsupported subcluster size: N'",
     }
     H07 "header-length-too-short" Fatal Must {
@@ -72,7 +72,7 @@ rules! {
         title: "header fields behind the known ones belong to a later version of the format, and may be \
             ignored",
         spec: "Additional fields (version 3 and higher)",
-        fields: ["header.unknown_fields", "header.header_length"],
+        fields: ["header.unknown_fields"],
         qemu: Silently Silently "they are ignored, and kept together with header_length when QEMU rewrites \
             the header",
     }
@@ -179,7 +179,7 @@ rules! {
         title: "l1_size must give the whole virtual disk an entry: the size divided by what one L2 table \
             maps, rounded up",
         spec: "Cluster mapping",
-        fields: ["header.l1_size", "header.size"],
+        fields: ["header.l1_size"],
         qemu: Refused Refused "'L1 table is too small'; the size counts as it stands, not rounded down to \
             sectors",
     }
@@ -255,7 +255,7 @@ rules! {
     H37 "backing-name-too-long" Fatal Must {
         title: "the backing file name must have at most 1023 bytes and end inside the first cluster",
         spec: "Header",
-        fields: ["header.backing_file_size", "header.backing_file_offset"],
+        fields: ["header.backing_file_size"],
         qemu: Refused Refused "'Backing file name too long'; not checked where backing_file_offset is 0",
     }
     H38 "backing-name-in-header" Warning Must {
@@ -304,14 +304,14 @@ rules! {
         title: "the raw external data bit (autoclear bit 1) needs the external data file bit (incompatible \
             bit 2)",
         spec: "Header",
-        fields: ["header.autoclear_features", "header.incompatible_features"],
+        fields: ["header.autoclear_features"],
         qemu: Varies Refused "info shows the image; opening it for data: 'data-file-raw requires a data \
             file'",
     }
     H45 "raw-bit-with-backing" Warning Must {
         title: "the raw external data bit (autoclear bit 1) must not be set in an image with a backing file",
         spec: "Header",
-        fields: ["header.autoclear_features", "header.backing_file_offset"],
+        fields: ["header.autoclear_features"],
         qemu: Silently Silently "accepted: info, opening and reading work",
     }
     H46 "lazy-refcounts-enabled" Note Should {

@@ -45,7 +45,7 @@ rules! {
         title: "the key material of each LUKS key slot must lie between header and payload, and overlap no \
             other's",
         spec: "LUKS1 on-disk format, key slot",
-        fields: ["luks-slot.key_material_offset", "luks.key_bytes"],
+        fields: ["luks-slot.key_material_offset"],
         qemu: Refused Refused "'Keyslot N is overlapping with …'",
     }
     K08 "luks-no-active-slot" Note Extra {

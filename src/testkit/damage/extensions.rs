@@ -1,5 +1,207 @@
-//! Damages.
+//! Damages of family E: the list of extensions, and how it agrees with the header.
 
-use super::Damage;
+use super::backing::name_backing_file;
+use super::payload::{set_length, set_string};
+use super::{Damage, set, unchanged};
+use crate::format::Layout;
+use crate::format::extension::{
+    BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, ExtensionHead, FEATURE_TABLE,
+};
+use crate::format::scalar::Magic;
+use crate::rules::codes::*;
+use crate::testkit::Draft;
+use crate::units::HostOffset;
 
-pub(super) static DAMAGES: &[Damage] = &[];
+/// A type that the specification does not define.
+const UNKNOWN: Magic = Magic(0x6162_6364);
+
+/// An extension written over what stands at `at`, with no padding.
+fn put_extension(draft: &mut Draft, at: u64, magic: Magic, length: u32) {
+    draft.put(at, &ExtensionHead { magic, length }.encode());
+}
+
+pub(super) const DAMAGES: &[Damage] = &[
+    Damage {
+        rule: &E01,
+        variant: "data",
+        base: "valid/v3-basic",
+        breaks: |draft| put_extension(draft, 112, UNKNOWN, 1024 - 120 + 1),
+        nearly: |draft| put_extension(draft, 112, UNKNOWN, 1024 - 120),
+        also: &[],
+    },
+    Damage {
+        rule: &E01,
+        variant: "left-over-bytes",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x87, b"base.raw"),
+        nearly: |draft| name_backing_file(draft, 0x80, b"base.raw"),
+        also: &[],
+    },
+    Damage {
+        rule: &E01,
+        variant: "file-ends",
+        base: "valid/v3-basic",
+        breaks: |draft| {
+            put_extension(draft, 112, UNKNOWN, 80);
+            draft.bytes.truncate(199);
+        },
+        nearly: |draft| {
+            put_extension(draft, 112, UNKNOWN, 80);
+            draft.bytes.truncate(200);
+        },
+        also: &["H34"],
+    },
+    Damage {
+        rule: &E02,
+        variant: "known",
+        base: "valid/v3-backing",
+        breaks: |draft| {
+            name_backing_file(draft, 0x200, b"base.raw");
+            draft.add_extension(BACKING_FORMAT, b"qcow2");
+        },
+        nearly: |draft| {
+            name_backing_file(draft, 0x200, b"base.raw");
+            draft.add_extension(UNKNOWN, b"qcow2");
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &E02,
+        variant: "unknown",
+        base: "valid/v3-basic",
+        breaks: |draft| {
+            draft.add_extension(UNKNOWN, b"");
+            draft.add_extension(UNKNOWN, b"");
+        },
+        nearly: |draft| {
+            draft.add_extension(UNKNOWN, b"");
+            draft.add_extension(Magic(UNKNOWN.0 + 1), b"");
+        },
+        also: &["E26"],
+    },
+    Damage {
+        rule: &E03,
+        variant: "",
+        base: "valid/v3-backing",
+        // The name stands where the padding should.
+        breaks: |draft| name_backing_file(draft, 0x7b, b"base.raw"),
+        nearly: |draft| name_backing_file(draft, 0x80, b"base.raw"),
+        also: &[],
+    },
+    Damage {
+        rule: &E04,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| draft.put_number(116, 4, 8),
+        nearly: |draft| draft.put_number(116, 4, 0),
+        also: &[],
+    },
+    Damage {
+        rule: &E05,
+        variant: "",
+        base: "valid/v3-backing",
+        breaks: |draft| {
+            name_backing_file(draft, 0x200, b"base.raw");
+            set_length(draft, BACKING_FORMAT, 16);
+            set_string(draft, BACKING_FORMAT, b"sixteen-letters!");
+        },
+        nearly: |draft| {
+            name_backing_file(draft, 0x200, b"base.raw");
+            set_length(draft, BACKING_FORMAT, 15);
+            set_string(draft, BACKING_FORMAT, b"fifteen-letters");
+        },
+        also: &["E06"],
+    },
+    Damage {
+        rule: &E06,
+        variant: "no-backing-file",
+        base: "valid/v3-basic",
+        breaks: |draft| draft.add_extension(BACKING_FORMAT, b"raw"),
+        nearly: |draft| {
+            draft.add_extension(BACKING_FORMAT, b"raw");
+            name_backing_file(draft, 0x200, b"base.raw");
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &E06,
+        variant: "unknown-format",
+        base: "valid/v3-backing",
+        breaks: |draft| set_string(draft, BACKING_FORMAT, b"raW"),
+        nearly: |draft| set_string(draft, BACKING_FORMAT, b"vpc"),
+        also: &[],
+    },
+    Damage {
+        rule: &E09,
+        variant: "",
+        base: "valid/v3-luks",
+        breaks: |draft| set(draft, "crypt_method", 0),
+        nearly: |draft| set(draft, "crypt_method", 2),
+        also: &[],
+    },
+    Damage {
+        rule: &E10,
+        variant: "",
+        base: "valid/v3-luks",
+        breaks: |draft| draft.put(112, &[0; 24]),
+        nearly: unchanged,
+        also: &[],
+    },
+    Damage {
+        rule: &E20,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| set(draft, "autoclear_features", 1),
+        nearly: |draft| set(draft, "autoclear_features", 1 << 2),
+        also: &[],
+    },
+    Damage {
+        rule: &E21,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set(draft, "autoclear_features", 0),
+        nearly: |draft| set(draft, "autoclear_features", 1),
+        also: &[],
+    },
+    Damage {
+        rule: &E22,
+        variant: "",
+        base: "valid/v2-basic",
+        breaks: |draft| {
+            let bitmap_directory_offset = HostOffset(draft.add_clusters(1));
+            let bitmaps = BitmapsExtension {
+                nb_bitmaps: 1,
+                reserved: 0,
+                bitmap_directory_size: 24,
+                bitmap_directory_offset,
+            };
+            draft.add_extension(BITMAPS, &bitmaps.encode());
+        },
+        nearly: |draft| draft.add_extension(UNKNOWN, &[0; 24]),
+        also: &[],
+    },
+    Damage {
+        rule: &E23,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| draft.add_extension(DATA_FILE, b"data.raw"),
+        nearly: |draft| draft.add_extension(UNKNOWN, b"data.raw"),
+        also: &["E25"],
+    },
+    Damage {
+        rule: &E24,
+        variant: "",
+        base: "valid/v3-data-file",
+        breaks: |draft| draft.put(112, &[0; 16]),
+        nearly: unchanged,
+        also: &[],
+    },
+    Damage {
+        rule: &E26,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| draft.add_extension(UNKNOWN, b"anything"),
+        nearly: |draft| draft.add_extension(FEATURE_TABLE, b""),
+        also: &[],
+    },
+];

@@ -1,12 +1,15 @@
 //! Damages by name: for each rule one that makes it fire, and one that nearly does.
 
+mod backing;
 mod bitmaps;
 mod extensions;
 mod header;
 mod luks;
 mod mapping;
+mod payload;
 mod refcounts;
 mod snapshots;
+mod tables;
 
 use super::Draft;
 use crate::rules::Rule;
@@ -28,11 +31,22 @@ pub struct Damage {
     pub also: &'static [&'static str],
 }
 
+/// Changes a header field by its name.
+pub(super) fn set(draft: &mut Draft, name: &str, value: u64) {
+    draft.set_header(name, value);
+}
+
+/// Leaves the image as it is.
+pub(super) fn unchanged(_: &mut Draft) {}
+
 /// All of them.
 pub fn damages() -> impl Iterator<Item = &'static Damage> {
     [
         header::DAMAGES,
+        tables::DAMAGES,
+        backing::DAMAGES,
         extensions::DAMAGES,
+        payload::DAMAGES,
         mapping::DAMAGES,
         refcounts::DAMAGES,
         snapshots::DAMAGES,

@@ -1,0 +1,30 @@
+//! Where a field of a layout stands in the file, and words for what stands where nothing should.
+
+use crate::format::Layout;
+use crate::units::{HostOffset, Span};
+
+/// The bytes of the field called `name` of `layout`, which stands at `at`.
+pub(super) fn field_span(at: HostOffset, layout: &impl Layout, name: &str) -> Span {
+    let field = layout.fields().into_iter().find(|field| field.name == name);
+    field.map_or(Span::new(at, 0), |field| Span::new(at.saturating_add(field.offset), field.width))
+}
+
+/// What was found where only zeros should be: from the first byte that is none to the last.
+pub(super) fn not_zeros(hidden: Span) -> String {
+    match hidden.len {
+        1 => "a byte that is not zero".to_owned(),
+        len => format!("{len} bytes that are not all zero"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::extension::ExtensionHead;
+
+    #[test]
+    fn a_field_is_found_by_its_name() {
+        let span = field_span(HostOffset(0x70), &ExtensionHead::default(), "length");
+        assert_eq!(span, Span::new(HostOffset(0x74), 4));
+    }
+}

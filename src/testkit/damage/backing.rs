@@ -1,0 +1,163 @@
+//! Damages of family H: the backing file's name and what is around it.
+
+use super::{Damage, set, unchanged};
+use crate::format::extension::BACKING_FORMAT;
+use crate::rules::codes::*;
+use crate::testkit::Draft;
+use crate::units::{to_u64, to_usize};
+
+/// Moves the backing file's name to `at`, or gives the image one; nothing stays behind.
+pub(super) fn name_backing_file(draft: &mut Draft, at: u64, name: &[u8]) {
+    let (old, len) = (draft.header("backing_file_offset"), draft.header("backing_file_size"));
+    if old != 0 {
+        draft.put(old, &vec![0; to_usize(len)]);
+    }
+    set(draft, "backing_file_offset", at);
+    set(draft, "backing_file_size", to_u64(name.len()));
+    draft.put(at, name);
+}
+
+pub(super) const DAMAGES: &[Damage] = &[
+    Damage {
+        rule: &H36,
+        variant: "",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x401, b"base.raw"),
+        nearly: |draft| name_backing_file(draft, 0x3f8, b"base.raw"),
+        also: &[],
+    },
+    Damage {
+        rule: &H37,
+        variant: "over-1023",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| {
+            draft.add_extension(BACKING_FORMAT, b"raw");
+            name_backing_file(draft, 0x2000, &[b'a'; 1024]);
+        },
+        nearly: |draft| {
+            draft.add_extension(BACKING_FORMAT, b"raw");
+            name_backing_file(draft, 0x2000, &[b'a'; 1023]);
+        },
+        // The name is cut to what the specification allows, and its last byte left over.
+        also: &["H41", "H43"],
+    },
+    Damage {
+        rule: &H37,
+        variant: "past-cluster",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x3f9, b"base.raw"),
+        nearly: |draft| name_backing_file(draft, 0x3f8, b"base.raw"),
+        also: &[],
+    },
+    Damage {
+        rule: &H37,
+        variant: "at-cluster-end",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x400, b"a"),
+        nearly: |draft| name_backing_file(draft, 0x3ff, b"a"),
+        also: &[],
+    },
+    Damage {
+        rule: &H38,
+        variant: "",
+        base: "valid/v3-basic",
+        // A name that the header has by chance: the byte of the cluster size.
+        breaks: |draft| {
+            draft.set_header("backing_file_offset", 3);
+            draft.set_header("backing_file_size", 1);
+        },
+        nearly: |draft| name_backing_file(draft, 112, b"a"),
+        also: &["H40", "H41", "H42"],
+    },
+    Damage {
+        rule: &H39,
+        variant: "offset-alone",
+        base: "valid/v3-basic",
+        breaks: |draft| set(draft, "backing_file_offset", 0x200),
+        nearly: |draft| name_backing_file(draft, 0x200, b"a"),
+        also: &[],
+    },
+    Damage {
+        rule: &H39,
+        variant: "size-alone",
+        base: "valid/v3-basic",
+        breaks: |draft| set(draft, "backing_file_size", 1),
+        nearly: |draft| set(draft, "backing_file_size", 0),
+        also: &[],
+    },
+    Damage {
+        rule: &H40,
+        variant: "nul",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x88, b"base\0raw"),
+        nearly: |draft| name_backing_file(draft, 0x88, b"base raw"),
+        also: &[],
+    },
+    Damage {
+        rule: &H40,
+        variant: "direction-override",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x88, "a\u{202e}war.b".as_bytes()),
+        nearly: |draft| name_backing_file(draft, 0x88, "größe 磁盘".as_bytes()),
+        also: &[],
+    },
+    Damage {
+        rule: &H40,
+        variant: "not-utf8",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x88, b"gr\xf6\xdfe"),
+        nearly: |draft| name_backing_file(draft, 0x88, "größe".as_bytes()),
+        also: &[],
+    },
+    Damage {
+        rule: &H41,
+        variant: "json",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x88, b"json:{\"driver\":\"null-co\"}"),
+        nearly: |draft| name_backing_file(draft, 0x88, b"json"),
+        also: &[],
+    },
+    Damage {
+        rule: &H41,
+        variant: "protocol",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x88, b"nbd://host/disk"),
+        nearly: |draft| name_backing_file(draft, 0x88, b"nbd/:host"),
+        also: &[],
+    },
+    Damage {
+        rule: &H41,
+        variant: "device",
+        base: "valid/v3-backing",
+        breaks: |draft| name_backing_file(draft, 0x88, b"/tmp/..//dev/sda"),
+        nearly: |draft| name_backing_file(draft, 0x88, b"/device/sda"),
+        also: &[],
+    },
+    Damage {
+        rule: &H42,
+        variant: "",
+        base: "valid/v3-backing",
+        breaks: |draft| draft.put(112, &[0; 24]),
+        nearly: unchanged,
+        also: &[],
+    },
+    Damage {
+        rule: &H43,
+        variant: "behind-the-name",
+        base: "valid/v3-backing",
+        breaks: |draft| draft.put(1023, &[1]),
+        nearly: |draft| name_backing_file(draft, 1016, b"base.raw"),
+        also: &[],
+    },
+    Damage {
+        rule: &H43,
+        variant: "before-the-name",
+        base: "valid/v3-backing",
+        breaks: |draft| {
+            name_backing_file(draft, 0x200, b"base.raw");
+            draft.put(0x1ff, &[1]);
+        },
+        nearly: |draft| name_backing_file(draft, 0x1ff, b"base.raw"),
+        also: &[],
+    },
+];

@@ -1,0 +1,288 @@
+//! Damages of family E: what the extensions hold.
+
+use super::Damage;
+use crate::format::Layout;
+use crate::format::extension::{BACKING_FORMAT, BITMAPS, CRYPTO, DATA_FILE, FEATURE_TABLE};
+use crate::format::features::FeatureName;
+use crate::format::scalar::{Chars, Magic};
+use crate::image::Luks;
+use crate::rules::codes::*;
+use crate::testkit::Draft;
+use crate::units::to_usize;
+
+/// Changes the length of the first extension with this magic.
+pub(super) fn set_length(draft: &mut Draft, magic: Magic, length: u64) {
+    draft.put_number(draft.extension(magic) + 4, 4, length);
+}
+
+/// Writes a number into the data of the first extension with this magic.
+fn set_data(draft: &mut Draft, magic: Magic, at: u64, width: u64, value: u64) {
+    draft.put_number(draft.extension_data(magic) + at, width, value);
+}
+
+/// Replaces the data of an extension by a string of the same length.
+pub(super) fn set_string(draft: &mut Draft, magic: Magic, text: &[u8]) {
+    draft.put(draft.extension_data(magic), text);
+}
+
+/// Replaces rows of the feature name table, from the first on.
+fn set_rows(draft: &mut Draft, rows: &[(u8, u8, &[u8])]) {
+    let mut at = draft.extension_data(FEATURE_TABLE);
+    for (kind, bit, name) in rows {
+        let mut chars = [0; 46];
+        chars.iter_mut().zip(*name).for_each(|(to, from)| *to = *from);
+        draft.put(at, &FeatureName { r#type: *kind, bit: *bit, name: Chars(chars) }.encode());
+        at += FeatureName::LEN;
+    }
+}
+
+/// Moves the LUKS header by `bytes`; its key material stays.
+fn move_luks(draft: &mut Draft, bytes: u64) {
+    let at = draft.get(draft.extension_data(CRYPTO), 8);
+    let header = draft.bytes.iter().copied().skip(to_usize(at)).take(to_usize(Luks::LEN));
+    let header: Vec<u8> = header.collect();
+    draft.put(at + bytes, &header);
+    set_data(draft, CRYPTO, 0, 8, at + bytes);
+}
+
+pub(super) const DAMAGES: &[Damage] = &[
+    Damage {
+        rule: &E07,
+        variant: "length",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| set_length(draft, FEATURE_TABLE, 383),
+        nearly: |draft| set_length(draft, FEATURE_TABLE, 384),
+        also: &[],
+    },
+    Damage {
+        rule: &E07,
+        variant: "type",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| set_rows(draft, &[(3, 40, b"a")]),
+        nearly: |draft| set_rows(draft, &[(2, 40, b"a")]),
+        also: &[],
+    },
+    Damage {
+        rule: &E07,
+        variant: "bit",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| set_rows(draft, &[(0, 64, b"a")]),
+        nearly: |draft| set_rows(draft, &[(0, 63, b"a")]),
+        also: &[],
+    },
+    Damage {
+        rule: &E07,
+        variant: "name",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| set_rows(draft, &[(0, 40, b"a\x1b[2J")]),
+        nearly: |draft| set_rows(draft, &[(0, 40, "naïve".as_bytes())]),
+        also: &[],
+    },
+    Damage {
+        rule: &E07,
+        variant: "name-padding",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| set_rows(draft, &[(0, 40, b"a\0b")]),
+        nearly: |draft| set_rows(draft, &[(0, 40, &[b'a'; 46])]),
+        also: &[],
+    },
+    Damage {
+        rule: &E07,
+        variant: "named-twice",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| set_rows(draft, &[(1, 40, b"a"), (1, 40, b"b")]),
+        nearly: |draft| set_rows(draft, &[(1, 40, b"a"), (2, 40, b"a")]),
+        also: &[],
+    },
+    Damage {
+        rule: &E08,
+        variant: "",
+        base: "valid/v3-extended-l2",
+        breaks: |draft| set_rows(draft, &[(0, 0, b"harmless bit")]),
+        nearly: |draft| set_rows(draft, &[(0, 5, b"dirty bit")]),
+        also: &[],
+    },
+    Damage {
+        rule: &E11,
+        variant: "shorter",
+        base: "valid/v3-luks",
+        breaks: |draft| set_length(draft, CRYPTO, 15),
+        nearly: |draft| set_length(draft, CRYPTO, 16),
+        also: &[],
+    },
+    Damage {
+        rule: &E11,
+        variant: "longer",
+        base: "valid/v3-luks",
+        breaks: |draft| set_length(draft, CRYPTO, 17),
+        nearly: |draft| set_length(draft, CRYPTO, 16),
+        also: &[],
+    },
+    Damage {
+        rule: &E12,
+        variant: "",
+        base: "valid/v3-luks",
+        breaks: |draft| move_luks(draft, 512),
+        nearly: |draft| move_luks(draft, 1024),
+        also: &[],
+    },
+    Damage {
+        rule: &E13,
+        variant: "behind-file",
+        base: "valid/v3-luks",
+        breaks: |draft| set_data(draft, CRYPTO, 0, 8, 0x8_2400),
+        nearly: |draft| move_luks(draft, 1024),
+        also: &[],
+    },
+    Damage {
+        rule: &E13,
+        variant: "length-too-small",
+        base: "valid/v3-luks",
+        breaks: |draft| set_data(draft, CRYPTO, 8, 8, 591),
+        nearly: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1000),
+        // What belongs to the header lies behind its length.
+        also: &[],
+    },
+    Damage {
+        rule: &E13,
+        variant: "key-material-left-out",
+        base: "valid/v3-luks",
+        breaks: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_0fff),
+        nearly: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1000),
+        also: &[],
+    },
+    Damage {
+        rule: &E13,
+        variant: "length-past-file",
+        base: "valid/v3-luks",
+        breaks: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1800),
+        nearly: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1400),
+        also: &[],
+    },
+    Damage {
+        rule: &E13,
+        variant: "hidden-behind",
+        base: "valid/v3-luks",
+        breaks: |draft| {
+            set_data(draft, CRYPTO, 8, 8, 0x8_13ff);
+            draft.put(0x8_23ff, &[1]);
+        },
+        nearly: |draft| {
+            set_data(draft, CRYPTO, 8, 8, 0x8_1400);
+            draft.put(0x8_23ff, &[1]);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &E14,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_length(draft, BITMAPS, 23),
+        nearly: |draft| set_length(draft, BITMAPS, 24),
+        also: &[],
+    },
+    Damage {
+        rule: &E15,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 4, 4, 1),
+        nearly: |draft| set_data(draft, BITMAPS, 4, 4, 0),
+        also: &[],
+    },
+    Damage {
+        rule: &E16,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 0, 4, 0),
+        nearly: |draft| set_data(draft, BITMAPS, 0, 4, 1),
+        also: &[],
+    },
+    Damage {
+        rule: &E17,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 0, 4, 65_536),
+        nearly: |draft| set_data(draft, BITMAPS, 0, 4, 65_535),
+        also: &[],
+    },
+    Damage {
+        rule: &E18,
+        variant: "unaligned",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0x4200),
+        nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x4400),
+        also: &[],
+    },
+    Damage {
+        rule: &E18,
+        variant: "zero",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0),
+        nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x400),
+        also: &[],
+    },
+    Damage {
+        rule: &E18,
+        variant: "behind-file",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0x4800),
+        nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x4400),
+        also: &[],
+    },
+    Damage {
+        rule: &E19,
+        variant: "too-large",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_841),
+        nearly: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_840),
+        also: &[],
+    },
+    Damage {
+        rule: &E19,
+        variant: "zero",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| set_data(draft, BITMAPS, 8, 8, 0),
+        nearly: |draft| set_data(draft, BITMAPS, 8, 8, 1),
+        also: &[],
+    },
+    Damage {
+        rule: &E25,
+        variant: "device",
+        base: "valid/v3-data-file",
+        breaks: |draft| set_string(draft, DATA_FILE, b"/dev/sda"),
+        nearly: |draft| set_string(draft, DATA_FILE, b"/dew/sda"),
+        also: &[],
+    },
+    Damage {
+        rule: &E25,
+        variant: "protocol",
+        base: "valid/v3-data-file",
+        breaks: |draft| set_string(draft, DATA_FILE, b"nbd:hos1"),
+        nearly: |draft| set_string(draft, DATA_FILE, b"nbd/:os1"),
+        also: &[],
+    },
+    Damage {
+        rule: &E25,
+        variant: "control-character",
+        base: "valid/v3-data-file",
+        breaks: |draft| set_string(draft, DATA_FILE, b"dat\x1b.raw"),
+        nearly: |draft| set_string(draft, DATA_FILE, b"dat[.raw"),
+        also: &[],
+    },
+    Damage {
+        rule: &E27,
+        variant: "backing-format",
+        base: "valid/v3-backing",
+        breaks: |draft| set_length(draft, BACKING_FORMAT, 4),
+        nearly: |draft| set_length(draft, BACKING_FORMAT, 3),
+        also: &[],
+    },
+    Damage {
+        rule: &E27,
+        variant: "data-file",
+        base: "valid/v3-data-file",
+        breaks: |draft| set_string(draft, DATA_FILE, b"d\xe9ta.raw"),
+        nearly: |draft| set_string(draft, DATA_FILE, "dé.raw.".as_bytes()),
+        also: &[],
+    },
+];
