@@ -56,7 +56,7 @@ rules! {
         qemu: Silently Refused "info shows the slots as they are; check always needs the key, and no key can \
             fit",
     }
-    K09 "luks-cipher-weak" Warning Extra {
+    K09 "luks-cipher-weak" Fatal Extra {
         title: "the LUKS cipher, mode, hash and key size should be known ones, and none that is known to be \
             weak",
         spec: "not in the specification; security",

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use super::span::field_span;
 use super::stopped;
 use crate::Error;
-use crate::format::extension as kinds;
+use crate::format::Layout;
+use crate::format::extension::{self as kinds, ExtensionHead};
 use crate::format::features::BITMAPS;
 use crate::format::header::CRYPT_LUKS;
 use crate::format::scalar::Magic;
@@ -107,12 +108,24 @@ impl ExtensionRules {
 
     /// Judges the list as a whole. `fault` is what ended it early.
     pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
+        let left = self.image.limit.0.saturating_sub(self.list_end.0);
         match fault {
             Some(error) => out.push(self.fault(error)),
             None if self.ended => {}
-            // QEMU reads zeros behind the end of the file, which are an end mark.
-            None if self.list_end.0 >= self.image.file_len && self.list_end < self.image.limit => {}
-            None if self.padded && self.list_end >= self.image.limit => {}
+            // QEMU reads zeros behind the end of the file, which are an end mark where there is room for one.
+            None if left >= ExtensionHead::LEN && self.list_end.0 >= self.image.file_len => {}
+            None if left > 0 => {
+                let at = Span::new(self.list_end, left);
+                let found = format!("{left} bytes left");
+                out.push(Finding::new(
+                    &E01,
+                    Structure::Extension,
+                    at,
+                    found,
+                    "room for an end mark, or none left",
+                ));
+            }
+            None if self.padded => {}
             None => {
                 let at = Span::new(self.list_end, 0);
                 let found = format!("the space ends at {}", self.image.limit);
@@ -208,6 +221,18 @@ mod tests {
         assert_eq!(severities(&draft.bytes), lower);
         draft.put_number(draft.extension(BITMAPS) + 4, 4, 16);
         assert!(severities(&draft.bytes).contains(&("E14", Severity::Fatal)));
+    }
+
+    /// Bytes that are too few for an end mark are too few behind the end of the file, too.
+    #[test]
+    fn left_over_bytes_are_missed_nowhere() {
+        let mut draft = load("valid/v3-basic");
+        draft.set_header("header_length", 1023);
+        for len in [130, 1023, 1024] {
+            let had = findings(&draft.bytes[..len]);
+            let fatal = had.iter().filter(|finding| finding.severity == Severity::Fatal);
+            assert_eq!(fatal.map(|finding| finding.rule.code).collect::<Vec<_>>(), ["E01"], "{len}");
+        }
     }
 
     /// An area full of empty extensions: QEMU needs seconds for it.

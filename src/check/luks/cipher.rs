@@ -5,10 +5,9 @@ use crate::image::Luks;
 use crate::rules::codes::K09;
 use crate::rules::{Finding, Severity};
 
-/// Ciphers that QEMU or cryptsetup know for LUKS1, with their key sizes in bytes.
+/// Ciphers that QEMU knows (crypto/block-luks.c), with their key sizes in bytes.
 const CIPHERS: &[(&str, &[u32])] = &[
     ("aes", &[16, 24, 32]),
-    ("camellia", &[16, 24, 32]),
     ("cast5", &[16]),
     ("serpent", &[16, 24, 32]),
     ("sm4", &[16]),
@@ -20,8 +19,7 @@ const MODES: &[&str] = &["cbc", "ctr", "ecb", "xts"];
 /// ECB shows equal blocks; CTR shows what changed when a sector is written twice.
 const WEAK_MODES: &[&str] = &["ctr", "ecb"];
 const IV_GENERATORS: &[&str] = &["essiv", "plain", "plain64"];
-const HASHES: &[&str] =
-    &["md5", "ripemd160", "sha1", "sha224", "sha256", "sha384", "sha512", "sm3", "whirlpool"];
+const HASHES: &[&str] = &["md5", "ripemd160", "sha1", "sha224", "sha256", "sha384", "sha512", "sm3"];
 const WEAK_HASHES: &[&str] = &["md5"];
 /// Collisions are known, which key derivation does not rest on.
 const OLD_HASHES: &[&str] = &["ripemd160", "sha1"];
@@ -33,13 +31,15 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         text.map(|text| (name, text))
     });
     let mut report = |(name, text): (&str, &str), severity, wanted: &'static str| {
-        out.push(field(luks, &K09, name, text.to_owned(), wanted).at_most(severity));
+        let finding = field(luks, &K09, name, text.to_owned(), wanted).at_most(severity);
+        // The LUKS1 format leaves the names open; an unknown one is fatal by QEMU's list alone.
+        out.push(if severity == Severity::Fatal { finding.only_qemu() } else { finding });
     };
     let mut named_cipher = None;
     if let Some((name, text)) = cipher {
         named_cipher = CIPHERS.iter().find(|(known, _)| *known == text);
         if named_cipher.is_none() {
-            report((name, text), Severity::Warning, "a cipher that is known");
+            report((name, text), Severity::Fatal, "a cipher that QEMU knows");
         } else if WEAK_CIPHERS.contains(&text) {
             report((name, text), Severity::Warning, "a cipher with blocks of 128 bits");
         }
@@ -51,7 +51,7 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         let generator = iv.split(':').next().unwrap_or_default();
         halves = if chaining == "xts" { 2 } else { 1 };
         if !MODES.contains(&chaining) || !IV_GENERATORS.contains(&generator) {
-            report((name, text), Severity::Warning, "a mode that is known");
+            report((name, text), Severity::Fatal, "a mode that QEMU knows");
         } else if WEAK_MODES.contains(&chaining) {
             report((name, text), Severity::Warning, "xts, or cbc with essiv");
         } else if chaining == "cbc" && generator != "essiv" {
@@ -64,7 +64,7 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
     }
     if let Some((name, text)) = hash {
         if !HASHES.contains(&text) {
-            report((name, text), Severity::Warning, "a hash that is known");
+            report((name, text), Severity::Fatal, "a hash that QEMU knows");
         } else if WEAK_HASHES.contains(&text) {
             report((name, text), Severity::Warning, "sha256 or sha512");
         } else if OLD_HASHES.contains(&text) {
@@ -76,7 +76,9 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         // XTS has two keys.
         let fits = |size: &&u32| size.checked_mul(halves) == Some(key_bytes);
         if sizes.iter().find(fits).is_none() {
-            out.push(field(luks, &K09, "key_bytes", key_bytes, "a key size of this cipher and mode"));
+            out.push(
+                field(luks, &K09, "key_bytes", key_bytes, "a key size of this cipher and mode").only_qemu(),
+            );
         }
     }
 }
