@@ -100,14 +100,9 @@ impl Snapshot {
 
     /// L1 entries that its disk and VM state need.
     pub fn l1_entries_wanted(&self, geometry: Geometry, virtual_size: u64) -> u64 {
+        // VM state lies behind the disk as it was then: QEMU resizes the image to that before it loads the state.
         let disk = geometry.l1_entries_for(self.disk_size().unwrap_or(virtual_size));
-        match self.vm_state_size() {
-            0 => disk,
-            // VM state lies behind the disk of the image, in L1 entries of its own.
-            state => {
-                disk.max(geometry.l1_entries_for(virtual_size)).saturating_add(geometry.l1_entries_for(state))
-            }
-        }
+        disk.saturating_add(geometry.l1_entries_for(self.vm_state_size()))
     }
 }
 
@@ -169,5 +164,33 @@ impl<R: ReadAt> Iterator for Snapshots<'_, R> {
             Err(_) => self.count = 0,
         }
         Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::scalar::ByteSize;
+
+    #[test]
+    fn vm_state_starts_behind_the_snapshots_own_disk() {
+        let extra =
+            SnapshotExtra { vm_state_size_large: ByteSize(1), disk_size: ByteSize(1 << 20), icount: 0 };
+        let mut snapshot = Snapshot {
+            index: 0,
+            at: HostOffset(0),
+            head: SnapshotHead::default(),
+            extra: extra.encode(),
+            id: Vec::new(),
+            name: Vec::new(),
+            padding: Vec::new(),
+        };
+        let geometry = Geometry::new(10, false).unwrap();
+        // One L1 entry maps 128 KiB. The image has grown since, from 1 to 4 MiB.
+        assert_eq!(snapshot.l1_entries_wanted(geometry, 4 << 20), 8 + 1);
+        snapshot.extra.truncate(15);
+        assert_eq!(snapshot.l1_entries_wanted(geometry, 4 << 20), 32 + 1);
+        snapshot.extra.clear();
+        assert_eq!(snapshot.l1_entries_wanted(geometry, u64::MAX), 1 << 47);
     }
 }
