@@ -104,7 +104,7 @@ rules! {
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
     }
-    B16 "bitmap-data-offset-invalid" Corruption Must {
+    B16 "bitmap-data-offset-invalid" Fatal Must {
         title: "a cluster of bitmap data must start on a cluster boundary and lie inside the file",
         spec: "Bitmap table",
         fields: ["bitmap-table.entry"],

@@ -176,11 +176,13 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: Silently Silently "counted like any other: '3/2 = 150.00% allocated'",
     }
-    L25 "l1-entry-beyond-disk" Warning Extra {
-        title: "L1 entries behind the end of the virtual disk are expected to be used only for VM state",
+    L25 "l1-entry-beyond-disk" Note Extra {
+        title: "L1 entries behind the end of the virtual disk are expected to be used only for the VM state of \
+            snapshots",
         spec: "not in the specification; no guest can read what is hidden there",
         fields: ["l1-table.entry"],
-        qemu: Silently Silently "their clusters are counted like any other",
+        qemu: Silently Silently "their clusters are counted like any other; a deleted snapshot leaves VM state \
+            there that was loaded before",
     }
     L26 "l2-table-shared-in-tree" Corruption Extra {
         title: "an L1 table must not point twice at the same L2 table",

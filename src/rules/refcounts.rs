@@ -68,8 +68,8 @@ rules! {
         title: "the refcount table is expected to cover the whole file",
         spec: "not in the specification; clusters without a block have refcount 0",
         fields: ["header.refcount_table_clusters"],
-        qemu: Silently Corruption "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use \
-            that is not covered",
+        qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
+            is not covered, and nothing where none is",
     }
     R11 "refcounts-stale" Note Should {
         title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",

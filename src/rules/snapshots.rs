@@ -58,7 +58,8 @@ rules! {
             "snapshot.vm_state_size",
             "snapshot.vm_state_size_large",
         ],
-        qemu: Silently Leak "check: only leaks, of the clusters that the missing entries led to",
+        qemu: Silently Varies "check: leaks, of the clusters that the missing entries led to; nothing where they \
+            led to none",
     }
     S08 "snapshot-l1-beyond-file" Corruption Must {
         title: "a snapshot's L1 table must lie inside the file",
@@ -99,7 +100,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR N snapshots in image with data file'",
     }
     S14 "snapshot-name-malformed" Warning Extra {
-        title: "a snapshot's id and name must be valid UTF-8 without NUL, and the id must not be empty",
+        title: "a snapshot's id and name must be printable UTF-8 without NUL, and the id must not be empty",
         spec: "not in the specification; readers would see different names",
         fields: ["snapshot.id_str", "snapshot.name", "snapshot.id_str_size"],
         qemu: Silently Silently "cut at the first NUL; an empty id is shown as it is",
