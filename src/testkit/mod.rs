@@ -2,6 +2,7 @@
 
 mod damage;
 mod draft;
+mod lists;
 
 pub use damage::{Damage, damages};
 pub use draft::Draft;
