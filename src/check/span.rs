@@ -1,11 +1,11 @@
 //! Where a field of a layout stands in the file, and words for what stands where nothing should.
 
-use crate::format::Layout;
+use crate::format::Field;
 use crate::units::{HostOffset, Span};
 
-/// The bytes of the field called `name` of `layout`, which stands at `at`.
-pub(super) fn field_span(at: HostOffset, layout: &impl Layout, name: &str) -> Span {
-    let field = layout.fields().into_iter().find(|field| field.name == name);
+/// The bytes of the field called `name` of a layout that starts at `at`; nothing there where it has none.
+pub(super) fn field_span(at: HostOffset, fields: &[Field], name: &str) -> Span {
+    let field = fields.iter().find(|field| field.name == name);
     field.map_or(Span::new(at, 0), |field| Span::new(at.saturating_add(field.offset), field.width))
 }
 
@@ -20,11 +20,12 @@ pub(super) fn not_zeros(hidden: Span) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Layout;
     use crate::format::extension::ExtensionHead;
 
     #[test]
     fn a_field_is_found_by_its_name() {
-        let span = field_span(HostOffset(0x70), &ExtensionHead::default(), "length");
+        let span = field_span(HostOffset(0x70), &ExtensionHead::default().fields(), "length");
         assert_eq!(span, Span::new(HostOffset(0x74), 4));
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn check(extension: &Extension<'_>, out: &mut Vec<Finding>) {
 
 fn check_row(at: HostOffset, row: &FeatureName, named: &mut Named, out: &mut Vec<Finding>) {
     let finding = |rule: &'static Rule, field, found: Evidence, wanted: Evidence| {
-        Finding::new(rule, Structure::FeatureName, field_span(at, row, field), found, wanted)
+        Finding::new(rule, Structure::FeatureName, field_span(at, &row.fields(), field), found, wanted)
     };
     let set = FeatureSet::from_type(row.r#type);
     if set.is_none() {

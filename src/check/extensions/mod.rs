@@ -188,7 +188,7 @@ fn about(
     found: impl Into<Evidence>,
     wanted: impl Into<Evidence>,
 ) -> Finding {
-    let at = field_span(extension.at, &extension.head, field);
+    let at = field_span(extension.at, &extension.head.fields(), field);
     Finding::new(rule, Structure::Extension, at, found, wanted)
 }
 

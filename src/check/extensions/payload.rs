@@ -81,7 +81,7 @@ pub(super) fn crypto(extension: &Extension<'_>, geometry: Option<Geometry>, out:
         out.push(about(extension, &E11, "length", extension.head.length, 16_u32));
     }
     let Some(pointer) = CryptoExtension::decode(extension.data) else { return };
-    let at = field_span(extension.data_at(), &pointer, "offset");
+    let at = field_span(extension.data_at(), &pointer.fields(), "offset");
     if let Some(geometry) = geometry.filter(|geometry| !pointer.offset.is_aligned(geometry.cluster_size())) {
         let wanted = multiple(geometry);
         out.push(Finding::new(&E12, Structure::CryptoExtension, at, hex(pointer.offset), wanted));
@@ -101,7 +101,7 @@ pub(super) fn bitmaps(
     }
     let Some(bitmaps) = BitmapsExtension::decode(extension.data) else { return };
     let finding = |rule, field, found: Evidence, wanted: Evidence| {
-        let at = field_span(extension.data_at(), &bitmaps, field);
+        let at = field_span(extension.data_at(), &bitmaps.fields(), field);
         Finding::new(rule, Structure::BitmapsExtension, at, found, wanted).at_most(worst)
     };
     if bitmaps.reserved != 0 {

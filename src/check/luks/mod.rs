@@ -6,6 +6,7 @@ mod slots;
 
 use super::span::field_span;
 use crate::Error;
+use crate::format::Layout;
 use crate::format::luks::{MAGIC, SECTOR};
 use crate::format::scalar::Chars;
 use crate::image::{Image, Luks};
@@ -47,7 +48,7 @@ fn field(
     found: impl Into<Evidence>,
     wanted: impl Into<Evidence>,
 ) -> Finding {
-    let at = field_span(luks.span.at, &luks.head, name);
+    let at = field_span(luks.span.at, &luks.head.fields(), name);
     Finding::new(rule, Structure::Luks, at, found, wanted)
 }
 

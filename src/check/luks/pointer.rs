@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::check::ends_past_file;
 use crate::check::span::{field_span, not_zeros};
+use crate::format::Layout;
 use crate::format::extension::CryptoExtension;
 use crate::format::luks::SECTOR;
 use crate::image::{Image, Luks};
@@ -17,7 +18,13 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, luks: &Luks, out: &mut Vec<Find
     let finding = |field, found: Evidence, wanted: Evidence| {
         let pointer = CryptoExtension { offset: at, length: len };
         let data_at = image.crypto_extension().map(|(data_at, _)| data_at).unwrap_or_default();
-        Finding::new(&E13, Structure::CryptoExtension, field_span(data_at, &pointer, field), found, wanted)
+        Finding::new(
+            &E13,
+            Structure::CryptoExtension,
+            field_span(data_at, &pointer.fields(), field),
+            found,
+            wanted,
+        )
     };
     let luks_end = at.saturating_add(Luks::LEN);
     if luks_end.0 > file_len {

@@ -43,7 +43,7 @@ fn finding(
     found: Evidence,
     wanted: Evidence,
 ) -> Finding {
-    Finding::new(rule, Structure::LuksSlot, field_span(at, slot, field), found, wanted)
+    Finding::new(rule, Structure::LuksSlot, field_span(at, &slot.fields(), field), found, wanted)
 }
 
 fn check_slot(at: HostOffset, slot: &LuksSlot, out: &mut Vec<Finding>) {

@@ -1,5 +1,444 @@
-//! Damages.
+//! Damages of bitmaps.
 
-use super::Damage;
+use super::{Damage, Draft};
+use crate::image::Bitmap;
+use crate::rules::codes::{
+    B01, B02, B03, B04, B05, B06, B07, B08, B09, B10, B11, B12, B13, B14, B15, B16, B17, B18, B19,
+};
+use crate::units::{HostOffset, to_u64};
 
-pub(super) static DAMAGES: &[Damage] = &[];
+/// Moves a bitmap's table into new clusters, `further` bytes in, with room for `size` entries.
+fn move_table(draft: &mut Draft, index: usize, size: u64, further: u64) -> u64 {
+    let old = draft.bitmap(index).table();
+    let at = draft.allocate((further + size * 8).div_ceil(draft.cluster_size())) + further;
+    draft.put_u64(at, draft.get(old.at.0, 8));
+    draft.free(old);
+    draft.set_bitmap(index, "bitmap_table_offset", at);
+    draft.set_bitmap(index, "bitmap_table_size", size);
+    at
+}
+
+/// Moves the data of the first bitmap into a new cluster, `further` bytes in.
+fn move_data(draft: &mut Draft, further: u64) -> u64 {
+    let (entry, len) = (draft.bitmap(0).table().at.0, draft.cluster_size());
+    let old = draft.get(entry, 8);
+    let at = draft.allocate(1 + further.div_ceil(len)) + further;
+    (0..len).step_by(8).for_each(|offset| draft.put_u64(at + offset, draft.get(old + offset, 8)));
+    draft.put_u64(entry, at);
+    draft.set_refcounts(old / len, 1, 0);
+    at
+}
+
+fn with_bitmap(draft: &mut Draft, index: usize, edit: impl Fn(&mut Bitmap)) {
+    draft.edit_bitmaps(|list| list.iter_mut().skip(index).take(1).for_each(edit));
+}
+
+fn rename(draft: &mut Draft, index: usize, name: &[u8]) {
+    with_bitmap(draft, index, |bitmap| bitmap.name = name.to_vec());
+}
+
+/// Adds a bitmap without dirty bits.
+fn add_bitmap(draft: &mut Draft) {
+    let table = draft.allocate(1);
+    draft.edit_bitmaps(|list| {
+        list.extend(list.last().cloned());
+        for new in list.iter_mut().skip(2) {
+            new.head.bitmap_table_offset = HostOffset(table);
+            new.name = b"monthly".to_vec();
+        }
+    });
+}
+
+pub(super) static DAMAGES: &[Damage] = &[
+    Damage {
+        rule: &B01,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "name_size", 9);
+            draft.put(draft.bitmap(0).end().0 + 24, b"weekly-ab");
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "name_size", 8);
+            draft.put(draft.bitmap(1).name_at().0, b"weekly-a");
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B01,
+        variant: "padding-missing",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmaps_extension("bitmap_directory_size", 63);
+        },
+        nearly: |draft| {
+            draft.set_bitmaps_extension("bitmap_directory_size", 64);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B02,
+        variant: "less",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmaps_extension("nb_bitmaps", 3);
+        },
+        nearly: add_bitmap,
+        also: &[],
+    },
+    Damage {
+        rule: &B02,
+        variant: "more",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmaps_extension("nb_bitmaps", 1);
+        },
+        nearly: |draft| {
+            draft.free(draft.bitmap(1).table());
+            draft.edit_bitmaps(|list| list.truncate(1));
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B03,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| with_bitmap(draft, 1, |bitmap| bitmap.extra = vec![0]),
+        nearly: |draft| rename(draft, 1, b"weekly2"),
+        also: &[],
+    },
+    Damage {
+        rule: &B04,
+        variant: "zero",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "bitmap_table_offset", 0);
+        },
+        nearly: |draft| {
+            move_table(draft, 1, 1, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B04,
+        variant: "unaligned",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            move_table(draft, 1, 1, 512);
+        },
+        nearly: |draft| {
+            move_table(draft, 1, 1, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B04,
+        variant: "beyond-file",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let at = draft.add_clusters(2) + 1024;
+            draft.truncate(at - 1024);
+            draft.set_bitmap(1, "bitmap_table_offset", at);
+        },
+        nearly: |draft| {
+            let at = move_table(draft, 1, 1, 0);
+            draft.truncate(at + 8);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B04,
+        variant: "cut",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let at = move_table(draft, 1, 1, 0);
+            draft.truncate(at + 7);
+        },
+        nearly: |draft| {
+            let at = move_table(draft, 1, 1, 0);
+            draft.truncate(at + 8);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B05,
+        variant: "zero",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 0);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 1);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B05,
+        variant: "too-large",
+        base: "valid/v3-bitmaps",
+        // A bitmap in use may have any size; 524,288 clusters of 1 KiB are 512 MiB.
+        breaks: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            move_table(draft, 1, 524_289, 0);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            move_table(draft, 1, 524_288, 0);
+        },
+        also: &["B17", "B19"],
+    },
+    Damage {
+        rule: &B06,
+        variant: "too-coarse",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "granularity_bits", 32);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "granularity_bits", 31);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B06,
+        variant: "too-fine",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(0, "granularity_bits", 8);
+            draft.set_bitmap(0, "bitmap_table_size", 2);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(0, "granularity_bits", 9);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B06,
+        variant: "impossible",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "granularity_bits", 64);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "granularity_bits", 31);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B07,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "flags", 8);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 2);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B07,
+        variant: "extra-data-compatible",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "flags", 4);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 2);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B08,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "type", 2);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "type", 1);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B08,
+        variant: "with-auto-flag",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "type", 0);
+            draft.set_bitmap(1, "flags", 2);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 2);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B09,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| rename(draft, 1, &[b'w'; 1024]),
+        nearly: |draft| rename(draft, 1, &[b'w'; 1023]),
+        also: &[],
+    },
+    Damage {
+        rule: &B10,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| rename(draft, 1, b""),
+        nearly: |draft| rename(draft, 1, b" "),
+        also: &[],
+    },
+    Damage {
+        rule: &B11,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| rename(draft, 1, b"daily"),
+        nearly: |draft| rename(draft, 1, b"Daily"),
+        also: &[],
+    },
+    Damage {
+        rule: &B11,
+        variant: "up-to-nul",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| rename(draft, 1, b"daily\0copy"),
+        nearly: |draft| rename(draft, 1, b"daily copy"),
+        also: &["B12"],
+    },
+    Damage {
+        rule: &B12,
+        variant: "nul",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| rename(draft, 1, b"a\0b"),
+        nearly: |draft| rename(draft, 1, b"a b"),
+        also: &[],
+    },
+    Damage {
+        rule: &B12,
+        variant: "not-utf8",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| rename(draft, 1, b"w\xf6chentlich"),
+        nearly: |draft| rename(draft, 1, "wöchentlich".as_bytes()),
+        also: &[],
+    },
+    Damage {
+        rule: &B13,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| draft.put(draft.bitmap(1).end().0 - 1, b"x"),
+        nearly: |draft| draft.put(draft.bitmap(1).padding_at().0 - 1, b"x"),
+        also: &[],
+    },
+    Damage {
+        rule: &B14,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| draft.put_u64(draft.bitmap(1).table().at.0, 1 << 1),
+        nearly: |draft| draft.put_u64(draft.bitmap(1).table().at.0, 1),
+        also: &[],
+    },
+    Damage {
+        rule: &B14,
+        variant: "in-use",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            draft.put_u64(draft.bitmap(1).table().at.0, 1 << 56);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            draft.put_u64(draft.bitmap(1).table().at.0, 1);
+        },
+        also: &["B19"],
+    },
+    Damage {
+        rule: &B15,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let entry = draft.bitmap(0).table().at.0;
+            draft.put_u64(entry, draft.get(entry, 8) | 1);
+        },
+        nearly: |draft| {
+            let entry = draft.bitmap(0).table().at;
+            let data = draft.get(entry.0, 8);
+            draft.put_u64(entry.0, 1);
+            draft.set_refcounts(data / 1024, 1, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B16,
+        variant: "unaligned",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            move_data(draft, 512);
+        },
+        nearly: |draft| {
+            move_data(draft, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B16,
+        variant: "beyond-file",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.add_clusters(0);
+            draft.put_u64(draft.bitmap(0).table().at.0, to_u64(draft.bytes.len()));
+        },
+        nearly: |draft| {
+            let at = move_data(draft, 0);
+            draft.truncate(at + 1);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B17,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 2);
+        },
+        // The finest granularity that one cluster has the bits for.
+        nearly: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 1);
+            draft.set_bitmap(1, "granularity_bits", 9);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B18,
+        variant: "",
+        base: "valid/v3-bitmap-tail",
+        breaks: |draft| set_data_bit(draft, 11),
+        nearly: |draft| set_data_bit(draft, 9),
+        also: &[],
+    },
+    Damage {
+        rule: &B18,
+        variant: "last-bit",
+        base: "valid/v3-bitmap-tail",
+        breaks: |draft| set_data_bit(draft, 512 * 8 - 1),
+        nearly: |draft| set_data_bit(draft, 10),
+        also: &[],
+    },
+    Damage {
+        rule: &B19,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 2);
+        },
+        also: &[],
+    },
+];
+
+/// Sets a bit of the first bitmap.
+fn set_data_bit(draft: &mut Draft, bit: u64) {
+    let at = draft.get(draft.bitmap(0).table().at.0, 8) + bit / 8;
+    draft.put_number(at, 1, draft.get(at, 1) | 1 << (bit % 8));
+}

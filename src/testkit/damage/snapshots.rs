@@ -1,5 +1,346 @@
-//! Damages.
+//! Damages of the snapshot table.
 
-use super::Damage;
+use super::{Damage, Draft};
+use crate::format::Layout;
+use crate::format::scalar::{ByteSize, Seconds};
+use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::image::Snapshot;
+use crate::rules::codes::{S01, S02, S03, S04, S05, S06, S07, S08, S09, S10, S11, S12, S13, S14, S15, S18};
+use crate::units::HostOffset;
 
-pub(super) static DAMAGES: &[Damage] = &[];
+/// Moves a snapshot's L1 table of `size` entries into new clusters, `further` bytes in, and says where it is.
+fn move_l1(draft: &mut Draft, size: u64, further: u64) -> u64 {
+    let (old, cluster_size) = (draft.snapshot(0).l1(), draft.cluster_size());
+    let at = draft.allocate((further + size * 8).div_ceil(cluster_size)) + further;
+    draft.put_u64(at, draft.get(old.at.0, 8));
+    draft.free(old.span());
+    draft.set_snapshot(0, "l1_table_offset", at);
+    draft.set_snapshot(0, "l1_size", size);
+    at
+}
+
+/// Makes the snapshot table the last thing in the file, which ends `less` bytes before its last name does.
+fn cut_last_name(draft: &mut Draft, less: u64) {
+    draft.edit_snapshots(|_| ());
+    let last = draft.image().snapshots().map_while(Result::ok).last();
+    let end = last.map_or(0, |snapshot| snapshot.padding_at().0);
+    draft.truncate(end - less);
+}
+
+fn resize_extra(draft: &mut Draft, len: usize) {
+    draft.edit_snapshots(|list| list.iter_mut().take(1).for_each(|snapshot| snapshot.extra.resize(len, 0)));
+}
+
+fn rename(draft: &mut Draft, index: usize, id: Option<&[u8]>, name: Option<&[u8]>) {
+    draft.edit_snapshots(|list| {
+        for snapshot in list.iter_mut().skip(index).take(1) {
+            snapshot.id = id.map_or(snapshot.id.clone(), <[u8]>::to_vec);
+            snapshot.name = name.map_or(snapshot.name.clone(), <[u8]>::to_vec);
+        }
+    });
+}
+
+fn new_snapshot(index: u32, disk_size: u64, id: Vec<u8>, name: Vec<u8>) -> Snapshot {
+    let extra = SnapshotExtra { vm_state_size_large: ByteSize(0), disk_size: ByteSize(disk_size), icount: 0 };
+    let head = SnapshotHead { date_sec: Seconds(1_600_000_000), ..SnapshotHead::default() };
+    let (extra, padding) = (extra.encode(), Vec::new());
+    Snapshot { index, at: HostOffset(0), head, extra, id, name, padding }
+}
+
+/// A table of this many bytes, its last padding left out: 511 entries of the greatest lengths, and one more.
+fn fill_table(draft: &mut Draft, len: usize) {
+    draft.edit_snapshots(|list| {
+        let text = |index: u32, len: usize| {
+            let mut text = index.to_string().into_bytes();
+            text.resize(len, 0);
+            text
+        };
+        let full = (0..511).map(|index| new_snapshot(index, 0, text(index, 65_535), text(index, 65_535)));
+        list.extend(full);
+        list.push(new_snapshot(511, 0, text(511, 40_000), text(511, len - 511 * 131_136 - 64 - 40_000)));
+    });
+}
+
+/// Adds a snapshot with an empty L1 table.
+fn add_snapshot(draft: &mut Draft) {
+    let (l1, size) = (draft.allocate(1), draft.header("size"));
+    draft.edit_snapshots(|list| {
+        let mut new = new_snapshot(0, size, b"1".to_vec(), b"new".to_vec());
+        new.head.l1_table_offset = HostOffset(l1);
+        new.head.l1_size = 1;
+        list.push(new);
+    });
+}
+
+pub(super) static DAMAGES: &[Damage] = &[
+    Damage {
+        rule: &S01,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| cut_last_name(draft, 1),
+        nearly: |draft| cut_last_name(draft, 0),
+        also: &[],
+    },
+    Damage {
+        rule: &S02,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| resize_extra(draft, 1025),
+        nearly: |draft| resize_extra(draft, 1024),
+        also: &[],
+    },
+    Damage {
+        rule: &S02,
+        variant: "beyond-file",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot(1, "extra_data_size", 0x1_0000);
+        },
+        nearly: |draft| {
+            draft.set_snapshot(1, "extra_data_size", 24);
+        },
+        also: &["S01"],
+    },
+    Damage {
+        rule: &S02,
+        variant: "beyond-limit",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot(1, "extra_data_size", 0xffff_ffff);
+        },
+        nearly: |draft| {
+            draft.set_snapshot(1, "extra_data_size", 24);
+        },
+        also: &["T01"],
+    },
+    Damage {
+        rule: &S03,
+        variant: "",
+        base: "valid/v3-refcount-1",
+        breaks: |draft| fill_table(draft, (64 << 20) + 1),
+        nearly: |draft| fill_table(draft, 64 << 20),
+        also: &["S12", "S14"],
+    },
+    Damage {
+        rule: &S04,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| resize_extra(draft, 15),
+        nearly: |draft| resize_extra(draft, 16),
+        also: &[],
+    },
+    Damage {
+        rule: &S05,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            move_l1(draft, 1, 512);
+        },
+        nearly: |draft| {
+            move_l1(draft, 1, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S06,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            move_l1(draft, (4 << 20) + 1, 0);
+        },
+        nearly: |draft| {
+            move_l1(draft, 4 << 20, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S07,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot_extra(0, "disk_size", (128 << 10) + 512);
+        },
+        nearly: |draft| {
+            draft.set_snapshot_extra(0, "disk_size", 128 << 10);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S07,
+        variant: "vm-state",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot_extra(0, "vm_state_size_large", (128 << 10) + 1);
+            move_l1(draft, 2, 0);
+        },
+        nearly: |draft| {
+            draft.set_snapshot_extra(0, "vm_state_size_large", 128 << 10);
+            move_l1(draft, 2, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S08,
+        variant: "",
+        base: "valid/v3-snapshots",
+        // The file's length counts as rounded up to 512: 64 entries.
+        breaks: |draft| {
+            let at = move_l1(draft, 1, 0);
+            draft.truncate(at + 8);
+            draft.set_snapshot(0, "l1_size", 128 + 64);
+        },
+        nearly: |draft| {
+            let at = move_l1(draft, 1, 0);
+            draft.truncate(at + 8);
+            draft.set_snapshot(0, "l1_size", 128);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S09,
+        variant: "id",
+        base: "valid/v3-snapshots",
+        breaks: |draft| rename(draft, 1, Some(b"1"), None),
+        nearly: |draft| rename(draft, 1, Some(b"01"), None),
+        also: &[],
+    },
+    Damage {
+        rule: &S09,
+        variant: "name",
+        base: "valid/v3-snapshots",
+        breaks: |draft| rename(draft, 1, None, Some(b"before-update")),
+        nearly: |draft| rename(draft, 1, None, Some(b"Before-update")),
+        also: &[],
+    },
+    Damage {
+        rule: &S10,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot(0, "date_nsec", 1_000_000_000);
+        },
+        nearly: |draft| {
+            draft.set_snapshot(0, "date_nsec", 999_999_999);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S11,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            move_l1(draft, 2, 0);
+            draft.set_snapshot(0, "vm_state_size", 1);
+            draft.set_snapshot_extra(0, "vm_state_size_large", 2);
+        },
+        nearly: |draft| {
+            move_l1(draft, 2, 0);
+            draft.set_snapshot(0, "vm_state_size", 2);
+            draft.set_snapshot_extra(0, "vm_state_size_large", 2);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S12,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot_extra(0, "disk_size", 0xffff);
+        },
+        nearly: |draft| {
+            draft.set_snapshot_extra(0, "disk_size", 0xfe00);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S12,
+        variant: "zero",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot_extra(0, "disk_size", 0);
+        },
+        nearly: |draft| {
+            draft.set_snapshot_extra(0, "disk_size", 3 << 10);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S13,
+        variant: "",
+        base: "valid/v3-data-file",
+        breaks: add_snapshot,
+        // A table without entries.
+        nearly: |draft| draft.edit_snapshots(|_| ()),
+        also: &[],
+    },
+    Damage {
+        rule: &S14,
+        variant: "id-empty",
+        base: "valid/v3-snapshots",
+        breaks: |draft| rename(draft, 0, Some(b""), None),
+        nearly: |draft| rename(draft, 0, Some(b"0"), None),
+        also: &[],
+    },
+    Damage {
+        rule: &S14,
+        variant: "nul",
+        base: "valid/v3-snapshots",
+        breaks: |draft| rename(draft, 0, None, Some(b"before\0update")),
+        nearly: |draft| rename(draft, 0, None, Some(b"before update")),
+        also: &[],
+    },
+    Damage {
+        rule: &S14,
+        variant: "not-utf8",
+        base: "valid/v3-snapshots",
+        breaks: |draft| rename(draft, 0, None, Some(b"gr\xf6\xdfe")),
+        nearly: |draft| rename(draft, 0, None, Some("größe".as_bytes())),
+        also: &[],
+    },
+    Damage {
+        rule: &S14,
+        variant: "escape",
+        base: "valid/v3-snapshots",
+        breaks: |draft| rename(draft, 0, Some(b"\x1b[31m"), None),
+        nearly: |draft| rename(draft, 0, Some(b"[31m"), None),
+        also: &[],
+    },
+    Damage {
+        rule: &S15,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| draft.put(draft.snapshot(0).end().0 - 1, b"x"),
+        nearly: |draft| draft.put(draft.snapshot(0).padding_at().0 - 1, b"x"),
+        also: &[],
+    },
+    Damage {
+        rule: &S18,
+        variant: "before-2009",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot(0, "date_sec", 1_230_767_999);
+        },
+        nearly: |draft| {
+            draft.set_snapshot(0, "date_sec", 1_230_768_000);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S18,
+        variant: "in-future",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            draft.set_snapshot(0, "date_sec", u32::MAX.into());
+        },
+        nearly: |_| (),
+        also: &[],
+    },
+    Damage {
+        rule: &S18,
+        variant: "ids-fall",
+        base: "valid/v3-snapshots",
+        breaks: |draft| rename(draft, 0, Some(b"10"), None),
+        nearly: |draft| rename(draft, 1, Some(b"10"), None),
+        also: &[],
+    },
+];

@@ -1,0 +1,198 @@
+//! L1 tables: L01 to L03, L25, L29. The rules of L2 tables are in `l2`, with what both need here.
+
+use super::ends_past_file;
+use crate::Image;
+use crate::format::mapping::L1Entry;
+use crate::image::L1Table;
+use crate::rules::codes::{L01, L02, L03, L25, L29};
+use crate::rules::{Evidence, Finding, Guest, Rule, Severity, Structure};
+use crate::source::ReadAt;
+use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, Tree};
+
+/// Judges the entries of L1 and L2 tables, each by itself. A healthy one costs a few comparisons.
+#[derive(Clone, Copy, Debug)]
+pub struct MappingRules {
+    pub(super) geometry: Geometry,
+    pub(super) file_len: u64,
+    pub(super) has_v3: bool,
+    pub(super) external_data: bool,
+    virtual_size: u64,
+    has_snapshots: bool,
+}
+
+/// Where an L2 entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L2Place {
+    /// The mapping that leads to it.
+    pub tree: Tree,
+    /// Bytes of the disk that this mapping is for.
+    pub disk_size: u64,
+    /// The index of the L1 entry that leads to its table.
+    pub l1_index: u64,
+    /// Its index in its table.
+    pub index: u64,
+    /// Its place in the file.
+    pub at: HostOffset,
+}
+
+impl MappingRules {
+    /// The rules for this image; `None` where `cluster_bits` makes no sense, and there are no tables.
+    pub fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
+        Some(Self {
+            geometry: image.geometry()?,
+            file_len: image.file_len(),
+            has_v3: image.header().has_v3(),
+            external_data: image.has_external_data(),
+            virtual_size: image.header().v2.size.0,
+            has_snapshots: image.header().v2.nb_snapshots != 0,
+        })
+    }
+
+    /// Judges the entry with this index, which stands at `at`.
+    pub fn l1_entry(
+        &self,
+        table: &L1Table,
+        index: u64,
+        at: HostOffset,
+        entry: L1Entry,
+        out: &mut Vec<Finding>,
+    ) {
+        if entry.0 == 0 {
+            return;
+        }
+        let finding = |rule: &'static Rule, wanted: Evidence| {
+            Finding::new(rule, Structure::L1Table, Span::new(at, 8), Evidence::Hex(entry.0), wanted)
+        };
+        if entry.reserved() != 0 {
+            out.push(finding(&L01, zero_bits(entry.reserved())));
+        }
+        let l2_offset = entry.l2_offset();
+        if l2_offset.0 == 0 {
+            out.push(finding(&L29, "0x0".into()));
+            return;
+        }
+        let cluster_size = self.geometry.cluster_size();
+        if !l2_offset.is_aligned(cluster_size) {
+            out.push(
+                finding(&L02, format!("an offset that is a multiple of {cluster_size:#x}").into())
+                    .hurting(self.l1_guest(table.tree, index)),
+            );
+        }
+        if ends_past_file(self.file_len, Span::new(l2_offset, cluster_size), self.geometry) {
+            out.push(finding(&L03, self.inside_file()).hurting(self.l1_guest(table.tree, index)));
+        }
+        // Loading a snapshot copies its VM state into the active tree, and deleting the snapshot leaves it there.
+        let is_behind_disk = index >= self.geometry.l1_entries_for(self.virtual_size);
+        if is_behind_disk && !self.has_snapshots {
+            out.push(finding(&L25, "0x0, without snapshots".into()).at_most(Severity::Note));
+        }
+    }
+
+    pub(super) fn inside_file(&self) -> Evidence {
+        format!("inside the {:#x} bytes of the file", self.file_len).into()
+    }
+
+    /// What an L1 entry maps. How large a snapshot's disk is, only its own entry tells.
+    fn l1_guest(&self, tree: Tree, index: u64) -> Guest {
+        let disk_size = if tree == Tree::Active { self.virtual_size } else { u64::MAX };
+        let start = index.saturating_mul(self.geometry.l2_coverage());
+        guest(tree, start, self.geometry.l2_coverage(), disk_size)
+    }
+}
+
+/// `len` guest bytes at `start`, up to the end of the disk unless they lie behind it.
+pub(super) fn guest(tree: Tree, start: u64, len: u64, disk_size: u64) -> Guest {
+    let left = disk_size.checked_sub(start).filter(|left| *left != 0).unwrap_or(u64::MAX);
+    Guest { tree, span: GuestSpan { start: GuestOffset(start), len: len.min(left) } }
+}
+
+/// What is wanted where these bits are set and must not be.
+pub(super) fn zero_bits(bits: u64) -> Evidence {
+    format!("zero in the bits {bits:#x}").into()
+}
+
+#[cfg(test)]
+#[cfg(feature = "testkit")]
+mod tests {
+    use super::super::testing_tables as testing;
+    use super::*;
+    use crate::format::mapping::{L2Entry, SubclusterBitmap};
+
+    #[test]
+    fn each_damage_breaks_its_rule() {
+        testing::each_damage_breaks_its_rule(
+            "L",
+            &[
+                "L01", "L02", "L03", "L05", "L06", "L07", "L08", "L09", "L10", "L12", "L13", "L14", "L16",
+                "L17", "L18", "L19", "L20", "L21", "L23", "L24", "L25", "L29",
+            ],
+        );
+    }
+
+    #[test]
+    fn lost_guest_ranges_end_with_the_disk() {
+        let range = |name: &str| {
+            let guest = testing::finding(name).1.guest.unwrap();
+            (guest.tree, guest.span.start.0, guest.span.len)
+        };
+        assert_eq!(range("L02"), (Tree::Active, 0, 128 << 10));
+        assert_eq!(range("L03"), (Tree::Active, 128 << 10, 128 << 10));
+        assert_eq!(range("L08"), (Tree::Active, 2 << 10, 1 << 10));
+        assert_eq!(range("L09"), (Tree::Active, 512 << 10, 1 << 10));
+        assert_eq!(range("L10"), (Tree::Active, (513 << 10) - 1, 1));
+        assert_eq!(range("L10-subcluster"), (Tree::Active, 511, 1));
+        for name in ["L01-highest-bit", "L05-highest-bit", "L12", "L17", "L21", "L23", "L24", "L25", "L29"] {
+            assert_eq!(testing::finding(name).1.guest, None, "{name}");
+        }
+        let whole = guest(Tree::Active, 0x1_0000, 0x1_0000, 0x1_2000);
+        assert_eq!(whole.span.len, 0x2000);
+        assert_eq!(guest(Tree::Active, 0x2_0000, 0x1_0000, 0x1_2000).span.len, 0x1_0000);
+    }
+
+    #[test]
+    fn a_snapshot_keeps_its_vm_state_behind_its_own_disk() {
+        // The image has grown to 1 MiB since: its own VM state would start at L1 index 8.
+        let draft = testing::base("valid/v3-basic");
+        let rules = MappingRules::new(&draft.image()).unwrap();
+        let place = |disk_size, l1_index| L2Place {
+            tree: Tree::Snapshot(0),
+            disk_size,
+            l1_index,
+            index: 0,
+            at: HostOffset(0x1000),
+        };
+        let fired = |place: L2Place, entry: u64| {
+            let mut out = Vec::new();
+            rules.l2_entry(&place, L2Entry(entry), None, &mut out);
+            testing::codes(&out)
+        };
+        assert_eq!(fired(place(64 << 10, 1), 0x1400), [""; 0]);
+        assert_eq!(fired(L2Place { index: 64, ..place(64 << 10, 0) }, 0x1400), ["L24"]);
+        assert_eq!(fired(place(64 << 10, u64::MAX), 0x1400), [""; 0]);
+    }
+
+    #[test]
+    fn several_breaches_of_an_entry_are_all_told() {
+        let draft = testing::base("valid/v3-basic");
+        let rules = MappingRules::new(&draft.image()).unwrap();
+        let place = L2Place {
+            tree: Tree::Active,
+            disk_size: 1 << 20,
+            l1_index: u64::MAX,
+            index: u64::MAX,
+            at: HostOffset(u64::MAX),
+        };
+        let fired = |entry: u64, bitmap: Option<u64>| {
+            let mut out = Vec::new();
+            rules.l2_entry(&place, L2Entry(entry), bitmap.map(SubclusterBitmap), &mut out);
+            testing::codes(&out)
+        };
+        assert_eq!(fired(u64::MAX, None), ["L12", "L13"]);
+        assert_eq!(fired(!(1 << 62), None), ["L05", "L08", "L09"]);
+        assert_eq!(fired(0, Some(u64::MAX)), ["L18", "L19"]);
+        let mut out = Vec::new();
+        let table = L1Table { tree: Tree::Active, at: HostOffset(0), size: u32::MAX };
+        rules.l1_entry(&table, u64::MAX, HostOffset(u64::MAX), L1Entry(u64::MAX), &mut out);
+        assert_eq!(testing::codes(&out), ["L01", "L02", "L03", "L25"]);
+    }
+}
