@@ -10,12 +10,6 @@ use crate::units::{HostOffset, to_u64, to_usize};
 /// The bytes of an image, and where its structures are. A method that looks for what the image does not have
 /// panics: a damage names the kind of image that it is made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    reason = "tests and fuzz targets alone use it"
-)]
 pub struct Draft {
     /// The file.
     pub bytes: Vec<u8>,

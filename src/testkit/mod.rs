@@ -3,6 +3,9 @@
 mod damage;
 mod draft;
 mod lists;
+mod rng;
+pub mod writer;
 
 pub use damage::{Damage, damages};
 pub use draft::Draft;
+pub use rng::Rng;
