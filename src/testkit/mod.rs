@@ -2,10 +2,14 @@
 
 mod damage;
 mod draft;
+mod expect;
 mod lists;
+mod model;
 mod rng;
 pub mod writer;
 
 pub use damage::{Damage, damages};
 pub use draft::Draft;
+pub use expect::check;
+pub use model::{Model, check_model};
 pub use rng::Rng;
