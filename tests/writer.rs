@@ -1,4 +1,5 @@
 //! Proves the image writer against QEMU: what it writes is valid, and is what it was told to write.
+#![expect(clippy::as_conversions, reason = "the numbers are small")]
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};

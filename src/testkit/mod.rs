@@ -2,6 +2,7 @@
 
 mod damage;
 mod draft;
+pub mod edit;
 mod expect;
 mod lists;
 mod model;
@@ -10,6 +11,7 @@ pub mod writer;
 
 pub use damage::{Damage, damages};
 pub use draft::Draft;
+pub use edit::{Edit, mutate};
 pub use expect::check;
 pub use model::{Model, check_model};
 pub use rng::Rng;

@@ -167,6 +167,11 @@ impl Model {
         Self::from_bytes(&bytes)
     }
 
+    /// The same with the smallest clusters.
+    pub fn small_from_seed(seed: u64) -> Option<Self> {
+        Some(Self { cluster_bits: 0, extended_l2: 0, ..Self::from_seed(seed)? })
+    }
+
     /// Writes the image.
     pub fn write(&self) -> Vec<u8> {
         self.plan().write().bytes
@@ -195,11 +200,19 @@ pub(super) fn check_plan(plan: &Plan, written: &Written) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::to_usize;
 
     #[test]
     fn no_bytes_describe_an_image_too() {
         check_model(&[]);
         check_model(&[0xff; SEED_LEN]);
+        let mut bytes = [0; SEED_LEN];
+        Rng::new(5).fill(&mut bytes);
+        // As few bytes as a fuzzer has at first, and the smallest clusters.
+        bytes[0] = 0;
+        for len in 0..400 {
+            check_model(&bytes[..len]);
+        }
     }
 
     #[test]
@@ -220,5 +233,20 @@ mod tests {
             lens.filter(|plan| plan.cluster_bits == 9).map(|plan| plan.write().bytes.len()).collect();
         assert!(lens.iter().all(|len| *len <= 72 << 10), "{:?}", lens.iter().max());
         assert!(lens.iter().sum::<usize>() / lens.len() < 32 << 10);
+    }
+    /// The comparison has to see a difference that is there.
+    #[test]
+    #[should_panic(expected = "table ")]
+    fn a_changed_entry_is_seen() {
+        let with_table = |seed| {
+            let plan = Model::small_from_seed(seed).unwrap().plan();
+            plan.tables.first().is_some_and(|table| !table.entries.is_empty()).then_some(plan)
+        };
+        let plan = (0..).find_map(with_table).unwrap();
+        let mut written = plan.write();
+        let (index, _) = plan.tables[0].entries.first_key_value().unwrap();
+        let at = written.places.tables[0].0 + index * plan.geometry().l2_entry_len();
+        written.bytes[to_usize(at) + 6] ^= 2;
+        check_plan(&plan, &written);
     }
 }
