@@ -6,6 +6,7 @@ pub mod edit;
 mod expect;
 mod lists;
 mod model;
+pub mod readers;
 mod rng;
 pub mod writer;
 
