@@ -14,7 +14,7 @@ pub mod rules;
 pub mod source;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-mod text;
+pub mod text;
 pub mod units;
 
 pub use error::Error;

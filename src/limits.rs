@@ -24,17 +24,22 @@ pub struct Limits {
     pub findings_per_rule: usize,
 }
 
+impl Limits {
+    /// What nobody asked to change.
+    pub const DEFAULT: Self = Self {
+        read_bytes: 1 << 40,
+        reads: 1 << 32,
+        extension_area_len: 2 << 20,
+        entry_len: 256 << 10,
+        snapshots: 65_536,
+        bitmaps: 65_535,
+        remembered_tables: 131_072,
+        findings_per_rule: 100,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            read_bytes: 1 << 40,
-            reads: 1 << 32,
-            extension_area_len: 2 << 20,
-            entry_len: 256 << 10,
-            snapshots: 65_536,
-            bitmaps: 65_535,
-            remembered_tables: 131_072,
-            findings_per_rule: 100,
-        }
+        Self::DEFAULT
     }
 }

@@ -1,2 +1,9 @@
 //! The command: parses its arguments, calls, sets the exit code.
-fn main() {}
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

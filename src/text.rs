@@ -10,7 +10,7 @@ use crate::units::to_u64;
 
 /// Whether a terminal shows a character as itself: neither a control or format character, nor a separator of
 /// lines or paragraphs, nor one that means nothing in common.
-pub(crate) fn is_printable(character: char) -> bool {
+pub fn is_printable(character: char) -> bool {
     !matches!(
         character.general_category(),
         GeneralCategory::Control
@@ -23,12 +23,12 @@ pub(crate) fn is_printable(character: char) -> bool {
 }
 
 /// Whether the bytes are UTF-8, and every character of them is printable.
-pub(crate) fn is_clean(bytes: &[u8]) -> bool {
+pub fn is_clean(bytes: &[u8]) -> bool {
     unprintable(bytes).is_none()
 }
 
 /// The first byte that is not printable text, and its position.
-pub(crate) fn unprintable(bytes: &[u8]) -> Option<(u64, u8)> {
+pub fn unprintable(bytes: &[u8]) -> Option<(u64, u8)> {
     let mut at = 0_usize;
     for chunk in bytes.utf8_chunks() {
         let bad = chunk.valid().char_indices().find(|(_, character)| !is_printable(*character));
@@ -42,7 +42,7 @@ pub(crate) fn unprintable(bytes: &[u8]) -> Option<(u64, u8)> {
 
 /// The bytes as text that is safe to show. Clean ones stay as they are; where any is not, each byte of such a
 /// character stands as `\xNN`, and each backslash is doubled, so that the bytes can be told from the text.
-pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
+pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(bytes)
         && text.chars().all(is_printable)
     {

@@ -20,7 +20,12 @@ mod stop;
 #[cfg(all(test, feature = "testkit"))]
 mod testing_header;
 #[cfg(all(test, feature = "testkit"))]
-#[expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at what it does not expect"
+)]
 mod testing_tables;
 
 pub use bitmap_tables::check_bitmap_tail;

@@ -188,6 +188,7 @@ pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
         others.retain(|found| found.severity > Severity::Note && !damage.also.contains(&found.rule.code));
         assert!(others.is_empty(), "{name}: nearly, and {:?}", codes(&others));
     }
+    seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen, rules, "each rule of family {family} needs a damage");
 }
@@ -249,6 +250,9 @@ fn valid_images_are_quiet() {
     let directory = format!("{}/corpus/valid", env!("CARGO_MANIFEST_DIR"));
     for file in std::fs::read_dir(directory).unwrap() {
         let path = file.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "qcow2") {
+            continue;
+        }
         let found = findings(&Draft::new(std::fs::read(&path).unwrap()));
         assert!(found.is_empty(), "{}: {found:#?}", path.display());
     }

@@ -71,6 +71,15 @@ impl FeatureSet {
         }
     }
 
+    /// The number that the feature name table has for this set.
+    pub const fn as_type(self) -> u8 {
+        match self {
+            Self::Incompatible => 0,
+            Self::Compatible => 1,
+            Self::Autoclear => 2,
+        }
+    }
+
     /// The set that the feature name table means by this number.
     pub const fn from_type(number: u8) -> Option<Self> {
         match number {

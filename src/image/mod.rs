@@ -7,7 +7,9 @@ mod chunks;
 mod extensions;
 mod header;
 mod luks;
+mod refcounts;
 mod snapshots;
+mod visited;
 mod window;
 
 use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
@@ -26,7 +28,9 @@ use extensions::ExtensionArea;
 pub(crate) use extensions::feature_names;
 pub use header::Header;
 pub use luks::Luks;
+pub use refcounts::{RefcountRun, RefcountRuns};
 pub use snapshots::{Snapshot, Snapshots};
+pub use visited::Visited;
 
 /// A qcow2 image.
 #[derive(Debug)]
@@ -58,6 +62,15 @@ pub struct L1Table {
     pub at: HostOffset,
     /// How many entries it has.
     pub size: u32,
+}
+
+/// A mapping of guest offsets, and how much of it is disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskTree {
+    /// Its L1 table.
+    pub l1: L1Table,
+    /// Bytes of the disk; VM state may lie behind it.
+    pub disk_size: u64,
 }
 
 impl<R: ReadAt> Image<R> {
@@ -133,6 +146,18 @@ impl<R: ReadAt> Image<R> {
     pub fn active_l1(&self) -> L1Table {
         let header = &self.header.v2;
         L1Table { tree: Tree::Active, at: header.l1_table_offset, size: header.l1_size }
+    }
+
+    /// The active tree, and every snapshot's up to the first entry of the snapshot table that does not fit, with
+    /// that fault.
+    pub fn trees(&self) -> impl Iterator<Item = Result<DiskTree, Error>> + use<'_, R> {
+        let disk_size = self.header.v2.size.0;
+        let active = DiskTree { l1: self.active_l1(), disk_size };
+        let snapshots = self.snapshots().map(move |snapshot| {
+            let snapshot = snapshot?;
+            Ok(DiskTree { l1: snapshot.l1(), disk_size: snapshot.disk_size().unwrap_or(disk_size) })
+        });
+        std::iter::once(Ok(active)).chain(snapshots)
     }
 
     /// The bytes of `span`, in chunks and as far as the file goes; `what` is named in an error.

@@ -100,7 +100,8 @@ mod tests {
     fn list(parts: &[(Magic, &[u8])]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (magic, data) in parts {
-            bytes.extend(ExtensionHead { magic: *magic, length: data.len() as u32 }.encode());
+            bytes
+                .extend(ExtensionHead { magic: *magic, length: u32::try_from(data.len()).unwrap() }.encode());
             bytes.extend(*data);
             bytes.resize(bytes.len().next_multiple_of(8), 0);
         }

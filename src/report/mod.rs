@@ -1,1 +1,24 @@
-//! Reports.
+//! One description of the image, many renderings: a walk hands out rows, and a sink writes them down as text,
+//! JSON or JSON Lines.
+
+mod document;
+mod dump;
+mod findings;
+mod hex;
+mod human;
+mod info;
+mod json;
+mod jsonl;
+mod row;
+mod text;
+mod value;
+
+use dump::feature_names;
+pub use dump::{Options, dump};
+pub use findings::Findings;
+pub use info::{write_json as write_info_json, write_text as write_info_text};
+pub use json::JsonSink;
+pub use jsonl::JsonlSink;
+pub use row::{Context, Detail, Heading, Label, Row, Section, Sink, Subject, Summary};
+pub use text::{TextOptions, TextSink, write_findings};
+pub use value::Value;

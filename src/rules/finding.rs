@@ -213,4 +213,9 @@ impl Finding {
         self.guest = Some(guest);
         self
     }
+
+    /// The rule and the evidence as one sentence.
+    pub fn message(&self) -> String {
+        format!("{}; found {}, wanted {}", self.rule.title, self.found, self.wanted)
+    }
 }

@@ -96,7 +96,7 @@ mod tests {
     fn reads_what_is_there() {
         let source = metered(Limits::default());
         assert_eq!(source.read("bytes", HostOffset(98), &mut [0; 4]).unwrap(), [98, 99]);
-        assert_eq!(source.read("bytes", HostOffset(u64::MAX), &mut [0; 4]).unwrap(), []);
+        assert!(source.read("bytes", HostOffset(u64::MAX), &mut [0; 4]).unwrap().is_empty());
         assert_eq!(source.read_vec("bytes", HostOffset(99), u64::MAX).unwrap(), [99]);
         assert_eq!(source.bytes_read(), 3);
     }

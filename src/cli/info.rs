@@ -1,0 +1,40 @@
+//! `info`: one screen on an image.
+
+use qcow2_inspect::report::{self, Subject};
+
+use super::input::Input;
+use super::output::{self, Color, Format};
+use super::{Failure, Outcome};
+
+/// Show on one screen what an image is, what it holds and what is wrong with that.
+///
+/// The tables of clusters are not read, so `info` never says that an image is clean.
+///
+/// Exit code: 0 when complete, whatever the findings; 1 where the file is not qcow2 or could not be read, or a
+/// limit cut the work.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+    /// How to write the report; `jsonl` is the same as `json`.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
+        let path = self.input.shown_path();
+        let image = match self.input.open() {
+            Ok(image) => image,
+            Err(reason) => return output::refuse(&path, &reason, self.format),
+        };
+        let subject = Subject { path: &path, len: image.file_len() };
+        let (out, now) = (output::stdout(), output::now());
+        let complete = match self.format {
+            Format::Text => report::write_info_text(out, &image, &subject, now, color.wanted())?,
+            Format::Json | Format::Jsonl => report::write_info_json(out, &image, &subject, now, "none")?,
+        };
+        Ok(if complete { Outcome::Complete } else { Outcome::Incomplete })
+    }
+}

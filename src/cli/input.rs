@@ -1,0 +1,113 @@
+//! Opening the image: one file, read-only, and nothing that could block or answer differently each time.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use qcow2_inspect::source::ReadAt;
+use qcow2_inspect::text;
+use qcow2_inspect::{Image, Limits};
+
+/// The image to inspect.
+#[derive(Debug, Args)]
+pub(super) struct Input {
+    /// The image: a file or a block device.
+    #[arg(value_name = "IMAGE")]
+    path: PathBuf,
+    /// Where the image starts in the file, in bytes (decimal, or hex with 0x).
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = number)]
+    offset: u64,
+}
+
+/// A file from an offset on.
+#[derive(Debug)]
+pub(super) struct Part {
+    file: File,
+    start: u64,
+}
+
+impl ReadAt for Part {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.len()?.saturating_sub(self.start))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        match self.start.checked_add(offset) {
+            Some(offset) => self.file.read_at(offset, buf),
+            None => Ok(0),
+        }
+    }
+}
+
+impl Input {
+    /// The path as text, with nothing in it that a terminal must not see.
+    pub(super) fn shown_path(&self) -> String {
+        text::escape(self.path.as_os_str().as_encoded_bytes()).into_owned()
+    }
+
+    /// Opens the file, and the image in it; else says why not.
+    pub(super) fn open(&self) -> Result<Image<Part>, String> {
+        let file = open_file(&self.path)?;
+        let part = Part { file, start: self.offset };
+        Image::open(part, Limits::default()).map_err(|error| error.to_string())
+    }
+}
+
+/// Opens a file whose bytes can be read at any offset; else says why not.
+fn open_file(path: &Path) -> Result<File, String> {
+    if path == Path::new("-") {
+        return Err("a qcow2 file needs random access, which standard input does not give".to_owned());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true);
+    no_blocking(&mut options);
+    let file = options.open(path).map_err(|error| reason(&error))?;
+    let kind = file.metadata().map_err(|error| reason(&error))?.file_type();
+    match unusable(kind) {
+        Some(what) => Err(format!("is {what}, not a file or a block device")),
+        None => Ok(file),
+    }
+}
+
+/// Keeps a FIFO without a writer, or a terminal, from holding up the open itself.
+#[cfg(unix)]
+fn no_blocking(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags(rustix::fs::OFlags::NONBLOCK.union(rustix::fs::OFlags::NOCTTY).bits().cast_signed());
+}
+
+#[cfg(not(unix))]
+fn no_blocking(_: &mut OpenOptions) {}
+
+#[cfg(unix)]
+fn unusable(kind: std::fs::FileType) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt;
+    match () {
+        () if kind.is_file() || kind.is_block_device() => None,
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_fifo() => Some("a FIFO"),
+        () if kind.is_char_device() => Some("a character device"),
+        () if kind.is_socket() => Some("a socket"),
+        () => Some("something else"),
+    }
+}
+
+#[cfg(not(unix))]
+fn unusable(kind: std::fs::FileType) -> Option<&'static str> {
+    if kind.is_dir() { Some("a directory") } else { None }
+}
+
+/// The operating system's reason without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| error.to_string())
+}

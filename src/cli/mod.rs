@@ -1,0 +1,77 @@
+//! The command line: one subcommand a file, each with its arguments and `run`.
+
+mod dump;
+mod info;
+mod input;
+mod output;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Inspects QCOW2 disk images that nobody can trust. It opens the one file that it is given, read-only, and
+/// nothing else.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// When to colour text.
+    #[arg(long, global = true, value_enum, default_value_t = output::Color::Auto)]
+    color: output::Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dump(dump::Args),
+    Info(info::Args),
+}
+
+/// What ends a command before its report does.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The image cannot be inspected.
+    #[error("{0}")]
+    Image(String),
+    /// The report cannot be written.
+    #[error("cannot write the report: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// What a command that went through has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Everything was looked at.
+    Complete,
+    /// A budget or an I/O error cut the work.
+    Incomplete,
+}
+
+/// Runs the command. Exit codes: 0 when complete, whatever the findings; 1 otherwise, usage errors included.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::command()
+        .try_get_matches()
+        .and_then(|matches| Arguments::from_arg_matches(&matches))
+    {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    let outcome = match &arguments.command {
+        Command::Dump(args) => args.run(arguments.color),
+        Command::Info(args) => args.run(arguments.color),
+    };
+    match outcome {
+        Ok(Outcome::Complete) => ExitCode::SUCCESS,
+        Ok(Outcome::Incomplete) => ExitCode::FAILURE,
+        // Whoever reads has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "qcow2-inspect: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

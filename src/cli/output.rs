@@ -1,0 +1,80 @@
+//! Where reports go.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{Failure, Outcome};
+
+/// When to colour text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal that can, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    pub(super) fn wanted(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                io::stdout().is_terminal()
+                    && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+            }
+        }
+    }
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// Standard output, in few writes.
+pub(super) fn stdout() -> impl Write {
+    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+/// The present in seconds since 1970.
+pub(super) fn now() -> Option<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    schema: &'static str,
+    file: ErrorFile<'a>,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+struct ErrorFile<'a> {
+    path: &'a str,
+}
+
+/// Says why there is no report: as JSON on standard output where the user wants JSON, and as a line in any case.
+pub(super) fn refuse(path: &str, reason: &str, format: Format) -> Result<Outcome, Failure> {
+    if format != Format::Text {
+        let document =
+            ErrorDocument { schema: "qcow2-inspect/error/1", file: ErrorFile { path }, error: reason };
+        let mut out = stdout();
+        serde_json::to_writer(&mut out, &document).map_err(io::Error::from)?;
+        writeln!(out)?;
+        out.flush()?;
+    }
+    Err(Failure::Image(format!("{path}: {reason}")))
+}

@@ -1,0 +1,171 @@
+//! The refcount table's place, and the blocks as runs of equal refcounts.
+
+use super::{Chunks, Image};
+use crate::Error;
+use crate::format::refcount::RefcountWidth;
+use crate::source::ReadAt;
+use crate::units::{Geometry, HostOffset, Span};
+
+/// Neighbouring clusters with the same refcount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefcountRun {
+    /// The first one's place in its block.
+    pub index: u64,
+    /// How many they are.
+    pub count: u64,
+    /// Their refcount.
+    pub value: u64,
+    /// The bytes of the block that hold it; narrow refcounts share a byte.
+    pub at: Span,
+    /// The first cluster's number.
+    pub first_cluster: u64,
+    /// Where the first cluster starts.
+    pub host_offset: HostOffset,
+}
+
+/// Reads a refcount block run by run.
+#[derive(Debug)]
+pub struct RefcountRuns<'i, R> {
+    chunks: Chunks<'i, R>,
+    geometry: Geometry,
+    width: RefcountWidth,
+    block: u64,
+    at: HostOffset,
+    bytes: Vec<u8>,
+    /// Place of the next refcount in `bytes`.
+    next: u64,
+    /// Place of the next refcount in the block.
+    index: u64,
+    /// What ended a run, and comes behind it.
+    fault: Option<Error>,
+    done: bool,
+}
+
+impl<R: ReadAt> Image<R> {
+    /// The bytes of the refcount table; `None` where the cluster size makes no sense.
+    pub fn refcount_table(&self) -> Option<Span> {
+        let header = &self.header.v2;
+        let len = u64::from(header.refcount_table_clusters).saturating_mul(self.geometry?.cluster_size());
+        Some(Span::new(header.refcount_table_offset, len))
+    }
+
+    /// The refcounts of the block that the refcount table's entry `block` says to be at `at`, as far as the file
+    /// goes; `None` where their width makes no sense.
+    pub fn refcount_runs(&self, block: u64, at: HostOffset) -> Option<RefcountRuns<'_, R>> {
+        let (geometry, width) = self.geometry.zip(self.refcount_width())?;
+        let chunks = self.chunks("a refcount block", Span::new(at, geometry.cluster_size()));
+        let bytes = Vec::new();
+        Some(RefcountRuns {
+            chunks,
+            geometry,
+            width,
+            block,
+            at,
+            bytes,
+            next: 0,
+            index: 0,
+            fault: None,
+            done: false,
+        })
+    }
+}
+
+impl<R: ReadAt> RefcountRuns<'_, R> {
+    /// Where the cluster starts that the refcount with this index counts.
+    pub fn host_offset(&self, index: u64) -> HostOffset {
+        HostOffset(self.cluster(index).saturating_mul(self.geometry.cluster_size()))
+    }
+
+    /// The number of that cluster.
+    fn cluster(&self, index: u64) -> u64 {
+        self.block.saturating_mul(self.width.block_entry_count(self.geometry)).saturating_add(index)
+    }
+
+    /// The next refcount, from the next chunk where this one is used up.
+    fn peek(&mut self) -> Result<Option<u64>, Error> {
+        if let Some(value) = self.width.get(&self.bytes, self.next) {
+            return Ok(Some(value));
+        }
+        match self.chunks.next() {
+            None => Ok(None),
+            Some(Err(error)) => Err(error),
+            Some(Ok(chunk)) => {
+                self.bytes.clear();
+                self.bytes.extend_from_slice(chunk.bytes);
+                self.next = 0;
+                Ok(self.width.get(&self.bytes, 0))
+            }
+        }
+    }
+
+    fn run(&mut self) -> Result<Option<RefcountRun>, Error> {
+        let Some(value) = self.peek()? else { return Ok(None) };
+        let index = self.index;
+        loop {
+            (self.next, self.index) = (self.next.saturating_add(1), self.index.saturating_add(1));
+            match self.peek() {
+                Ok(next) if next == Some(value) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    self.fault = Some(error);
+                    break;
+                }
+            }
+        }
+        let from = self.width.byte_offset(index);
+        let to = self.width.byte_offset(self.index.saturating_sub(1));
+        let last_len = u64::from(self.width.bits().div_ceil(8));
+        Ok(Some(RefcountRun {
+            index,
+            count: self.index.saturating_sub(index),
+            value,
+            at: Span::new(self.at.saturating_add(from), to.saturating_add(last_len).saturating_sub(from)),
+            first_cluster: self.cluster(index),
+            host_offset: self.host_offset(index),
+        }))
+    }
+}
+
+impl<R: ReadAt> Iterator for RefcountRuns<'_, R> {
+    type Item = Result<RefcountRun, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        if let Some(error) = self.fault.take() {
+            self.done = true;
+            return Some(Err(error));
+        }
+        let run = self.run();
+        self.done = !matches!(run, Ok(Some(_)));
+        run.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use crate::format::Layout;
+    use crate::format::header::{HeaderV2, HeaderV3, MAGIC};
+    use crate::format::scalar::ClusterBits;
+
+    #[test]
+    fn equal_neighbours_are_one_run_across_chunks() {
+        let v2 = HeaderV2 { magic: MAGIC, version: 3, cluster_bits: ClusterBits(18), ..Default::default() };
+        let v3 = HeaderV3 { header_length: 104, refcount_order: 1, ..Default::default() };
+        let mut file = [v2.encode(), v3.encode()].concat();
+        file.resize(1 << 18, 0);
+        let mut block = vec![0x55; 70_000];
+        block.extend([0x02, 0, 0]);
+        file.extend(block);
+        let image = Image::open(file, Limits::default()).unwrap();
+        let runs: Vec<_> = image.refcount_runs(1, HostOffset(1 << 18)).unwrap().map(Result::unwrap).collect();
+        let shown: Vec<_> = runs.iter().map(|run| (run.index, run.count, run.value)).collect();
+        assert_eq!(shown, [(0, 280_000, 1), (280_000, 1, 2), (280_001, 11, 0)]);
+        assert_eq!(runs[0].at, Span::new(HostOffset(1 << 18), 70_000));
+        assert_eq!(runs[1].at, Span::new(HostOffset((1 << 18) + 70_000), 1));
+        assert_eq!(runs[1].first_cluster, (1 << 20) + 280_000);
+    }
+}

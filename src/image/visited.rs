@@ -1,0 +1,66 @@
+//! Which spans of the file a walk has been through, so that it goes through none of them twice.
+
+use std::collections::BTreeMap;
+
+use crate::units::{HostOffset, Span};
+
+/// Spans that do not overlap, each with a note of who came by.
+///
+/// Tables of a hostile image may share all their bytes, in different phases; whoever walks only what is
+/// [`first`](Self::first) does work in proportion to the file, and not to its square.
+#[derive(Clone, Debug)]
+pub struct Visited<T> {
+    spans: BTreeMap<HostOffset, (HostOffset, T)>,
+    limit: usize,
+}
+
+impl<T: Copy> Visited<T> {
+    /// Nothing visited yet; at most `limit` spans are remembered.
+    pub fn new(limit: usize) -> Self {
+        Self { spans: BTreeMap::new(), limit }
+    }
+
+    /// Who visited a byte of `span` before; if nobody did, it counts as visited from now on.
+    pub fn first(&mut self, span: Span, visitor: T) -> Option<T> {
+        let before = self.spans.range(..span.end()).next_back();
+        if let Some((_, (end, earlier))) = before
+            && *end > span.at
+        {
+            return Some(*earlier);
+        }
+        if !self.is_full() && span.len > 0 {
+            self.spans.insert(span.at, (span.end(), visitor));
+        }
+        None
+    }
+
+    /// Whether nothing more is remembered.
+    pub fn is_full(&self) -> bool {
+        self.spans.len() >= self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(at: u64, len: u64) -> Span {
+        Span::new(HostOffset(at), len)
+    }
+
+    #[test]
+    fn whoever_overlaps_comes_second() {
+        let mut visited = Visited::new(3);
+        assert_eq!(visited.first(span(100, 10), 'a'), None);
+        assert_eq!(visited.first(span(110, 10), 'b'), None);
+        assert_eq!(visited.first(span(90, 10), 'c'), None);
+        for (at, len, earlier) in
+            [(100, 10, 'a'), (109, 1, 'a'), (95, 100, 'b'), (80, 11, 'c'), (119, 9, 'b')]
+        {
+            assert_eq!(visited.first(span(at, len), 'd'), Some(earlier), "{at}+{len}");
+        }
+        assert!(visited.is_full());
+        assert_eq!(visited.first(span(200, 1), 'e'), None);
+        assert_eq!(visited.first(span(200, 1), 'f'), None, "past the limit nothing is remembered");
+    }
+}

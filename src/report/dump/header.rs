@@ -1,0 +1,106 @@
+//! The header and the backing file's name.
+
+use std::io;
+
+use super::{Dumper, SHOWN_BYTES};
+use crate::check;
+use crate::format::features::FeatureSet;
+use crate::format::scalar::FeatureBits;
+use crate::format::{Field, FieldValue, Style, header};
+use crate::report::row::{Context, Detail, Label, Row, Sink};
+use crate::report::value::Value;
+use crate::rules::Structure;
+use crate::rules::codes::{H11, H37, H43};
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span};
+
+impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
+    pub(super) fn header(&mut self) -> io::Result<()> {
+        let image = self.image;
+        check::check_header(image, &mut self.found);
+        check::check_backing_file(image, &mut self.found);
+        if let Err(error) = check::check_header_gap(image, &mut self.found) {
+            self.stop(error, Structure::Header, &H43);
+        }
+        self.heading(HostOffset(0), "header", Context::default(), &[])?;
+        for field in image.header().fields() {
+            self.header_field(&field)?;
+        }
+        self.unknown_fields()?;
+        self.hex(Span::new(HostOffset(0), image.header().wanted_len()))?;
+        match image.backing_file() {
+            Ok(Some(name)) => {
+                self.text(Structure::BackingFile, "backing_file", name.at, &name.bytes)?;
+                self.hex(name.span())?;
+            }
+            Ok(None) => {}
+            Err(error) => self.stop(error, Structure::BackingFile, &H37),
+        }
+        Ok(())
+    }
+
+    fn header_field(&mut self, field: &Field) -> io::Result<()> {
+        let FieldValue::Number(number, _) = field.value else {
+            return self.field(Structure::Header, HostOffset(0), field, &[]);
+        };
+        let set = match field.name {
+            "incompatible_features" => FeatureSet::Incompatible,
+            "compatible_features" => FeatureSet::Compatible,
+            "autoclear_features" => FeatureSet::Autoclear,
+            _ => {
+                let word = meaning(field.name, number).map(|word| Detail::new("means", Value::Word(word)));
+                return self.field(Structure::Header, HostOffset(0), field, word.as_slice());
+            }
+        };
+        let names = feature_names(set, FeatureBits(number));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let details = [Detail::new("names", Value::Words(&names))];
+        let details = if names.is_empty() { &[] } else { details.as_slice() };
+        self.field(Structure::Header, HostOffset(0), field, details)
+    }
+
+    /// The first bytes of additional fields that the specification does not know.
+    fn unknown_fields(&mut self) -> io::Result<()> {
+        let Some(span) = self.image.header().unknown_fields() else { return Ok(()) };
+        let shown = Span::new(span.at, span.len.min(SHOWN_BYTES));
+        let mut chunks = self.image.chunks("unknown header fields", shown);
+        match chunks.next() {
+            Some(Ok(chunk)) => {
+                let details = [Detail::new("shown_bytes", Value::Number(shown.len, Style::Number))];
+                let details = if shown.len < span.len { details.as_slice() } else { &[] };
+                let row = Row::remark(Label::Field("unknown_fields"), span.at, span.len, details);
+                self.row(Structure::Header, "unknown_fields", Row { value: Value::Bytes(chunk.bytes), ..row })
+            }
+            Some(Err(error)) => {
+                self.stop(error, Structure::Header, &H11);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the number of a method or a type stands for.
+fn meaning(field: &str, number: u64) -> Option<&'static str> {
+    Some(match (field, u8::try_from(number).ok()?) {
+        ("crypt_method", method) => match u32::from(method) {
+            header::CRYPT_NONE => "none",
+            header::CRYPT_AES => "aes",
+            header::CRYPT_LUKS => "luks",
+            _ => return None,
+        },
+        ("compression_type", header::COMPRESSION_ZLIB) => "zlib",
+        ("compression_type", header::COMPRESSION_ZSTD) => "zstd",
+        _ => return None,
+    })
+}
+
+/// The names of the bits that are set; one that the specification does not know goes by its number.
+pub(in crate::report) fn feature_names(set: FeatureSet, bits: FeatureBits) -> Vec<String> {
+    bits.bits()
+        .map(|bit| match set.known().find(|feature| feature.bit == bit) {
+            Some(feature) => feature.name.to_owned(),
+            None => format!("bit {bit}"),
+        })
+        .collect()
+}

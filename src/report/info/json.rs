@@ -1,0 +1,209 @@
+//! `info` as JSON.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use super::{Survey, compression, encryption};
+use crate::Image;
+use crate::format::features::FeatureSet;
+use crate::format::luks::{SECTOR, SLOT_ENABLED};
+use crate::format::{Field, extension, scalar};
+use crate::image::{Bitmap, Extension, Luks, Snapshot};
+use crate::report::document::Document;
+use crate::report::feature_names;
+use crate::report::human::Timestamp;
+use crate::report::json::write_findings;
+use crate::report::row::Subject;
+use crate::report::value::{Value, unclean};
+use crate::source::ReadAt;
+use crate::text;
+
+/// Writes `info` as one JSON document. `now` is the present in seconds since 1970, `sandbox` what the process
+/// has given up.
+///
+/// # Errors
+/// Only what `out` returns.
+pub fn write_json<R: ReadAt>(
+    out: impl Write,
+    image: &Image<R>,
+    subject: &Subject<'_>,
+    now: Option<i64>,
+    sandbox: &str,
+) -> io::Result<bool> {
+    let mut survey = Survey::new(image, now);
+    let mut document = Document::new(out);
+    document.field("schema", "qcow2-inspect/info/1")?;
+    document.field("file", subject)?;
+    header(&mut document, image)?;
+
+    document.begin_array("extensions")?;
+    survey.extensions(|extension| document.item(&extension_item(extension)))?;
+    document.end_array()?;
+    document.begin_array("snapshots")?;
+    survey.snapshots(|snapshot| {
+        document.item(&SnapshotItem { snapshot, virtual_size: image.header().v2.size.0 })
+    })?;
+    document.end_array()?;
+    document.begin_array("bitmaps")?;
+    survey.bitmaps(|bitmap| document.item(&BitmapItem(bitmap)))?;
+    document.end_array()?;
+    document.field("luks", &survey.luks().as_ref().map(LuksItem::new))?;
+
+    document.field("worst", &survey.findings.worst())?;
+    document.field("sandbox", sandbox)?;
+    document.field("complete", &survey.complete())?;
+    write_findings(&mut document, &survey.findings)?;
+    document.finish()?;
+    Ok(survey.complete())
+}
+
+fn header<W: Write, R: ReadAt>(document: &mut Document<W>, image: &Image<R>) -> io::Result<()> {
+    let header = image.header();
+    let v3 = header.v3();
+    document.field("header", &Fields(&header.fields()))?;
+    document.field("version", &header.v2.version)?;
+    document.field("cluster_size", &image.geometry().map(|geometry| geometry.cluster_size()))?;
+    document.field("virtual_size", &header.v2.size.0)?;
+    document.field("refcount_bits", &image.refcount_width().map(|width| width.bits()))?;
+    document.field("compression_type", &compression(header.compression_type()))?;
+    document.field("crypt_method", &encryption(header.v2.crypt_method))?;
+    let backing = image.backing_file().ok().flatten();
+    name(document, ["backing_file", "backing_file_hex"], backing.map(|name| name.bytes.as_slice()))?;
+    name(document, ["backing_format", "backing_format_hex"], image.backing_format().map(|(_, bytes)| bytes))?;
+    name(document, ["data_file", "data_file_hex"], image.data_file().map(|(_, bytes)| bytes))?;
+    document.field(
+        "features",
+        &Features {
+            incompatible: feature_names(FeatureSet::Incompatible, v3.incompatible_features),
+            compatible: feature_names(FeatureSet::Compatible, v3.compatible_features),
+            autoclear: feature_names(FeatureSet::Autoclear, v3.autoclear_features),
+        },
+    )
+}
+
+/// A name of the image under the first key, and under the second its bytes where it cannot be shown as it is.
+fn name<W: Write>(document: &mut Document<W>, keys: [&str; 2], name: Option<&[u8]>) -> io::Result<()> {
+    let [key, hex_key] = keys;
+    document.field(key, &name.map(text::escape))?;
+    name.and_then(unclean).map_or(Ok(()), |hex| document.field(hex_key, &hex))
+}
+
+/// The fields of a layout as an object.
+struct Fields<'a>(&'a [Field]);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|field| (field.name, Value::from(&field.value))))
+    }
+}
+
+#[derive(Serialize)]
+struct Features {
+    incompatible: Vec<String>,
+    compatible: Vec<String>,
+    autoclear: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ExtensionItem {
+    magic: String,
+    name: Option<&'static str>,
+    length: u32,
+}
+
+fn extension_item(extension: &Extension<'_>) -> ExtensionItem {
+    let magic = extension.head.magic;
+    ExtensionItem { magic: magic.to_string(), name: extension::name(magic), length: extension.head.length }
+}
+
+struct SnapshotItem<'a> {
+    snapshot: &'a Snapshot,
+    virtual_size: u64,
+}
+
+impl Serialize for SnapshotItem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Snapshot { index, head, id, name, .. } = self.snapshot;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("index", index)?;
+        for (key, hex_key, bytes) in [("id", "id_hex", id), ("name", "name_hex", name)] {
+            map.serialize_entry(key, &text::escape(bytes))?;
+            if let Some(hex) = unclean(bytes) {
+                map.serialize_entry(hex_key, &hex)?;
+            }
+        }
+        map.serialize_entry("date", &Timestamp::new(head.date_sec.0.into(), head.date_nsec).to_string())?;
+        map.serialize_entry("date_sec", &head.date_sec.0)?;
+        map.serialize_entry("date_nsec", &head.date_nsec)?;
+        map.serialize_entry("vm_clock_nsec", &head.vm_clock_nsec)?;
+        map.serialize_entry("vm_state_size", &self.snapshot.vm_state_size())?;
+        map.serialize_entry("disk_size", &self.snapshot.disk_size().unwrap_or(self.virtual_size))?;
+        map.serialize_entry("icount", &self.snapshot.icount())?;
+        map.serialize_entry("l1_table_offset", &head.l1_table_offset)?;
+        map.serialize_entry("l1_size", &head.l1_size)?;
+        map.end()
+    }
+}
+
+struct BitmapItem<'a>(&'a Bitmap);
+
+impl Serialize for BitmapItem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Bitmap { head, name, .. } = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", &text::escape(name))?;
+        if let Some(hex) = unclean(name) {
+            map.serialize_entry("name_hex", &hex)?;
+        }
+        map.serialize_entry("granularity", &1_u64.checked_shl(head.granularity_bits.0.into()))?;
+        map.serialize_entry("flags", &head.flags.names().collect::<Vec<_>>())?;
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct LuksItem {
+    version: u16,
+    cipher_name: String,
+    cipher_mode: String,
+    hash_spec: String,
+    payload_offset: u64,
+    key_bytes: u32,
+    mk_digest_iterations: u32,
+    uuid: String,
+    slots: Vec<SlotItem>,
+}
+
+#[derive(Serialize)]
+struct SlotItem {
+    active: bool,
+    iterations: u32,
+    stripes: u32,
+    key_offset: u64,
+}
+
+impl LuksItem {
+    fn new(luks: &Luks) -> Self {
+        let shown = |chars: &[u8]| text::escape(scalar::text(chars)).into_owned();
+        let head = &luks.head;
+        let slots = luks.slots.iter().map(|(_, slot)| SlotItem {
+            active: slot.active.0 == SLOT_ENABLED,
+            iterations: slot.iterations,
+            stripes: slot.stripes,
+            key_offset: u64::from(slot.key_material_offset).saturating_mul(SECTOR),
+        });
+        Self {
+            version: head.version,
+            cipher_name: shown(&head.cipher_name.0),
+            cipher_mode: shown(&head.cipher_mode.0),
+            hash_spec: shown(&head.hash_spec.0),
+            payload_offset: u64::from(head.payload_offset).saturating_mul(SECTOR),
+            key_bytes: head.key_bytes,
+            mk_digest_iterations: head.mk_digest_iterations,
+            uuid: shown(&head.uuid.0),
+            slots: slots.collect(),
+        }
+    }
+}

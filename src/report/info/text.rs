@@ -1,0 +1,158 @@
+//! `info` as text.
+
+use std::io::{self, Write};
+
+use super::{Survey, compression, encryption};
+use crate::Image;
+use crate::format::extension;
+use crate::format::features::FeatureSet;
+use crate::image::{Bitmap, Snapshot};
+use crate::report::feature_names;
+use crate::report::human::{Clock, Size, Timestamp};
+use crate::report::row::Subject;
+use crate::report::text::write_findings;
+use crate::source::ReadAt;
+use crate::text::escape;
+
+/// Entries of a list that one screen has room for.
+const SHOWN: usize = 20;
+
+/// Writes `info` as text; true if nothing cut the work. `now` is the present in seconds since 1970.
+///
+/// # Errors
+/// Only what `out` returns.
+pub fn write_text<R: ReadAt>(
+    mut out: impl Write,
+    image: &Image<R>,
+    subject: &Subject<'_>,
+    now: Option<i64>,
+    color: bool,
+) -> io::Result<bool> {
+    let out = &mut out;
+    let mut survey = Survey::new(image, now);
+    header(out, image, subject)?;
+    let mut extensions = List::default();
+    survey.extensions(|extension| {
+        extensions.push(|| {
+            let name = extension::name(extension.head.magic);
+            name.map_or_else(|| format!("unknown {}", extension.head.magic), str::to_owned)
+        });
+        Ok(())
+    })?;
+    line(out, "extensions", &extensions.join())?;
+    if let Some(luks) = survey.luks() {
+        let [name, mode, hash] = [luks.head.cipher_name, luks.head.cipher_mode, luks.head.hash_spec];
+        let cipher = format!("{}-{}, {}", escape(name.text()), escape(mode.text()), escape(hash.text()));
+        line(out, "luks", &cipher)?;
+    }
+    let mut snapshots = List::default();
+    survey.snapshots(|snapshot| {
+        snapshots.push(|| snapshot_line(snapshot));
+        Ok(())
+    })?;
+    list(out, "snapshots", &snapshots)?;
+    let mut bitmaps = List::default();
+    survey.bitmaps(|bitmap| {
+        bitmaps.push(|| bitmap_line(bitmap));
+        Ok(())
+    })?;
+    list(out, "bitmaps", &bitmaps)?;
+    write_findings(out, &survey.findings, color)?;
+    if !survey.complete() {
+        writeln!(out, "incomplete: something was not read, see above")?;
+    }
+    out.flush()?;
+    Ok(survey.complete())
+}
+
+fn header<R: ReadAt>(out: &mut impl Write, image: &Image<R>, subject: &Subject<'_>) -> io::Result<()> {
+    let header = image.header();
+    let v3 = header.v3();
+    line(out, "file", &format!("{} ({} bytes)", escape(subject.path.as_bytes()), subject.len))?;
+    line(out, "format", &format!("qcow2, version {}", header.v2.version))?;
+    line(out, "virtual size", &format!("{} ({} bytes)", Size(header.v2.size.0), header.v2.size.0))?;
+    let cluster_size = image.geometry().map(|geometry| Size(geometry.cluster_size()).to_string());
+    let cluster_size = cluster_size.unwrap_or_else(|| format!("invalid: 2^{}", header.v2.cluster_bits.0));
+    line(out, "cluster size", &cluster_size)?;
+    let width = image.refcount_width().map(|width| format!("{} bits", width.bits()));
+    line(out, "refcounts", &width.unwrap_or_else(|| format!("invalid: 2^{} bits", v3.refcount_order)))?;
+    line(out, "compression", &compression(header.compression_type()))?;
+    line(out, "encryption", &encryption(header.v2.crypt_method))?;
+    if let Ok(Some(name)) = image.backing_file() {
+        line(out, "backing file", &escape(&name.bytes))?;
+    }
+    if let Some((_, format)) = image.backing_format() {
+        line(out, "backing format", &escape(format))?;
+    }
+    if let Some((_, name)) = image.data_file() {
+        line(out, "data file", &escape(name))?;
+    }
+    let sets = [v3.incompatible_features, v3.compatible_features, v3.autoclear_features];
+    for (set, bits) in FeatureSet::ALL.into_iter().zip(sets).filter(|(_, bits)| bits.0 != 0) {
+        line(out, set.as_str(), &feature_names(set, bits).join(", "))?;
+    }
+    Ok(())
+}
+
+fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
+    let value = if value.is_empty() { "none" } else { value };
+    writeln!(out, "{:<16}{value}", format_args!("{name}:").to_string())
+}
+
+fn list(out: &mut impl Write, name: &str, list: &List) -> io::Result<()> {
+    line(out, name, &if list.count == 0 { String::new() } else { list.count.to_string() })?;
+    list.shown.iter().try_for_each(|shown| writeln!(out, "  {shown}"))?;
+    match list.further() {
+        0 => Ok(()),
+        further => writeln!(out, "  and {further} more"),
+    }
+}
+
+/// The first entries of a list, and how many it has.
+#[derive(Default)]
+struct List {
+    shown: Vec<String>,
+    count: usize,
+}
+
+impl List {
+    fn push(&mut self, entry: impl FnOnce() -> String) {
+        if self.count < SHOWN {
+            self.shown.push(entry());
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn further(&self) -> usize {
+        self.count.saturating_sub(self.shown.len())
+    }
+
+    fn join(&self) -> String {
+        match self.further() {
+            0 => self.shown.join(", "),
+            further => format!("{} and {further} more", self.shown.join(", ")),
+        }
+    }
+}
+
+fn snapshot_line(snapshot: &Snapshot) -> String {
+    let head = &snapshot.head;
+    let mut line = format!(
+        "{:<4} {:<24} {} clock {}",
+        escape(&snapshot.id),
+        escape(&snapshot.name),
+        Timestamp::new(head.date_sec.0.into(), head.date_nsec),
+        Clock(head.vm_clock_nsec),
+    );
+    if snapshot.vm_state_size() > 0 {
+        line = format!("{line} vm state {}", Size(snapshot.vm_state_size()));
+    }
+    line
+}
+
+fn bitmap_line(bitmap: &Bitmap) -> String {
+    let granularity = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into());
+    let granularity = granularity.map_or_else(|| "invalid".to_owned(), |bytes| Size(bytes).to_string());
+    let flags: Vec<_> = bitmap.head.flags.names().collect();
+    format!("{:<24} granularity {granularity} flags [{}]", escape(&bitmap.name), flags.join(", "))
+}

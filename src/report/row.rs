@@ -1,0 +1,244 @@
+//! What a walk over an image hands out, and what takes it.
+
+use std::fmt;
+use std::io;
+
+use serde::{Serialize, Serializer};
+
+use super::findings::Findings;
+use super::value::Value;
+use crate::format::Style;
+use crate::rules::Rule;
+use crate::units::{HostOffset, Tree};
+
+/// A part of the dump that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Section {
+    /// The header's fields and the backing file's name.
+    Header,
+    /// The header extensions.
+    Extensions,
+    /// The LUKS header.
+    Luks,
+    /// The refcount table and its blocks.
+    Refcounts,
+    /// The snapshot table.
+    Snapshots,
+    /// The L1 tables of all trees.
+    L1,
+    /// The L2 tables of all trees.
+    L2,
+    /// The bitmap directory and the bitmap tables.
+    Bitmaps,
+}
+
+impl Section {
+    /// All, in the order of the dump.
+    pub const ALL: [Self; 8] = [
+        Self::Header,
+        Self::Extensions,
+        Self::Luks,
+        Self::Refcounts,
+        Self::Snapshots,
+        Self::L1,
+        Self::L2,
+        Self::Bitmaps,
+    ];
+
+    /// The name that reports and the command line use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Extensions => "extensions",
+            Self::Luks => "luks",
+            Self::Refcounts => "refcounts",
+            Self::Snapshots => "snapshots",
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::Bitmaps => "bitmaps",
+        }
+    }
+}
+
+/// The name of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// A field, by the specification's name.
+    Field(&'static str),
+    /// One entry of a table.
+    Entry(&'static str, u64),
+    /// Several entries of a table, the last one included.
+    Entries(&'static str, u64, u64),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Field(name) => f.write_str(name),
+            Self::Entry(name, index) => write!(f, "{name}[{index}]"),
+            Self::Entries(name, first, last) if first == last => write!(f, "{name}[{first}]"),
+            Self::Entries(name, first, last) => write!(f, "{name}[{first}..{last}]"),
+        }
+    }
+}
+
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Field(name) => serializer.serialize_str(name),
+            other => serializer.collect_str(other),
+        }
+    }
+}
+
+/// One more fact of a row, derived from its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detail<'a> {
+    /// Its key in JSON and its name in text.
+    pub key: &'static str,
+    /// What it is.
+    pub value: Value<'a>,
+}
+
+impl<'a> Detail<'a> {
+    /// A fact with this key.
+    pub const fn new(key: &'static str, value: Value<'a>) -> Self {
+        Self { key, value }
+    }
+}
+
+/// One field or one table entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// What it is.
+    pub label: Label,
+    /// Where it stands in the file.
+    pub at: HostOffset,
+    /// How many bytes it has.
+    pub width: u64,
+    /// What stands there.
+    pub value: Value<'a>,
+    /// What that means.
+    pub details: &'a [Detail<'a>],
+    /// Whether it holds; `None` where no rule judges it.
+    pub valid: Option<bool>,
+    /// The rules that fired.
+    pub rules: &'a [&'static Rule],
+}
+
+impl<'a> Row<'a> {
+    /// A row that says something of the structure as a whole, such as entries left out.
+    pub const fn remark(label: Label, at: HostOffset, width: u64, details: &'a [Detail<'a>]) -> Self {
+        Self { label, at, width, value: Value::None, details, valid: None, rules: &[] }
+    }
+}
+
+/// Which structure the rows that follow belong to: JSON repeats it in each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The mapping that a table belongs to.
+    pub tree: Option<Tree>,
+    /// The extension's place in the list.
+    pub extension: Option<u32>,
+    /// The row of the feature name table.
+    pub feature: Option<u64>,
+    /// The key slot.
+    pub slot: Option<u64>,
+    /// The refcount block's place in the refcount table.
+    pub block: Option<u64>,
+    /// The snapshot's place in the table.
+    pub snapshot: Option<u32>,
+    /// The bitmap's place in the directory.
+    pub bitmap: Option<u32>,
+    /// The L1 entry that points at the L2 table.
+    pub l1_index: Option<u64>,
+}
+
+impl Context {
+    /// What is set, by its JSON key.
+    pub fn details(&self) -> impl Iterator<Item = Detail<'static>> {
+        let number = |key, index: Option<u64>| (key, index.map(|index| Value::Number(index, Style::Number)));
+        [
+            ("tree", self.tree.map(Value::Tree)),
+            number("extension", self.extension.map(u64::from)),
+            number("feature", self.feature),
+            number("slot", self.slot),
+            number("block", self.block),
+            number("snapshot", self.snapshot.map(u64::from)),
+            number("bitmap", self.bitmap.map(u64::from)),
+            number("l1_index", self.l1_index),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some(Detail::new(key, value?)))
+    }
+}
+
+/// A structure begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heading<'a> {
+    /// Where it stands.
+    pub at: HostOffset,
+    /// What it is.
+    pub title: &'static str,
+    /// Which one it is.
+    pub context: Context,
+    /// What is known of it as a whole.
+    pub details: &'a [Detail<'a>],
+}
+
+/// The file that a report is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Subject<'a> {
+    /// Its path, as the user gave it.
+    pub path: &'a str,
+    /// How many bytes it has.
+    pub len: u64,
+}
+
+/// How a report ends.
+#[derive(Debug)]
+pub struct Summary {
+    /// Whether nothing cut the work.
+    pub complete: bool,
+    /// What was found.
+    pub findings: Findings,
+}
+
+/// Writes rows down.
+pub trait Sink {
+    /// A section begins.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being written; so for each method.
+    fn begin(&mut self, section: Section) -> io::Result<()>;
+
+    /// A structure begins; the rows that follow are its own.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()>;
+
+    /// A field or an entry.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    fn row(&mut self, row: &Row<'_>) -> io::Result<()>;
+
+    /// Raw bytes of the structure; `more` of them follow in the next call.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    fn bytes(&mut self, at: HostOffset, bytes: &[u8], more: bool) -> io::Result<()>;
+
+    /// The section ends.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    fn end(&mut self, section: Section) -> io::Result<()>;
+
+    /// The report ends.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    fn finish(&mut self, summary: &Summary) -> io::Result<()>;
+}

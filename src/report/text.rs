@@ -1,0 +1,186 @@
+//! The dump as text: an offset, a validity mark, and `name=value`.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::findings::Findings;
+use super::hex::HexWriter;
+use super::row::{Detail, Heading, Row, Section, Sink, Subject, Summary};
+use super::value::{Shown, Value};
+use crate::rules::{Finding, Severity};
+use crate::text;
+use crate::units::HostOffset;
+
+/// Which columns the text has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextOptions {
+    /// Whether each line starts with its offset.
+    pub offset: bool,
+    /// Whether a column says what is valid.
+    pub valid: bool,
+    /// Whether marks are coloured.
+    pub color: bool,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        Self { offset: true, valid: true, color: false }
+    }
+}
+
+/// Writes the dump as text.
+#[derive(Debug)]
+pub struct TextSink<W> {
+    out: W,
+    options: TextOptions,
+    hex: HexWriter,
+    /// Whether the section at hand has nothing so far.
+    empty: bool,
+}
+
+impl<W: Write> TextSink<W> {
+    /// Into `out`.
+    ///
+    /// # Errors
+    /// Where the first line cannot be written.
+    pub fn new(mut out: W, options: TextOptions, subject: &Subject<'_>) -> io::Result<Self> {
+        writeln!(out, "file {} ({} bytes)", text::escape(subject.path.as_bytes()), subject.len)?;
+        Ok(Self { out, options, hex: HexWriter::default(), empty: true })
+    }
+
+    fn columns(&mut self, at: HostOffset, valid: Option<bool>) -> io::Result<()> {
+        if std::mem::take(&mut self.empty) {
+            writeln!(self.out)?;
+        }
+        if self.options.offset {
+            write!(self.out, "{:016x}: ", at.0)?;
+        }
+        if self.options.valid {
+            let (mark, color) = match valid {
+                Some(true) => ("+", AnsiColor::Green),
+                Some(false) => ("-", AnsiColor::Red),
+                None => (" ", AnsiColor::White),
+            };
+            let style = painted(self.options.color && valid.is_some(), color);
+            write!(self.out, "{style}{mark}{style:#} ")?;
+        }
+        Ok(())
+    }
+
+    fn details(&mut self, details: &[Detail<'_>]) -> io::Result<()> {
+        for detail in details {
+            match detail.value {
+                // The label has it.
+                _ if detail.key == "index" || detail.key == "count" => {}
+                Value::Word(word) if detail.key == "means" => write!(self.out, " ({word})")?,
+                Value::Flag(true) => write!(self.out, " {}", detail.key)?,
+                Value::Flag(false) | Value::None => {}
+                value => write!(self.out, " {}={}", detail.key, Shown { value, width: 8 })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Sink for TextSink<W> {
+    fn begin(&mut self, section: Section) -> io::Result<()> {
+        self.empty = true;
+        write!(self.out, "\n{}", section.as_str())
+    }
+
+    fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()> {
+        self.columns(heading.at, None)?;
+        write!(self.out, "{}", heading.title)?;
+        for detail in heading.context.details() {
+            if detail.key == "extension" && heading.context.feature.is_some() {
+                continue;
+            }
+            let value = Shown { value: detail.value, width: 8 };
+            if heading.title.ends_with(detail.key) {
+                write!(self.out, " {value}")?;
+            } else {
+                write!(self.out, " {}={value}", detail.key)?;
+            }
+        }
+        self.details(heading.details)?;
+        writeln!(self.out)
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        self.columns(row.at, row.valid)?;
+        write!(self.out, "  {}", row.label)?;
+        if row.value != Value::None {
+            write!(self.out, "={}", Shown { value: row.value, width: row.width })?;
+        }
+        self.details(row.details)?;
+        for (n, rule) in row.rules.iter().enumerate() {
+            write!(self.out, "{}{}", if n == 0 { "  # " } else { " " }, rule.code)?;
+        }
+        writeln!(self.out)
+    }
+
+    fn bytes(&mut self, at: HostOffset, bytes: &[u8], more: bool) -> io::Result<()> {
+        self.hex.write(&mut self.out, at, bytes, more)
+    }
+
+    fn end(&mut self, _: Section) -> io::Result<()> {
+        if self.empty { writeln!(self.out, ": none") } else { Ok(()) }
+    }
+
+    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        writeln!(self.out)?;
+        write_findings(&mut self.out, &summary.findings, self.options.color)?;
+        if !summary.complete {
+            writeln!(self.out, "incomplete: something was not read, see above")?;
+        }
+        self.out.flush()
+    }
+}
+
+fn painted(color: bool, of: AnsiColor) -> Style {
+    if color { of.on_default() } else { Style::new() }
+}
+
+/// Writes how many findings there are, and each of them, the worst first.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write_findings(out: &mut impl Write, findings: &Findings, color: bool) -> io::Result<()> {
+    let counts: Vec<_> = findings
+        .by_severity()
+        .iter()
+        .map(|(severity, count)| format!("{count} {}", severity.as_str()))
+        .collect();
+    if counts.is_empty() {
+        return writeln!(out, "findings: none");
+    }
+    writeln!(out, "findings: {}", counts.join(", "))?;
+    let mut sorted: Vec<_> = findings.iter().collect();
+    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    sorted.iter().try_for_each(|finding| write_finding(out, finding, color))
+}
+
+fn write_finding(out: &mut impl Write, finding: &Finding, color: bool) -> io::Result<()> {
+    let style = painted(
+        color,
+        match finding.severity {
+            Severity::Fatal | Severity::Corruption => AnsiColor::Red,
+            Severity::Leak | Severity::Warning => AnsiColor::Yellow,
+            Severity::Note => AnsiColor::Cyan,
+        },
+    );
+    write!(out, "{style}{:<10}{style:#} {}", finding.severity.as_str(), finding.rule.code)?;
+    write!(out, " {}", finding.structure)?;
+    if let Some(at) = finding.at {
+        write!(out, " at {}", at.at)?;
+    }
+    write!(out, ": {}", finding.message())?;
+    if finding.qemu_limit {
+        write!(out, " (QEMU's own limit)")?;
+    }
+    if let Some(guest) = finding.guest {
+        write!(out, " [{} guest {}+{:#x}]", guest.tree, guest.span.start, guest.span.len)?;
+    }
+    writeln!(out)
+}
