@@ -24,7 +24,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x401, b"base.raw"),
         nearly: |draft| name_backing_file(draft, 0x3f8, b"base.raw"),
-        also: &[],
+        also: &["R01", "R02", "R03"],
     },
     Damage {
         rule: &H37,
@@ -47,7 +47,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x3f9, b"base.raw"),
         nearly: |draft| name_backing_file(draft, 0x3f8, b"base.raw"),
-        also: &[],
+        also: &["R03"],
     },
     Damage {
         rule: &H37,
@@ -55,7 +55,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x400, b"a"),
         nearly: |draft| name_backing_file(draft, 0x3ff, b"a"),
-        also: &[],
+        also: &["R03"],
     },
     Damage {
         rule: &H38,

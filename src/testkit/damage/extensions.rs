@@ -134,7 +134,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E09,
         variant: "",
-        base: "valid/v3-luks",
+        base: "damaged/E13-luks-header-cut",
         breaks: |draft| set(draft, "crypt_method", 0),
         nearly: |draft| set(draft, "crypt_method", 2),
         also: &[],
@@ -142,7 +142,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E10,
         variant: "",
-        base: "valid/v3-luks",
+        base: "damaged/E13-luks-header-cut",
         breaks: |draft| draft.put(112, &[0; 24]),
         nearly: unchanged,
         also: &[],
@@ -178,7 +178,7 @@ pub(super) const DAMAGES: &[Damage] = &[
             draft.add_extension(BITMAPS, &bitmaps.encode());
         },
         nearly: |draft| draft.add_extension(UNKNOWN, &[0; 24]),
-        also: &[],
+        also: &["B04", "B05", "B06", "B08", "B10"],
     },
     Damage {
         rule: &E23,

@@ -3,6 +3,7 @@
 use super::backing::name_backing_file;
 use super::{Damage, set, unchanged};
 use crate::format::extension::BACKING_FORMAT;
+use crate::format::features::EXTENDED_L2;
 use crate::rules::codes::*;
 
 pub(super) const DAMAGES: &[Damage] = &[
@@ -70,14 +71,14 @@ pub(super) const DAMAGES: &[Damage] = &[
         breaks: |draft| set(draft, "cluster_bits", 22),
         nearly: |draft| set(draft, "cluster_bits", 21),
         // The tables stand on boundaries of small clusters, and so in the first large one.
-        also: &["H31", "H43"],
+        also: &["H31", "H43", "R02", "R03", "R08"],
     },
     Damage {
         rule: &H06,
         variant: "",
-        base: "valid/v3-extended-l2",
-        breaks: |draft| set(draft, "cluster_bits", 13),
-        nearly: |draft| set(draft, "cluster_bits", 14),
+        base: "valid/v3-size-0",
+        breaks: |draft| set(draft, "incompatible_features", 1 << EXTENDED_L2.bit),
+        nearly: |draft| set(draft, "incompatible_features", 0),
         also: &[],
     },
     Damage {

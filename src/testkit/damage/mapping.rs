@@ -207,10 +207,13 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L17,
         variant: "",
-        base: "valid/v3-extended-l2-compressed",
-        breaks: |draft| draft.put_u64(bitmap(draft, 0), 1 << 63),
-        nearly: |draft| draft.put_u64(bitmap(draft, 1), 1 << 63),
-        also: &["L24"],
+        base: "valid/v3-extended-l2",
+        breaks: |draft| draft.put_u64(draft.l2_entry(0), COMPRESSED | 0x1_4000),
+        nearly: |draft| {
+            draft.put_u64(draft.l2_entry(0), COMPRESSED | 0x1_4000);
+            draft.put_u64(bitmap(draft, 0), 0);
+        },
+        also: &[],
     },
     Damage {
         rule: &L18,

@@ -1,6 +1,7 @@
 //! Damages by name: for each rule one that makes it fire, and one that nearly does.
 
 mod backing;
+mod bitmap_tables;
 mod bitmaps;
 mod extensions;
 mod header;
@@ -50,6 +51,7 @@ pub fn damages() -> impl Iterator<Item = &'static Damage> {
         mapping::DAMAGES,
         refcounts::DAMAGES,
         snapshots::DAMAGES,
+        bitmap_tables::DAMAGES,
         bitmaps::DAMAGES,
         luks::DAMAGES,
     ]

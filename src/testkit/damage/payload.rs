@@ -3,7 +3,7 @@
 use super::Damage;
 use crate::format::Layout;
 use crate::format::extension::{BACKING_FORMAT, BITMAPS, CRYPTO, DATA_FILE, FEATURE_TABLE};
-use crate::format::features::FeatureName;
+use crate::format::features::{FeatureName, KNOWN};
 use crate::format::scalar::{Chars, Magic};
 use crate::image::Luks;
 use crate::rules::codes::*;
@@ -25,13 +25,26 @@ pub(super) fn set_string(draft: &mut Draft, magic: Magic, text: &[u8]) {
     draft.put(draft.extension_data(magic), text);
 }
 
-/// Replaces rows of the feature name table, from the first on.
+/// Adds the feature name table as QEMU writes it. In clusters of 512 bytes it leaves no room for anything else,
+/// and QEMU leaves it out of small ones.
+fn add_table(draft: &mut Draft) {
+    let rows =
+        KNOWN.iter().flat_map(|feature| row(feature.set.as_type(), feature.bit, feature.name.as_bytes()));
+    draft.add_extension(FEATURE_TABLE, &rows.collect::<Vec<_>>());
+}
+
+fn row(kind: u8, bit: impl TryInto<u8>, name: &[u8]) -> Vec<u8> {
+    let mut chars = [0; 46];
+    chars.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    FeatureName { r#type: kind, bit: bit.try_into().unwrap_or(u8::MAX), name: Chars(chars) }.encode()
+}
+
+/// Adds the feature name table with other rows, from the first on.
 fn set_rows(draft: &mut Draft, rows: &[(u8, u8, &[u8])]) {
+    add_table(draft);
     let mut at = draft.extension_data(FEATURE_TABLE);
     for (kind, bit, name) in rows {
-        let mut chars = [0; 46];
-        chars.iter_mut().zip(*name).for_each(|(to, from)| *to = *from);
-        draft.put(at, &FeatureName { r#type: *kind, bit: *bit, name: Chars(chars) }.encode());
+        draft.put(at, &row(*kind, *bit, name));
         at += FeatureName::LEN;
     }
 }
@@ -45,19 +58,32 @@ fn move_luks(draft: &mut Draft, bytes: u64) {
     set_data(draft, CRYPTO, 0, 8, at + bytes);
 }
 
+/// Gives a LUKS image that was cut behind its partition header its key slots back, as zeros, and the refcounts of
+/// their last clusters: half a MiB that the corpus is spared.
+fn uncut(draft: &mut Draft) {
+    draft.bytes.resize(0x8_2000, 0);
+    draft.put(0x8_1c00, &[0, 1].repeat(8));
+}
+
 pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E07,
         variant: "length",
-        base: "valid/v3-extended-l2",
-        breaks: |draft| set_length(draft, FEATURE_TABLE, 383),
-        nearly: |draft| set_length(draft, FEATURE_TABLE, 384),
+        base: "valid/v3-size-0",
+        breaks: |draft| {
+            add_table(draft);
+            set_length(draft, FEATURE_TABLE, 383);
+        },
+        nearly: |draft| {
+            add_table(draft);
+            set_length(draft, FEATURE_TABLE, 384);
+        },
         also: &[],
     },
     Damage {
         rule: &E07,
         variant: "type",
-        base: "valid/v3-extended-l2",
+        base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(3, 40, b"a")]),
         nearly: |draft| set_rows(draft, &[(2, 40, b"a")]),
         also: &[],
@@ -65,7 +91,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E07,
         variant: "bit",
-        base: "valid/v3-extended-l2",
+        base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 64, b"a")]),
         nearly: |draft| set_rows(draft, &[(0, 63, b"a")]),
         also: &[],
@@ -73,7 +99,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E07,
         variant: "name",
-        base: "valid/v3-extended-l2",
+        base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 40, b"a\x1b[2J")]),
         nearly: |draft| set_rows(draft, &[(0, 40, "naïve".as_bytes())]),
         also: &[],
@@ -81,7 +107,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E07,
         variant: "name-padding",
-        base: "valid/v3-extended-l2",
+        base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 40, b"a\0b")]),
         nearly: |draft| set_rows(draft, &[(0, 40, &[b'a'; 46])]),
         also: &[],
@@ -89,7 +115,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E07,
         variant: "named-twice",
-        base: "valid/v3-extended-l2",
+        base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(1, 40, b"a"), (1, 40, b"b")]),
         nearly: |draft| set_rows(draft, &[(1, 40, b"a"), (2, 40, b"a")]),
         also: &[],
@@ -97,7 +123,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E08,
         variant: "",
-        base: "valid/v3-extended-l2",
+        base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 0, b"harmless bit")]),
         nearly: |draft| set_rows(draft, &[(0, 5, b"dirty bit")]),
         also: &[],
@@ -105,7 +131,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E11,
         variant: "shorter",
-        base: "valid/v3-luks",
+        base: "damaged/E13-luks-header-cut",
         breaks: |draft| set_length(draft, CRYPTO, 15),
         nearly: |draft| set_length(draft, CRYPTO, 16),
         also: &[],
@@ -113,7 +139,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E11,
         variant: "longer",
-        base: "valid/v3-luks",
+        base: "damaged/E13-luks-header-cut",
         breaks: |draft| set_length(draft, CRYPTO, 17),
         nearly: |draft| set_length(draft, CRYPTO, 16),
         also: &[],
@@ -121,55 +147,81 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E12,
         variant: "",
-        base: "valid/v3-luks",
-        breaks: |draft| move_luks(draft, 512),
-        nearly: |draft| move_luks(draft, 1024),
-        also: &[],
+        base: "damaged/E13-luks-header-cut",
+        breaks: |draft| set_data(draft, CRYPTO, 0, 8, 0xc00 + 512),
+        nearly: |draft| set_data(draft, CRYPTO, 0, 8, 0xc00),
+        also: &["K01", "K03", "K04", "K05", "K07"],
     },
     Damage {
         rule: &E13,
         variant: "behind-file",
-        base: "valid/v3-luks",
-        breaks: |draft| set_data(draft, CRYPTO, 0, 8, 0x8_2400),
-        nearly: |draft| move_luks(draft, 1024),
+        base: "damaged/E13-luks-header-cut",
+        breaks: |draft| {
+            uncut(draft);
+            set_data(draft, CRYPTO, 0, 8, 0x8_2000);
+        },
+        nearly: |draft| {
+            uncut(draft);
+            move_luks(draft, 1024);
+        },
         also: &[],
     },
     Damage {
         rule: &E13,
         variant: "length-too-small",
-        base: "valid/v3-luks",
-        breaks: |draft| set_data(draft, CRYPTO, 8, 8, 591),
-        nearly: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1000),
+        base: "damaged/E13-luks-header-cut",
+        breaks: |draft| {
+            uncut(draft);
+            set_data(draft, CRYPTO, 8, 8, 591);
+        },
+        nearly: |draft| {
+            uncut(draft);
+            set_data(draft, CRYPTO, 8, 8, 0x8_1000);
+        },
         // What belongs to the header lies behind its length.
         also: &[],
     },
     Damage {
         rule: &E13,
         variant: "key-material-left-out",
-        base: "valid/v3-luks",
-        breaks: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_0fff),
-        nearly: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1000),
+        base: "damaged/E13-luks-header-cut",
+        breaks: |draft| {
+            uncut(draft);
+            set_data(draft, CRYPTO, 8, 8, 0x8_0fff);
+        },
+        nearly: |draft| {
+            uncut(draft);
+            set_data(draft, CRYPTO, 8, 8, 0x8_1000);
+        },
         also: &[],
     },
     Damage {
         rule: &E13,
         variant: "length-past-file",
-        base: "valid/v3-luks",
-        breaks: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1800),
-        nearly: |draft| set_data(draft, CRYPTO, 8, 8, 0x8_1400),
+        base: "damaged/E13-luks-header-cut",
+        breaks: |draft| {
+            uncut(draft);
+            set_data(draft, CRYPTO, 8, 8, 0x8_1800);
+        },
+        nearly: |draft| {
+            uncut(draft);
+            set_data(draft, CRYPTO, 8, 8, 0x8_1400);
+        },
         also: &[],
     },
     Damage {
         rule: &E13,
         variant: "hidden-behind",
-        base: "valid/v3-luks",
+        base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
+            uncut(draft);
             set_data(draft, CRYPTO, 8, 8, 0x8_13ff);
-            draft.put(0x8_23ff, &[1]);
+            draft.put(0x8_1fff, &[1]);
         },
         nearly: |draft| {
+            uncut(draft);
             set_data(draft, CRYPTO, 8, 8, 0x8_1400);
-            draft.put(0x8_23ff, &[1]);
+            draft.put(0x8_1fff, &[1]);
         },
         also: &[],
     },
@@ -203,7 +255,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, 0, 4, 65_536),
         nearly: |draft| set_data(draft, BITMAPS, 0, 4, 65_535),
-        also: &[],
+        also: &["B02"],
     },
     Damage {
         rule: &E18,
@@ -211,7 +263,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0x4200),
         nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x4400),
-        also: &[],
+        also: &["B01", "B04", "B05", "B06", "B08", "B10", "B11"],
     },
     Damage {
         rule: &E18,
@@ -219,7 +271,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0),
         nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x400),
-        also: &[],
+        also: &["B01", "B03", "B04", "B05", "B06", "B08", "B10", "B13"],
     },
     Damage {
         rule: &E18,
@@ -227,7 +279,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0x4800),
         nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x4400),
-        also: &[],
+        also: &["B01"],
     },
     Damage {
         rule: &E19,
@@ -235,7 +287,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_841),
         nearly: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_840),
-        also: &[],
+        also: &["B01"],
     },
     Damage {
         rule: &E19,

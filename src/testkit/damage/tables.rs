@@ -54,7 +54,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-basic",
         breaks: |draft| set(draft, "l1_size", 4_194_305),
         nearly: |draft| set(draft, "l1_size", 4_194_304),
-        also: &["H34"],
+        also: &["H34", "L01", "L02", "L03", "L05", "L08", "L09", "L25", "L29"],
     },
     Damage {
         rule: &H26,
@@ -102,7 +102,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-basic",
         breaks: |draft| set(draft, "refcount_table_clusters", 8193),
         nearly: |draft| set(draft, "refcount_table_clusters", 8192),
-        also: &["H34"],
+        also: &["H34", "R01", "R02", "R03"],
     },
     Damage {
         rule: &H31,
@@ -110,7 +110,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-basic",
         breaks: |draft| set(draft, "refcount_table_offset", 0x400 + 512),
         nearly: |draft| move_table(draft, "refcount_table_offset", 1024),
-        also: &[],
+        also: &["R01", "R03"],
     },
     Damage {
         rule: &H31,
@@ -134,7 +134,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-snapshots",
         breaks: |draft| set(draft, "nb_snapshots", 65_537),
         nearly: |draft| set(draft, "nb_snapshots", 65_536),
-        also: &["H34"],
+        also: &["H34", "S02", "S04", "S07", "S09", "S14", "S18", "T01"],
     },
     Damage {
         rule: &H34,
@@ -169,7 +169,7 @@ pub(super) const DAMAGES: &[Damage] = &[
             let len = draft.snapshot(1).padding_at().0 - draft.snapshot(0).at.0;
             move_table_to_end(draft, "snapshots_offset", len);
         },
-        also: &[],
+        also: &["S01"],
     },
     Damage {
         rule: &H35,
@@ -181,7 +181,7 @@ pub(super) const DAMAGES: &[Damage] = &[
             draft.set_header("l1_size", 0);
             draft.set_header("l1_table_offset", 0);
         },
-        also: &[],
+        also: &["L01", "L03", "L29"],
     },
     Damage {
         rule: &H35,
@@ -189,7 +189,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-basic",
         breaks: |draft| set(draft, "refcount_table_offset", 0),
         nearly: |draft| set(draft, "refcount_table_offset", 0x400),
-        also: &[],
+        also: &["R01", "R03", "R08"],
     },
     Damage {
         rule: &H35,
@@ -200,6 +200,6 @@ pub(super) const DAMAGES: &[Damage] = &[
             draft.set_header("snapshots_offset", 0);
             draft.set_header("nb_snapshots", 0);
         },
-        also: &[],
+        also: &["L05", "L09", "S04", "S05", "S07", "S08", "S09", "S14", "S15", "S18"],
     },
 ];

@@ -1,0 +1,210 @@
+//! Damages of the bitmaps' tables and data.
+
+use super::{Damage, Draft};
+use crate::rules::codes::{B04, B05, B14, B15, B16, B17, B18};
+use crate::units::to_u64;
+
+/// Moves a bitmap's table into new clusters, `further` bytes in, with room for `size` entries.
+fn move_table(draft: &mut Draft, index: usize, size: u64, further: u64) -> u64 {
+    let old = draft.bitmap(index).table();
+    let at = draft.allocate((further + size * 8).div_ceil(draft.cluster_size())) + further;
+    draft.put_u64(at, draft.get(old.at.0, 8));
+    draft.free(old);
+    draft.set_bitmap(index, "bitmap_table_offset", at);
+    draft.set_bitmap(index, "bitmap_table_size", size);
+    at
+}
+
+/// Moves the data of the first bitmap into a new cluster, `further` bytes in.
+fn move_data(draft: &mut Draft, further: u64) -> u64 {
+    let (entry, len) = (draft.bitmap(0).table().at.0, draft.cluster_size());
+    let old = draft.get(entry, 8);
+    let at = draft.allocate(1 + further.div_ceil(len)) + further;
+    (0..len).step_by(8).for_each(|offset| draft.put_u64(at + offset, draft.get(old + offset, 8)));
+    draft.put_u64(entry, at);
+    draft.set_refcounts(old / len, 1, 0);
+    at
+}
+
+/// Sets a bit of the first bitmap.
+fn set_data_bit(draft: &mut Draft, bit: u64) {
+    let at = draft.get(draft.bitmap(0).table().at.0, 8) + bit / 8;
+    draft.put_number(at, 1, draft.get(at, 1) | 1 << (bit % 8));
+}
+
+pub(super) static DAMAGES: &[Damage] = &[
+    Damage {
+        rule: &B04,
+        variant: "zero",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "bitmap_table_offset", 0);
+        },
+        nearly: |draft| {
+            move_table(draft, 1, 1, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B04,
+        variant: "unaligned",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            move_table(draft, 1, 1, 512);
+        },
+        nearly: |draft| {
+            move_table(draft, 1, 1, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B04,
+        variant: "beyond-file",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let at = draft.add_clusters(2) + 1024;
+            draft.truncate(at - 1024);
+            draft.set_bitmap(1, "bitmap_table_offset", at);
+        },
+        nearly: |draft| {
+            let at = move_table(draft, 1, 1, 0);
+            draft.truncate(at + 8);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B04,
+        variant: "cut",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let at = move_table(draft, 1, 1, 0);
+            draft.truncate(at + 7);
+        },
+        nearly: |draft| {
+            let at = move_table(draft, 1, 1, 0);
+            draft.truncate(at + 8);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B05,
+        variant: "zero",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 0);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 1);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B05,
+        variant: "too-large",
+        base: "valid/v3-bitmaps",
+        // A bitmap in use may have any size; 524,288 clusters of 1 KiB are 512 MiB.
+        breaks: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            move_table(draft, 1, 524_289, 0);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            move_table(draft, 1, 524_288, 0);
+        },
+        also: &["B17", "B19"],
+    },
+    Damage {
+        rule: &B14,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| draft.put_u64(draft.bitmap(1).table().at.0, 1 << 1),
+        nearly: |draft| draft.put_u64(draft.bitmap(1).table().at.0, 1),
+        also: &[],
+    },
+    Damage {
+        rule: &B14,
+        variant: "in-use",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            draft.put_u64(draft.bitmap(1).table().at.0, 1 << 56);
+        },
+        nearly: |draft| {
+            draft.set_bitmap(1, "flags", 1);
+            draft.put_u64(draft.bitmap(1).table().at.0, 1);
+        },
+        also: &["B19"],
+    },
+    Damage {
+        rule: &B15,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let entry = draft.bitmap(0).table().at.0;
+            draft.put_u64(entry, draft.get(entry, 8) | 1);
+        },
+        nearly: |draft| {
+            let entry = draft.bitmap(0).table().at;
+            let data = draft.get(entry.0, 8);
+            draft.put_u64(entry.0, 1);
+            draft.set_refcounts(data / 1024, 1, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B16,
+        variant: "unaligned",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            move_data(draft, 512);
+        },
+        nearly: |draft| {
+            move_data(draft, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B16,
+        variant: "beyond-file",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.add_clusters(0);
+            draft.put_u64(draft.bitmap(0).table().at.0, to_u64(draft.bytes.len()));
+        },
+        nearly: |draft| {
+            let at = move_data(draft, 0);
+            draft.truncate(at + 1);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B17,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 2);
+        },
+        // The finest granularity that one cluster has the bits for.
+        nearly: |draft| {
+            draft.set_bitmap(1, "bitmap_table_size", 1);
+            draft.set_bitmap(1, "granularity_bits", 9);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B18,
+        variant: "",
+        base: "valid/v3-bitmap-tail",
+        breaks: |draft| set_data_bit(draft, 11),
+        nearly: |draft| set_data_bit(draft, 9),
+        also: &[],
+    },
+    Damage {
+        rule: &B18,
+        variant: "last-bit",
+        base: "valid/v3-bitmap-tail",
+        breaks: |draft| set_data_bit(draft, 512 * 8 - 1),
+        nearly: |draft| set_data_bit(draft, 10),
+        also: &[],
+    },
+];

@@ -1,0 +1,234 @@
+//! The regression corpus: every image gives the report that stands beside it, every damage of the test kit has
+//! its image, and none is missing. `CORPUS=write` makes what is missing and writes the reports anew.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "it may stop at what it does not expect")]
+
+mod recipes;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use qcow2_inspect::report::{self, Options, Subject, Summary, TextOptions, TextSink};
+use qcow2_inspect::rules::{Severity, catalogue};
+use qcow2_inspect::testkit::{Damage, Draft, damages};
+use qcow2_inspect::{Image, Limits};
+use recipes::RECIPES;
+
+/// Rules that fire on valid images too, since they warn of what the image asks for.
+const EXPECTED_WARNINGS: &[(&str, &str)] = &[("v3-aes", "H18"), ("v3-backing-no-format", "H42")];
+
+/// A day in 2040: every date in the corpus but a wrong one is before it.
+const NOW: i64 = 2_208_988_800;
+
+/// Rows and findings that a damaged image's report keeps at most.
+const BROKEN_ROWS: usize = 10;
+const FINDINGS: usize = 12;
+
+/// Bytes of a damaged image that is kept as a file although its rule has another.
+const TINY: usize = 1600;
+
+/// Bytes of the largest damaged image that is kept as a file at all.
+const LARGEST: usize = 100 << 10;
+
+/// Rules that no bytes of an image alone make fire, and those that only `check` can see.
+const WITHOUT_DAMAGE: &[&str] = &[
+    "T01", "T02", "T03", "T04", "T05", // what a run meets
+    "L04", "L11", "L15", "L26", "L27", "L28", "O01", "O02", "O03", "O04", "O05", "R04", "R05", "R06", "R07",
+    "R09", "R12",
+];
+
+/// The corpus, after it was written anew where that is wanted.
+fn corpus() -> PathBuf {
+    static WRITTEN: Once = Once::new();
+    WRITTEN.call_once(|| {
+        if writing() {
+            make_missing();
+        }
+    });
+    folder()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+}
+
+fn writing() -> bool {
+    std::env::var_os("CORPUS").is_some_and(|what| what == "write")
+}
+
+/// The images of a folder of the corpus, by name.
+fn images(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let Ok(entries) = fs::read_dir(corpus().join(folder)) else { return Vec::new() };
+    let paths: BTreeSet<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let images = paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "qcow2"));
+    images
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap()))
+        .collect()
+}
+
+fn dump(name: &str, bytes: &[u8]) -> (String, Option<Summary>) {
+    let image = match Image::open(bytes, Limits::default()) {
+        Ok(image) => image,
+        Err(error) => return (format!("{error}\n"), None),
+    };
+    let mut out = Vec::new();
+    let subject = Subject { path: name, len: image.file_len() };
+    let mut sink = TextSink::new(&mut out, TextOptions::default(), &subject).unwrap();
+    let summary = report::dump(&image, &Options { now: Some(NOW), ..Options::default() }, &mut sink).unwrap();
+    (String::from_utf8(out).unwrap(), Some(summary))
+}
+
+/// What of a dump a damaged image's report keeps: the rows that do not hold, and the findings.
+fn faults_of(dump: &str) -> String {
+    let findings = dump.find("\nfindings:").unwrap_or(0);
+    let (rows, findings) = dump.split_at(findings);
+    let file = rows.lines().take(1);
+    let broken: Vec<_> = rows.lines().filter(|line| line.get(16..20) == Some(": - ")).collect();
+    let further = broken.len().saturating_sub(BROKEN_ROWS);
+    let further = (further > 0).then(|| format!("and {further} more\n"));
+    let rows = file.chain(broken.into_iter().take(BROKEN_ROWS)).map(|line| format!("{line}\n"));
+    rows.chain(further)
+        .chain([findings.lines().take(FINDINGS).map(|line| format!("{line}\n")).collect()])
+        .collect()
+}
+
+#[test]
+fn every_image_gives_its_report() {
+    let mut wrong = Vec::new();
+    for folder in ["valid", "damaged", "crashes"] {
+        for (name, bytes) in images(folder) {
+            let file = format!("{name}.qcow2");
+            let (mut report, _) = dump(&file, &bytes);
+            if folder != "valid" {
+                report = faults_of(&report);
+            }
+            let beside = corpus().join(folder).join(format!("{name}.txt"));
+            if writing() {
+                fs::write(&beside, &report).unwrap();
+            }
+            if fs::read_to_string(&beside).ok().as_ref() != Some(&report) {
+                wrong.push(format!("{}\n{report}", beside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "reports that differ or are missing:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn valid_images_have_nothing_above_a_note() {
+    for (name, bytes) in images("valid") {
+        let (_, summary) = dump(&name, &bytes);
+        let findings = summary.unwrap().findings;
+        for finding in findings.iter().filter(|finding| finding.severity > Severity::Note) {
+            let named = EXPECTED_WARNINGS.contains(&(name.as_str(), finding.rule.code));
+            assert!(named, "{name}: {} {}", finding.rule.code, finding.message());
+        }
+    }
+}
+
+#[test]
+fn no_image_is_missing_and_no_report_is_left_over() {
+    let folder = corpus();
+    let made = RECIPES.iter().map(|recipe| recipe.name.to_owned());
+    let missing: Vec<_> = made
+        .chain(kept().into_iter().map(|(name, _)| name))
+        .filter(|name| !folder.join(format!("{name}.qcow2")).is_file())
+        .collect();
+    assert!(missing.is_empty(), "missing: {missing:?}");
+    for part in ["valid", "damaged", "crashes"] {
+        for entry in fs::read_dir(folder.join(part)).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "txt") {
+                assert!(path.with_extension("qcow2").is_file(), "{} has no image", path.display());
+            }
+        }
+    }
+}
+
+/// The codes of the rules that fire, and H02 where the reader refuses the file.
+fn fired(draft: &Draft) -> BTreeSet<&'static str> {
+    match dump("", &draft.bytes) {
+        (_, Some(summary)) => summary.findings.iter().map(|finding| finding.rule.code).collect(),
+        (_, None) => BTreeSet::from(["H02"]),
+    }
+}
+
+#[test]
+fn each_damage_fires_its_rule_and_its_near_miss_does_not() {
+    let mut wrong = Vec::new();
+    corpus();
+    for damage in damages() {
+        let label = image_name(damage);
+        println!("{label}");
+        let base = base_of(damage);
+        let before = fired(&base);
+        let after = fired(&damaged(damage));
+        let mut expected = before.clone();
+        expected.extend(damage.also);
+        expected.insert(damage.rule.code);
+        if !after.contains(damage.rule.code) {
+            wrong.push(format!("{label}: did not fire, but {after:?}"));
+        } else if !after.is_subset(&expected) {
+            wrong.push(format!("{label}: also fired {:?}", after.difference(&expected).collect::<Vec<_>>()));
+        }
+        let mut near = base;
+        (damage.nearly)(&mut near);
+        if !before.contains(damage.rule.code) && fired(&near).contains(damage.rule.code) {
+            wrong.push(format!("{label}: fired on a near miss"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Each rule that finds anything has a damage, but those that say of a run what it could not do.
+#[test]
+fn every_rule_has_a_damage() {
+    let damaged: BTreeSet<_> = damages().map(|damage| damage.rule.code).collect();
+    let missing: Vec<_> = catalogue()
+        .filter(|rule| rule.reported_as.is_none() && !damaged.contains(rule.code))
+        .map(|rule| rule.code)
+        .filter(|code| !WITHOUT_DAMAGE.contains(code))
+        .collect();
+    assert!(missing.is_empty(), "no damage fires {missing:?}");
+}
+
+fn base_of(damage: &Damage) -> Draft {
+    Draft::new(fs::read(folder().join(format!("{}.qcow2", damage.base))).unwrap())
+}
+
+fn damaged(damage: &Damage) -> Draft {
+    let mut draft = base_of(damage);
+    (damage.breaks)(&mut draft);
+    draft
+}
+
+/// The damaged image's name in the corpus.
+fn image_name(damage: &Damage) -> String {
+    let parts = [damage.rule.code, damage.rule.slug, damage.variant];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("damaged/{}", parts.join("-"))
+}
+
+/// The damaged images that are kept as files: of each rule the tiny ones, or else the smallest.
+fn kept() -> Vec<(String, Draft)> {
+    let mut drafts: Vec<_> = damages().map(|damage| (damage, damaged(damage))).collect();
+    drafts.retain(|(_, draft)| draft.bytes.len() <= LARGEST);
+    drafts.sort_by_key(|(_, draft)| draft.bytes.len());
+    let mut rules = BTreeSet::new();
+    drafts.retain(|(damage, draft)| rules.insert(damage.rule.code) || draft.bytes.len() <= TINY);
+    drafts.into_iter().map(|(damage, draft)| (image_name(damage), draft)).collect()
+}
+
+fn make_missing() {
+    let workshop = tempfile::tempdir().unwrap();
+    for recipe in RECIPES {
+        let path = folder().join(format!("{}.qcow2", recipe.name));
+        if !path.is_file() {
+            fs::write(path, recipe.make(workshop.path())).unwrap();
+        }
+    }
+    for (name, draft) in kept() {
+        fs::write(folder().join(format!("{name}.qcow2")), draft.bytes).unwrap();
+    }
+}
