@@ -1,0 +1,37 @@
+//! How much work and memory an input may cost.
+
+use super::Run;
+use crate::Limits;
+use crate::units::to_u64;
+
+/// The limits that inputs are exercised with: the defaults, with fewer findings kept one by one, so that a small
+/// hostile input passes that limit too.
+pub const LIMITS: Limits = Limits { findings_per_rule: 20, ..Limits::DEFAULT };
+
+/// Bytes that may be read of an input of `len` bytes. Each structure is read for its meaning, again for its
+/// bytes with `--hex`, and the lists once more for each section that walks along them; a list is read in
+/// windows, of which each may be read twice where an entry straddles their border.
+pub const fn read_bound(len: u64) -> u64 {
+    len.saturating_mul(24).saturating_add(64 << 10)
+}
+
+/// Rows that an input of `len` bytes may have: every table of 64-bit entries and every bit of a refcount block
+/// may be a row with another before it for entries left out.
+pub const fn row_bound(len: u64) -> u64 {
+    len.saturating_mul(24).saturating_add(4096)
+}
+
+/// Bytes of memory that may be in use at once beyond the output while an input of `len` bytes is exercised: the
+/// fixed buffers, the lists that grow with the input up to the limits, and the output of every report, which
+/// this kit keeps to compare it.
+pub fn memory_bound(len: usize) -> usize {
+    len.saturating_mul(8192).saturating_add(16 << 20)
+}
+
+/// # Panics
+/// Where a run cost more than its bounds.
+pub(super) fn check_bounds(len: usize, run: &Run) {
+    let len = to_u64(len);
+    assert!(run.bytes_read <= read_bound(len), "{:?} read {} bytes of {len}", run.format, run.bytes_read);
+    assert!(run.rows <= row_bound(len), "{:?} wrote {} rows for {len} bytes", run.format, run.rows);
+}

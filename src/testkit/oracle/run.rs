@@ -1,0 +1,137 @@
+//! One use of the reader, and all that an oracle compares of it.
+
+use std::io;
+
+use crate::report::{
+    self, Heading, JsonSink, JsonlSink, Options, Row, Section, Sink, Subject, Summary, TextOptions, TextSink,
+};
+use crate::rules::Finding;
+use crate::source::ReadAt;
+use crate::units::HostOffset;
+use crate::{Error, Image, Limits};
+
+/// What a user can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `dump`.
+    Text,
+    /// `dump --hex`.
+    Hex,
+    /// `dump --format json`.
+    Json,
+    /// `dump --format jsonl`.
+    JsonLines,
+    /// `info`.
+    InfoText,
+    /// `info --format json`.
+    InfoJson,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Text, Self::Hex, Self::Json, Self::JsonLines, Self::InfoText, Self::InfoJson];
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Run {
+    /// What was asked for.
+    pub format: Format,
+    /// What was written.
+    pub out: Vec<u8>,
+    /// What was found, as far as the format hands it back.
+    pub findings: Vec<Finding>,
+    /// Whether nothing cut the work.
+    pub complete: bool,
+    /// Bytes read from the source.
+    pub bytes_read: u64,
+    /// Rows that the walk handed out.
+    pub rows: u64,
+}
+
+/// Opens the source and writes one report; `None` where it is not a qcow2 image.
+///
+/// # Panics
+/// Where writing to memory fails, or the image cannot be opened for another reason than its magic or the source.
+pub fn run<R: ReadAt>(source: R, format: Format, limits: Limits) -> Option<Run> {
+    let image = match Image::open(source, limits) {
+        Ok(image) => image,
+        Err(Error::NotQcow2 { .. } | Error::Io { .. } | Error::Budget { .. }) => return None,
+        Err(error) => panic!("an image was not opened: {error}"),
+    };
+    let subject = Subject { path: "image", len: image.file_len() };
+    let mut out = Vec::new();
+    let mut rows = 0;
+    let written = write(&image, format, &subject, &mut out, &mut rows);
+    let (findings, complete) = written.unwrap_or_else(|error| panic!("memory could not be written: {error}"));
+    Some(Run { format, out, findings, complete, bytes_read: image.bytes_read(), rows })
+}
+
+fn write<R: ReadAt>(
+    image: &Image<R>,
+    format: Format,
+    subject: &Subject<'_>,
+    out: &mut Vec<u8>,
+    rows: &mut u64,
+) -> io::Result<(Vec<Finding>, bool)> {
+    let options = Options { hex: format == Format::Hex, ..Options::default() };
+    let schema = "qcow2-inspect/dump/1";
+    let summary = match format {
+        Format::Text | Format::Hex => {
+            dump(image, &options, TextSink::new(out, TextOptions::default(), subject)?, rows)
+        }
+        Format::Json => dump(image, &options, JsonSink::new(out, schema, subject)?, rows),
+        Format::JsonLines => dump(image, &options, JsonlSink::new(out, schema, subject)?, rows),
+        Format::InfoText => {
+            return Ok((Vec::new(), report::write_info_text(out, image, subject, None, false)?));
+        }
+        Format::InfoJson => {
+            return Ok((Vec::new(), report::write_info_json(out, image, subject, None, "none")?));
+        }
+    }?;
+    Ok((summary.findings.iter().collect(), summary.complete))
+}
+
+fn dump<R: ReadAt, S: Sink>(
+    image: &Image<R>,
+    options: &Options,
+    sink: S,
+    rows: &mut u64,
+) -> io::Result<Summary> {
+    report::dump(image, options, &mut Counting { sink, rows })
+}
+
+/// A sink that counts what it passes on.
+struct Counting<'a, S> {
+    sink: S,
+    rows: &'a mut u64,
+}
+
+impl<S: Sink> Sink for Counting<'_, S> {
+    fn begin(&mut self, section: Section) -> io::Result<()> {
+        self.sink.begin(section)
+    }
+
+    fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()> {
+        *self.rows = self.rows.saturating_add(1);
+        self.sink.heading(heading)
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        *self.rows = self.rows.saturating_add(1);
+        self.sink.row(row)
+    }
+
+    fn bytes(&mut self, at: HostOffset, bytes: &[u8], more: bool) -> io::Result<()> {
+        self.sink.bytes(at, bytes, more)
+    }
+
+    fn end(&mut self, section: Section) -> io::Result<()> {
+        self.sink.end(section)
+    }
+
+    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        self.sink.finish(summary)
+    }
+}
