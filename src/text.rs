@@ -11,6 +11,10 @@ use crate::units::to_u64;
 /// Whether a terminal shows a character as itself: neither a control or format character, nor a separator of
 /// lines or paragraphs, nor one that means nothing in common.
 pub fn is_printable(character: char) -> bool {
+    // Nearly all text is ASCII, where nothing has to be looked up.
+    if character.is_ascii() {
+        return !character.is_ascii_control();
+    }
     !matches!(
         character.general_category(),
         GeneralCategory::Control
@@ -29,6 +33,9 @@ pub fn is_clean(bytes: &[u8]) -> bool {
 
 /// The first byte that is not printable text, and its position.
 pub fn unprintable(bytes: &[u8]) -> Option<(u64, u8)> {
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return None;
+    }
     let mut at = 0_usize;
     for chunk in bytes.utf8_chunks() {
         let bad = chunk.valid().char_indices().find(|(_, character)| !is_printable(*character));

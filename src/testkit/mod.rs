@@ -16,5 +16,5 @@ pub use draft::Draft;
 pub use edit::{Edit, mutate};
 pub use expect::check;
 pub use model::{Model, check_model};
-pub use oracle::{exercise, exercise_fully, memory_bound};
+pub use oracle::{exercise, exercise_fully, exercise_model, memory_bound};
 pub use rng::Rng;

@@ -1,8 +1,11 @@
 //! What must hold for any bytes. `exercise` does to an image what a user can do, and stops the process with a
 //! panic where an oracle sees a fault.
 //!
-//! The cheap oracles look at every input: no panic, bounded reads and rows, text without a raw byte, valid JSON.
-//! The dear ones, which run the reader again, look at a share of the inputs that a hash of the bytes chooses.
+//! Every input is walked, with all rules and no report: no panic, bounded reads, rows and memory. One in
+//! [`WRITTEN_SHARE`] is written down in one of the formats, which must hold no raw byte and be valid. One in
+//! [`DEAR_SHARE`] goes through each of the oracles that run the reader again. A hash of the input chooses, so that
+//! an input always meets the same ones; the replay of the corpus runs them all.
+
 #![expect(clippy::panic, reason = "an oracle says by a panic what it saw")]
 
 mod bounds;
@@ -10,6 +13,7 @@ mod independence;
 mod output;
 mod round_trip;
 mod run;
+mod valid;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -18,9 +22,14 @@ pub use independence::{check_deterministic, check_limits_are_monotone, check_rea
 pub use output::{check_json, check_json_lines, check_text};
 pub use round_trip::check_round_trip;
 pub use run::{Format, Run, run};
+pub use valid::exercise_model;
 
+use crate::units::to_usize;
+
+/// Of how many inputs one is written down.
+pub const WRITTEN_SHARE: u64 = 16;
 /// Of how many inputs one goes through each of the dear oracles.
-pub const DEAR_SHARE: u64 = 16;
+pub const DEAR_SHARE: u64 = 64;
 
 /// Does to these bytes what a user can do, under all oracles, each of the dear ones on a share of the inputs.
 ///
@@ -30,41 +39,57 @@ pub fn exercise(bytes: &[u8]) {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     let hash = hasher.finish();
-    exercise_as(bytes, |oracle| hash.rotate_left(oracle.saturating_mul(8)) % DEAR_SHARE == 0, hash);
+    // Each decision takes other bits of the hash.
+    let is_due = |decision: u32, share: u64| hash.rotate_left(decision.saturating_mul(8)) % share == 0;
+    let Some(walk) = walk(bytes) else { return };
+    if is_due(1, WRITTEN_SHARE) {
+        let formats = Format::WRITTEN.iter().cycle().skip(to_usize(hash >> 32 & 7));
+        formats.take(1).for_each(|format| check_written(bytes, *format));
+    }
+    for (decision, oracle) in (2..).zip(DEAR) {
+        if is_due(decision, DEAR_SHARE) {
+            oracle(bytes, &walk, hash >> 16);
+        }
+    }
 }
 
-/// The same with every oracle.
+/// The same with every format and every oracle.
 ///
 /// # Panics
 /// Where an oracle sees a fault.
 pub fn exercise_fully(bytes: &[u8]) {
-    for choice in 0..Format::ALL.len() {
-        exercise_as(bytes, |_| true, u64::try_from(choice).unwrap_or_default());
+    let Some(walk) = walk(bytes) else { return };
+    for (choice, format) in (0..).zip(Format::WRITTEN) {
+        check_written(bytes, format);
+        let Some(written) = run(bytes, format, LIMITS) else { return };
+        DEAR.iter().for_each(|oracle| oracle(bytes, &written, choice * 7));
+    }
+    for choice in 0..12 {
+        DEAR.iter().for_each(|oracle| oracle(bytes, &walk, choice));
     }
 }
 
-/// Runs the formats in turn, by `choice`, and the dear oracles that `is_due` names.
-fn exercise_as(bytes: &[u8], is_due: impl Fn(u32) -> bool, choice: u64) {
-    let formats = Format::ALL.len();
-    let at = usize::try_from(choice % u64::try_from(formats).unwrap_or(1)).unwrap_or_default();
-    let Some(format) = Format::ALL.get(at).copied() else { return };
-    let Some(first) = run(bytes, format, LIMITS) else { return };
-    bounds::check_bounds(bytes.len(), &first);
+/// The oracles that run the reader again, each with the run to compare and a number to choose by.
+const DEAR: [fn(&[u8], &Run, u64); 4] = [
+    |bytes, first, _| check_deterministic(bytes, first),
+    check_reader_independent,
+    check_limits_are_monotone,
+    |bytes, _, _| check_round_trip(bytes),
+];
+
+fn walk(bytes: &[u8]) -> Option<Run> {
+    let walk = run(bytes, Format::Walk, LIMITS)?;
+    bounds::check_bounds(bytes.len(), &walk);
+    Some(walk)
+}
+
+fn check_written(bytes: &[u8], format: Format) {
+    let Some(written) = run(bytes, format, LIMITS) else { return };
+    bounds::check_bounds(bytes.len(), &written);
     match format {
-        Format::Text | Format::Hex | Format::InfoText => check_text(&first.out),
-        Format::Json | Format::InfoJson => check_json(&first.out),
-        Format::JsonLines => check_json_lines(&first.out),
-    }
-    if is_due(0) {
-        check_deterministic(bytes, &first);
-    }
-    if is_due(1) {
-        check_reader_independent(bytes, &first, choice);
-    }
-    if is_due(2) {
-        check_limits_are_monotone(bytes, &first, choice);
-    }
-    if is_due(3) {
-        check_round_trip(bytes);
+        Format::Walk => {}
+        Format::Text | Format::Hex | Format::InfoText => check_text(&written.out),
+        Format::Json | Format::InfoJson => check_json(&written.out),
+        Format::JsonLines => check_json_lines(&written.out),
     }
 }

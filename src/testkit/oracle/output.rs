@@ -1,6 +1,7 @@
 //! What may be written: text without a raw byte of the image, and JSON that is JSON.
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// # Panics
 /// Where text holds anything but printable characters and line ends.
@@ -11,25 +12,39 @@ pub fn check_text(out: &[u8]) {
     }
 }
 
+/// The keys that every document has.
+#[derive(Deserialize)]
+struct Document {
+    #[serde(rename = "schema")]
+    _schema: String,
+    #[serde(rename = "file")]
+    _file: IgnoredAny,
+    #[serde(rename = "complete")]
+    _complete: bool,
+    #[serde(rename = "findings")]
+    _findings: Vec<IgnoredAny>,
+}
+
+/// What every line has.
+#[derive(Deserialize)]
+struct Line<'a> {
+    r#type: &'a str,
+}
+
 /// # Panics
 /// Where this is not one JSON document with the keys that every document has.
 pub fn check_json(out: &[u8]) {
-    let document: Value = parse(out);
-    for key in ["schema", "file", "complete", "findings"] {
-        assert!(document.get(key).is_some(), "the document has no {key}");
-    }
+    let _: Document = parse(out);
 }
 
 /// # Panics
 /// Where a line is not a JSON object with a type, or the last is no summary.
 pub fn check_json_lines(out: &[u8]) {
-    let mut last = Value::Null;
-    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        last = parse(line).get("type").cloned().unwrap_or_else(|| panic!("a line without a type"));
-    }
-    assert_eq!(last, "summary", "the last line is no summary");
+    let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let last = lines.map(|line| parse::<Line<'_>>(line).r#type).last();
+    assert_eq!(last, Some("summary"), "the last line is no summary");
 }
 
-fn parse(bytes: &[u8]) -> Value {
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> T {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("not JSON: {error}"))
 }

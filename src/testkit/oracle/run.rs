@@ -13,6 +13,8 @@ use crate::{Error, Image, Limits};
 /// What a user can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// Nothing written down: the walk and all rules alone.
+    Walk,
     /// `dump`.
     Text,
     /// `dump --hex`.
@@ -28,8 +30,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
-    pub const ALL: [Self; 6] =
+    /// Those that write something down.
+    pub const WRITTEN: [Self; 6] =
         [Self::Text, Self::Hex, Self::Json, Self::JsonLines, Self::InfoText, Self::InfoJson];
 }
 
@@ -48,6 +50,15 @@ pub struct Run {
     pub bytes_read: u64,
     /// Rows that the walk handed out.
     pub rows: u64,
+}
+
+impl Run {
+    /// Whether another run said the same, whatever it cost.
+    pub fn says_as(&self, other: &Self) -> bool {
+        self.out == other.out
+            && self.findings == other.findings
+            && (self.complete, self.rows) == (other.complete, other.rows)
+    }
 }
 
 /// Opens the source and writes one report; `None` where it is not a qcow2 image.
@@ -78,6 +89,7 @@ fn write<R: ReadAt>(
     let options = Options { hex: format == Format::Hex, ..Options::default() };
     let schema = "qcow2-inspect/dump/1";
     let summary = match format {
+        Format::Walk => dump(image, &options, Silent, rows),
         Format::Text | Format::Hex => {
             dump(image, &options, TextSink::new(out, TextOptions::default(), subject)?, rows)
         }
@@ -100,6 +112,35 @@ fn dump<R: ReadAt, S: Sink>(
     rows: &mut u64,
 ) -> io::Result<Summary> {
     report::dump(image, options, &mut Counting { sink, rows })
+}
+
+/// A sink that writes nothing.
+struct Silent;
+
+impl Sink for Silent {
+    fn begin(&mut self, _: Section) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn heading(&mut self, _: &Heading<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, _: &Row<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bytes(&mut self, _: HostOffset, _: &[u8], _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: Section) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Summary) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A sink that counts what it passes on.

@@ -1,0 +1,18 @@
+//! The input is the bytes of an image file. Everything that a user can do is done to it, under all oracles.
+#![no_main]
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use qcow2_inspect::testkit;
+
+fuzz_target!(init: qcow2_inspect_fuzz::lift_limit_on_panic(), |bytes: &[u8]| {
+    qcow2_inspect_fuzz::within(testkit::memory_bound(bytes.len()), || testkit::exercise(bytes));
+});
+
+// Half of the mutations know the format (our edits), the other half are libFuzzer's own.
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    if seed % 2 == 0 {
+        testkit::mutate(data, size, max_size, seed / 2)
+    } else {
+        fuzzer_mutate(data, size, max_size)
+    }
+});

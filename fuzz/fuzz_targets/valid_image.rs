@@ -1,0 +1,11 @@
+//! The input describes a valid image of any shape. It is written, must read back as it was written and without a
+//! finding above `note`, and one damage to it must fire exactly its rule.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use qcow2_inspect::testkit;
+
+fuzz_target!(init: qcow2_inspect_fuzz::lift_limit_on_panic(), |description: &[u8]| {
+    // The rare image with the largest clusters has some 64 MiB, and a damaged copy.
+    qcow2_inspect_fuzz::within(512 << 20, || testkit::exercise_model(description));
+});

@@ -1,0 +1,229 @@
+//! What must hold for a valid image of any shape: nothing is wrong with it, it reads back as it was written, and
+//! one damage makes exactly its rule fire.
+#![expect(clippy::arithmetic_side_effects, reason = "the image is one that we wrote")]
+
+use std::collections::BTreeSet;
+
+use super::{Format, LIMITS, run};
+use crate::format::Layout;
+use crate::format::bitmap::BitmapHead;
+use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
+use crate::rules::Severity;
+use crate::testkit::{Draft, Model, check};
+
+/// Images of larger clusters cost a hundred times as much as the others, and differ little from them: of those,
+/// one in this many is exercised.
+const LARGE_CLUSTER_BITS: u32 = 12;
+const LARGE_SHARE: usize = 256;
+
+/// One way to break a valid image of any shape.
+struct Break {
+    /// The rule that has to fire.
+    rule: &'static str,
+    /// Others that may.
+    also: &'static [&'static str],
+    /// Breaks it; false where the image has nothing of the kind.
+    apply: fn(&mut Draft) -> bool,
+}
+
+const fn one(rule: &'static str, also: &'static [&'static str], apply: fn(&mut Draft) -> bool) -> Break {
+    Break { rule, also, apply }
+}
+
+/// What a table may have when it is read from the wrong place.
+const SHIFTED: &[&str] = &[
+    "L03", "L05", "L06", "L07", "L08", "L09", "L10", "L12", "L13", "L14", "L16", "L17", "L18", "L19", "L20",
+    "L21", "L23", "L24",
+];
+
+const BREAKS: &[Break] = &[
+    one("H03", &[], |draft| is_v3(draft) && set(draft, "version", |_| 4)),
+    one("H12", &["H13"], |draft| is_v3(draft) && set(draft, "incompatible_features", |bits| bits | 1 << 40)),
+    one("H13", &[], |draft| is_v3(draft) && set(draft, "compatible_features", |bits| bits | 1 << 63)),
+    one("H14", &[], |draft| is_v3(draft) && set(draft, "autoclear_features", |bits| bits | 1 << 17)),
+    one("H16", &["R10"], |draft| is_v3(draft) && set(draft, "refcount_order", |_| 7)),
+    one("H17", &["E09"], |draft| set(draft, "crypt_method", |_| 3)),
+    one("H29", &["R10"], |draft| set(draft, "refcount_table_clusters", |_| 0)),
+    one("L01", &[], |draft| change_l1(draft, |entry| entry | 1 << 60)),
+    one("L02", SHIFTED, |draft| draft.cluster_size() > 512 && change_l1(draft, |entry| entry + 512)),
+    one("L05", &[], |draft| {
+        change_l2(draft, |entry| entry != 0 && entry >> 62 & 1 == 0, |entry| entry | 1 << 58)
+    }),
+    one("L08", &["L09", "L10", "L20"], |draft| {
+        let is_data =
+            |entry: u64| entry & 0x00ff_ffff_ffff_fe01 > 1 && entry >> 62 & 1 == 0 && entry & 1 == 0;
+        draft.cluster_size() > 512 && change_l2(draft, is_data, |entry| entry + 512)
+    }),
+    one("L23", &["L24"], |draft| {
+        let plain = draft.header("version") == 2 || {
+            let bits = draft.header("incompatible_features");
+            bits >> EXTENDED_L2.bit & 1 == 0 && bits >> EXTERNAL_DATA.bit & 1 == 0
+        };
+        plain && change_l2(draft, |entry| entry == 0, |entry| entry | 1 << 63)
+    }),
+    one("R01", &[], |draft| change_refcount_table(draft, |entry| entry != 0, |entry| entry | 1)),
+    one("R03", &[], |draft| change_refcount_table(draft, |entry| entry == 0, |_| 1 << 50)),
+    one("S10", &[], |draft| {
+        change(
+            draft,
+            |draft| draft.image().snapshots().flatten().next().map(|snapshot| snapshot.at.0 + 20),
+            4,
+            |_| 1_000_000_000,
+        )
+    }),
+    one("S14", &["S09"], |draft| {
+        let name = |draft: &Draft| {
+            let mut snapshots = draft.image().snapshots().flatten().collect::<Vec<_>>().into_iter();
+            snapshots.find(|snapshot| !snapshot.name.is_empty()).map(|snapshot| snapshot.name_at().0)
+        };
+        change(draft, name, 1, |_| 0x1b)
+    }),
+    one("B07", &["B14", "B17", "B19"], |draft| change_bitmap(draft, "flags", |flags| flags | 1 << 20)),
+    one("B08", &[], |draft| change_bitmap(draft, "type", |_| 2)),
+    one("B12", &["B11"], |draft| {
+        change(
+            draft,
+            |draft| draft.image().bitmaps().flatten().next().map(|bitmap| bitmap.name_at().0),
+            1,
+            |_| 0xff,
+        )
+    }),
+];
+
+/// Writes the image that these bytes describe, and holds it to all of this; `bytes` choose the damage, too.
+///
+/// # Panics
+/// Where an oracle sees a fault.
+pub fn exercise_model(bytes: &[u8]) {
+    let Some(model) = Model::from_bytes(bytes) else { return };
+    let plan = model.plan();
+    let sum = bytes.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    if plan.cluster_bits > LARGE_CLUSTER_BITS && sum % LARGE_SHARE != 0 {
+        return;
+    }
+    let written = plan.write();
+    let draft = Draft::new(written.bytes.clone());
+    check(&plan, &written, &draft.image());
+
+    let before = fired(&draft, Severity::Warning);
+    assert!(before.is_empty(), "a valid image has {before:?}");
+    let damages = (0..BREAKS.len()).filter_map(|n| BREAKS.get(sum.wrapping_add(n) % BREAKS.len()));
+    for damage in damages {
+        let mut broken = draft.clone();
+        if (damage.apply)(&mut broken) {
+            check_damage(&draft, &broken, damage);
+            return;
+        }
+    }
+}
+
+fn check_damage(draft: &Draft, broken: &Draft, damage: &Break) {
+    let before = fired(draft, Severity::Note);
+    let after = fired(broken, Severity::Note);
+    assert!(after.contains(damage.rule), "{} did not fire, but {after:?}", damage.rule);
+    let mut allowed = before;
+    allowed.insert(damage.rule);
+    allowed.extend(damage.also);
+    let further: Vec<_> = after.difference(&allowed).collect();
+    assert!(further.is_empty(), "{} came with {further:?}", damage.rule);
+}
+
+/// The rules with a finding of at least this severity.
+fn fired(draft: &Draft, least: Severity) -> BTreeSet<&'static str> {
+    let Some(run) = run(draft.bytes.as_slice(), Format::Walk, LIMITS) else { return BTreeSet::from(["H02"]) };
+    let findings = run.findings.iter().filter(|finding| finding.severity >= least);
+    findings.map(|finding| finding.rule.code).collect()
+}
+
+fn is_v3(draft: &Draft) -> bool {
+    draft.header("version") == 3
+}
+
+fn set(draft: &mut Draft, name: &str, change: fn(u64) -> u64) -> bool {
+    draft.set_header(name, change(draft.header(name)));
+    true
+}
+
+/// Changes the number at the place that `find` finds, if it finds one.
+fn change(
+    draft: &mut Draft,
+    find: impl Fn(&Draft) -> Option<u64>,
+    width: u64,
+    change: fn(u64) -> u64,
+) -> bool {
+    let Some(at) = find(draft) else { return false };
+    draft.put_number(at, width, change(draft.get(at, width)));
+    true
+}
+
+fn change_l1(draft: &mut Draft, to: fn(u64) -> u64) -> bool {
+    let entry = |draft: &Draft| {
+        let entries = (0..draft.header("l1_size")).map(|n| draft.l1_entry(n));
+        entries.into_iter().find(|at| draft.get(*at, 8) != 0)
+    };
+    change(draft, entry, 8, to)
+}
+
+/// Changes the first entry of the first active L2 table that `is_meant` holds for.
+fn change_l2(draft: &mut Draft, is_meant: fn(u64) -> bool, to: fn(u64) -> u64) -> bool {
+    let has_table = (0..draft.header("l1_size")).any(|n| draft.get(draft.l1_entry(n), 8) != 0);
+    let count = draft.image().geometry().map_or(0, |geometry| geometry.l2_entry_count()).min(64);
+    let entry = |draft: &Draft| {
+        let first = has_table.then(|| draft.l2_entry(0))?;
+        let width = draft.image().geometry()?.l2_entry_len();
+        let mut entries = (0..count).map(|n| first + n * width);
+        entries.find(|at| {
+            let subclusters = if width == 16 { draft.get(*at + 8, 8) } else { 0 };
+            let entry = draft.get(*at, 8);
+            is_meant(entry) && (entry != 0 || subclusters == 0)
+        })
+    };
+    change(draft, entry, 8, to)
+}
+
+fn change_refcount_table(draft: &mut Draft, is_meant: fn(u64) -> bool, to: fn(u64) -> u64) -> bool {
+    let count = draft.header("refcount_table_clusters") * draft.cluster_size() / 8;
+    let entry = |draft: &Draft| {
+        let mut entries = (0..count.min(4096)).map(|n| draft.refcount_table_entry(n));
+        entries.find(|at| is_meant(draft.get(*at, 8)))
+    };
+    change(draft, entry, 8, to)
+}
+
+fn change_bitmap(draft: &mut Draft, name: &str, to: fn(u64) -> u64) -> bool {
+    let fields = BitmapHead::default().fields();
+    let Some(field) = fields.iter().find(|field| field.name == name) else { return false };
+    let at =
+        |draft: &Draft| draft.image().bitmaps().flatten().next().map(|bitmap| bitmap.at.0 + field.offset);
+    change(draft, at, field.width, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Rng;
+
+    #[test]
+    fn models_are_valid_and_damages_are_seen() {
+        for seed in 0..1500 {
+            let mut bytes = [0; 1024];
+            Rng::new(seed).fill(&mut bytes);
+            // Small clusters, mostly: the others cost much and differ little.
+            if seed % 16 != 0 {
+                bytes[0] = 0;
+            }
+            exercise_model(&bytes);
+        }
+    }
+
+    #[test]
+    fn every_break_applies_to_some_model() {
+        for damage in BREAKS {
+            let applies = (0..400).any(|seed| {
+                let model = Model::from_seed(seed).unwrap();
+                (damage.apply)(&mut Draft::new(model.write()))
+            });
+            assert!(applies, "{}", damage.rule);
+        }
+    }
+}
