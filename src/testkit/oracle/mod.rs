@@ -40,7 +40,8 @@ pub fn exercise(bytes: &[u8]) {
     bytes.hash(&mut hasher);
     let hash = hasher.finish();
     // Each decision takes other bits of the hash.
-    let is_due = |decision: u32, share: u64| hash.rotate_left(decision.saturating_mul(8)) % share == 0;
+    let is_due =
+        |decision: u32, share: u64| hash.rotate_left(decision.saturating_mul(8)).is_multiple_of(share);
     let Some(walk) = walk(bytes) else { return };
     if is_due(1, WRITTEN_SHARE) {
         let formats = Format::WRITTEN.iter().cycle().skip(to_usize(hash >> 32 & 7));

@@ -41,7 +41,7 @@ pub fn check_json(out: &[u8]) {
 /// Where a line is not a JSON object with a type, or the last is no summary.
 pub fn check_json_lines(out: &[u8]) {
     let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let last = lines.map(|line| parse::<Line<'_>>(line).r#type).last();
+    let last = lines.fold(None, |_, line| Some(parse::<Line<'_>>(line).r#type));
     assert_eq!(last, Some("summary"), "the last line is no summary");
 }
 
