@@ -89,16 +89,24 @@ impl Header {
         self.extensions_at().0
     }
 
+    /// A field that the version has, whether the file holds it or not.
+    fn field(&self, name: &str) -> Option<Field> {
+        let whole = Self { present_len: u64::MAX, ..self.clone() };
+        whole.fields().into_iter().find(|field| field.name == name)
+    }
+
+    /// Whether the file holds this field whole. One that the version does not have counts as held: its absence
+    /// has a meaning.
+    pub fn holds(&self, name: &str) -> bool {
+        self.field(name).is_none_or(|field| field.end() <= self.present_len)
+    }
+
     /// The bytes of a field by its name, whether the file holds them or not; the whole header for a name that
     /// it does not have.
     pub fn span(&self, name: &str) -> Span {
-        let whole = Self { present_len: u64::MAX, ..self.clone() };
-        whole
-            .fields()
-            .into_iter()
-            .find(|field| field.name == name)
-            .map_or(Span::new(HostOffset(0), self.wanted_len()), |field| {
-                Span::new(HostOffset(field.offset), field.width)
-            })
+        match self.field(name) {
+            Some(field) => Span::new(HostOffset(field.offset), field.width),
+            None => Span::new(HostOffset(0), self.wanted_len()),
+        }
     }
 }

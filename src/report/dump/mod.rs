@@ -113,7 +113,9 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         for finding in self.found.iter().filter(|finding| finding.structure == structure) {
             if finding.at.is_some_and(|at| at.touches(span)) {
                 broken |= finding.severity > Severity::Note;
-                fired.push(finding.rule);
+                if !fired.contains(&finding.rule) {
+                    fired.push(finding.rule);
+                }
             }
         }
         let judged = broken || rules::judges(structure.as_str(), field);

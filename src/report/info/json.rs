@@ -63,12 +63,18 @@ fn header<W: Write, R: ReadAt>(document: &mut Document<W>, image: &Image<R>) -> 
     let header = image.header();
     let v3 = header.v3();
     document.field("header", &Fields(&header.fields()))?;
-    document.field("version", &header.v2.version)?;
-    document.field("cluster_size", &image.geometry().map(|geometry| geometry.cluster_size()))?;
-    document.field("virtual_size", &header.v2.size.0)?;
-    document.field("refcount_bits", &image.refcount_width().map(|width| width.bits()))?;
-    document.field("compression_type", &compression(header.compression_type()))?;
-    document.field("crypt_method", &encryption(header.v2.crypt_method))?;
+    // What the file does not hold reads as zeros, but says nothing.
+    let held = |name: &str| header.holds(name).then_some(());
+    let cluster_size = image.geometry().map(|geometry| geometry.cluster_size());
+    let refcount_bits = image.refcount_width().map(|width| width.bits());
+    document.field("version", &held("version").map(|()| header.v2.version))?;
+    document.field("cluster_size", &cluster_size)?;
+    document.field("virtual_size", &held("size").map(|()| header.v2.size.0))?;
+    document.field("refcount_bits", &held("refcount_order").and(refcount_bits))?;
+    let compression_held = held("header_length").and(held("compression_type"));
+    let compression_type = compression_held.map(|()| compression(header.compression_type()));
+    document.field("compression_type", &compression_type)?;
+    document.field("crypt_method", &held("crypt_method").map(|()| encryption(header.v2.crypt_method)))?;
     let backing = image.backing_file().ok().flatten();
     name(document, ["backing_file", "backing_file_hex"], backing.map(|name| name.bytes.as_slice()))?;
     name(document, ["backing_format", "backing_format_hex"], image.backing_format().map(|(_, bytes)| bytes))?;

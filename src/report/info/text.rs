@@ -69,15 +69,20 @@ fn header<R: ReadAt>(out: &mut impl Write, image: &Image<R>, subject: &Subject<'
     let header = image.header();
     let v3 = header.v3();
     line(out, "file", &format!("{} ({} bytes)", escape(subject.path.as_bytes()), subject.len))?;
-    line(out, "format", &format!("qcow2, version {}", header.v2.version))?;
-    line(out, "virtual size", &format!("{} ({} bytes)", Size(header.v2.size.0), header.v2.size.0))?;
+    let mut line_of = |name: &str, field: &str, value: String| {
+        line(out, name, if header.holds(field) { &value } else { "behind the end of the file" })
+    };
+    line_of("format", "version", format!("qcow2, version {}", header.v2.version))?;
+    line_of("virtual size", "size", format!("{} ({} bytes)", Size(header.v2.size.0), header.v2.size.0))?;
     let cluster_size = image.geometry().map(|geometry| Size(geometry.cluster_size()).to_string());
-    let cluster_size = cluster_size.unwrap_or_else(|| format!("invalid: 2^{}", header.v2.cluster_bits.0));
-    line(out, "cluster size", &cluster_size)?;
+    let invalid = || format!("invalid: 2^{}", header.v2.cluster_bits.0);
+    line_of("cluster size", "cluster_bits", cluster_size.unwrap_or_else(invalid))?;
     let width = image.refcount_width().map(|width| format!("{} bits", width.bits()));
-    line(out, "refcounts", &width.unwrap_or_else(|| format!("invalid: 2^{} bits", v3.refcount_order)))?;
-    line(out, "compression", &compression(header.compression_type()))?;
-    line(out, "encryption", &encryption(header.v2.crypt_method))?;
+    let invalid = || format!("invalid: 2^{} bits", v3.refcount_order);
+    line_of("refcounts", "refcount_order", width.unwrap_or_else(invalid))?;
+    let told_by = if header.holds("header_length") { "compression_type" } else { "header_length" };
+    line_of("compression", told_by, compression(header.compression_type()))?;
+    line_of("encryption", "crypt_method", encryption(header.v2.crypt_method))?;
     if let Ok(Some(name)) = image.backing_file() {
         line(out, "backing file", &escape(&name.bytes))?;
     }
