@@ -6,6 +6,7 @@
 pub mod check;
 mod error;
 pub mod format;
+pub mod guest;
 pub mod image;
 pub mod limits;
 mod parse;
