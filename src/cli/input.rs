@@ -38,6 +38,19 @@ impl ReadAt for Part {
             None => Ok(0),
         }
     }
+
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        let next = self.file.next_data(self.start.checked_add(offset)?)?;
+        Some(next.saturating_sub(self.start))
+    }
+
+    fn next_hole(&self, offset: u64) -> u64 {
+        self.file.next_hole(self.start.saturating_add(offset)).saturating_sub(self.start)
+    }
+
+    fn stored_len(&self) -> Option<u64> {
+        self.file.stored_len()
+    }
 }
 
 impl Input {

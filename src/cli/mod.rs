@@ -1,8 +1,10 @@
 //! The command line: one subcommand a file, each with its arguments and `run`.
 
 mod dump;
+mod guest;
 mod info;
 mod input;
+mod map;
 mod output;
 
 use std::io::{self, Write};
@@ -26,6 +28,7 @@ struct Arguments {
 enum Command {
     Dump(dump::Args),
     Info(info::Args),
+    Map(map::Args),
 }
 
 /// What ends a command before its report does.
@@ -63,6 +66,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match &arguments.command {
         Command::Dump(args) => args.run(arguments.color),
         Command::Info(args) => args.run(arguments.color),
+        Command::Map(args) => args.run(),
     };
     match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,

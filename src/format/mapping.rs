@@ -93,6 +93,12 @@ impl L2Entry {
         HostOffset(self.0 & OFFSET_MASK)
     }
 
+    /// The bits that decide what it maps to: two entries that share them map alike. COPIED, which matters with an
+    /// external data file alone, is not among them.
+    pub const fn essence(self) -> u64 {
+        self.0 & (OFFSET_MASK | COMPRESSED | ZERO)
+    }
+
     /// What it says, decided in QEMU's order. `external_data`: with an external data file an offset of 0 is a
     /// cluster like any other, and the COPIED flag tells it from an unallocated one.
     pub fn mapping(self, geometry: Geometry, external_data: bool) -> Mapping {

@@ -165,6 +165,11 @@ impl<R: ReadAt> Image<R> {
         Chunks::new(&self.source, what, span)
     }
 
+    /// Where the bytes come from.
+    pub(crate) fn source(&self) -> &Metered<R> {
+        &self.source
+    }
+
     /// The header extensions up to the first that does not fit, with that fault.
     pub fn extensions(&self) -> impl Iterator<Item = Result<Extension<'_>, Error>> {
         self.extensions.iter()

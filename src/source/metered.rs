@@ -73,6 +73,28 @@ impl<R: ReadAt> Metered<R> {
         Ok(bytes)
     }
 
+    /// The first offset from `at` on whose byte is stored; `None` where there is none before the end. Each question
+    /// counts as a read.
+    pub(crate) fn next_data(&self, at: HostOffset) -> Result<Option<HostOffset>, Error> {
+        if at.0 >= self.len {
+            return Ok(None);
+        }
+        self.charge(at, 0)?;
+        let next = self.source.next_data(at.0).map(|next| HostOffset(next.max(at.0)));
+        Ok(next.filter(|next| next.0 < self.len))
+    }
+
+    /// The first offset from `at` on that is in a hole, or behind the end. Each question counts as a read.
+    pub(crate) fn next_hole(&self, at: HostOffset) -> Result<HostOffset, Error> {
+        self.charge(at, 0)?;
+        Ok(HostOffset(self.source.next_hole(at.0).clamp(at.0, self.len.max(at.0))))
+    }
+
+    /// How many bytes are stored, where that is known.
+    pub(crate) fn stored_len(&self) -> Option<u64> {
+        self.source.stored_len()
+    }
+
     fn charge(&self, at: HostOffset, bytes: u64) -> Result<(), Error> {
         if self.bytes_read().saturating_add(bytes) > self.limits.read_bytes {
             return Err(Error::Budget { limit: "read_bytes", value: self.limits.read_bytes, at });

@@ -26,6 +26,24 @@ pub trait ReadAt {
     /// # Errors
     /// Whatever keeps the bytes from being read. `Interrupted` is tried again.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// The first offset from `offset` on whose byte is stored; `None` where all the rest are holes, which read as
+    /// zeros. A source that does not know says `offset`.
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        Some(offset)
+    }
+
+    /// The first offset from `offset` on that is in a hole, or a very large one where there is none. A source that
+    /// does not know says so.
+    fn next_hole(&self, offset: u64) -> u64 {
+        let _ = offset;
+        u64::MAX
+    }
+
+    /// How many bytes are stored, where that is known.
+    fn stored_len(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for &T {
@@ -35,6 +53,18 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         (**self).read_at(offset, buf)
+    }
+
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        (**self).next_data(offset)
+    }
+
+    fn next_hole(&self, offset: u64) -> u64 {
+        (**self).next_hole(offset)
+    }
+
+    fn stored_len(&self) -> Option<u64> {
+        (**self).stored_len()
     }
 }
 
@@ -83,5 +113,25 @@ impl ReadAt for File {
     #[cfg(windows)]
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         std::os::windows::fs::FileExt::seek_read(self, buf, offset)
+    }
+
+    #[cfg(all(unix, feature = "cli"))]
+    fn next_data(&self, offset: u64) -> Option<u64> {
+        match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(at) => Some(at),
+            Err(rustix::io::Errno::NXIO) => None,
+            Err(_) => Some(offset),
+        }
+    }
+
+    #[cfg(all(unix, feature = "cli"))]
+    fn next_hole(&self, offset: u64) -> u64 {
+        rustix::fs::seek(self, rustix::fs::SeekFrom::Hole(offset)).unwrap_or(u64::MAX)
+    }
+
+    #[cfg(unix)]
+    fn stored_len(&self) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        self.metadata().ok().map(|metadata| metadata.blocks().saturating_mul(512))
     }
 }

@@ -13,7 +13,9 @@ mod bytes;
 mod coverage;
 mod dump;
 mod factory;
+mod guest;
 mod info;
+mod map;
 mod ours;
 
 use std::io::{Write, stderr};
@@ -23,11 +25,16 @@ fn every_image_is_shown_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let samples = factory::samples(dir.path());
     let mut differences = coverage::gaps(&samples);
+    let mut trees = 0;
     for sample in &samples {
         differences.extend(info::differences(sample));
         differences.extend(dump::differences(sample));
+        let views = guest::views(sample);
+        trees += views.len();
+        differences.extend(map::differences(sample, &views));
     }
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
     // Written past the capture of the harness, which would keep it from whoever reads the log.
-    writeln!(stderr(), "differential: {} images, {}", samples.len(), factory::qemu_version()).unwrap();
+    let images = samples.len();
+    writeln!(stderr(), "differential: {images} images, {trees} trees, {}", factory::qemu_version()).unwrap();
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::factory::Sample;
 
 /// Read at run time: a shell that wraps the compiler may drop a variable with such a name.
-const PROGRAM: &str = "CARGO_BIN_EXE_qcow2-inspect";
+pub(crate) const PROGRAM: &str = "CARGO_BIN_EXE_qcow2-inspect";
 
 /// The JSON report of `command` on an image that nothing is wrong with, and what in it breaks a promise.
 pub(crate) fn report(command: &str, sample: &Sample) -> (Value, Vec<String>) {

@@ -1,0 +1,72 @@
+//! What the commands on the guest's view share: which tree, and which bytes of it.
+
+use clap::Args;
+use qcow2_inspect::Image;
+use qcow2_inspect::guest::{Disk, find_snapshot};
+use qcow2_inspect::source::ReadAt;
+use qcow2_inspect::text;
+use qcow2_inspect::units::{GuestOffset, GuestSpan};
+
+/// Which tree of the image.
+#[derive(Debug, Args)]
+pub(super) struct View {
+    /// What the guest saw when this snapshot was taken, instead of what it sees now; an id goes before a name.
+    #[arg(long, value_name = "ID|NAME")]
+    snapshot: Option<String>,
+}
+
+/// Which bytes of the disk.
+#[derive(Debug, Args)]
+pub(super) struct Range {
+    /// The first guest offset (decimal, or hex with 0x; K, M, G, T, P or E behind a number is a power of 1024).
+    #[arg(short, long, value_name = "OFFSET", default_value = "0", value_parser = size)]
+    start_offset: u64,
+    /// How many bytes, where it is not all up to the end of the disk.
+    #[arg(short = 'l', long, value_name = "BYTES", value_parser = size)]
+    max_length: Option<u64>,
+}
+
+impl View {
+    /// The disk that is wanted; else says why there is none.
+    pub(super) fn disk<'i, R: ReadAt>(&self, image: &'i Image<R>) -> Result<Disk<'i, R>, String> {
+        let disk = match &self.snapshot {
+            None => Disk::active(image),
+            Some(wanted) => {
+                let found = find_snapshot(image, wanted.as_bytes()).map_err(|error| error.to_string())?;
+                let snapshot = found
+                    .ok_or_else(|| format!("there is no snapshot {}", text::escape(wanted.as_bytes())))?;
+                Disk::of_snapshot(image, &snapshot)
+            }
+        };
+        disk.ok_or_else(|| "the cluster size makes no sense, so no table can be found".to_owned())
+    }
+}
+
+impl Range {
+    /// The bytes that are wanted, up to `end`.
+    pub(super) fn within(&self, end: u64) -> GuestSpan {
+        let left = end.saturating_sub(self.start_offset);
+        let len = self.max_length.unwrap_or(left).min(left);
+        GuestSpan { start: GuestOffset(self.start_offset), len }
+    }
+
+    /// Whether the end was said.
+    pub(super) fn has_length(&self) -> bool {
+        self.max_length.is_some()
+    }
+}
+
+/// A length or an offset.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return u64::from_str_radix(digits, 16).map_err(|error| error.to_string());
+    }
+    let units = ["K", "M", "G", "T", "P", "E"];
+    let unit = units.iter().zip((10_u32..).step_by(10)).find_map(|(unit, bits)| {
+        let digits = text.strip_suffix(unit).or_else(|| text.strip_suffix(unit.to_lowercase().as_str()))?;
+        Some((digits, bits))
+    });
+    let (digits, bits) = unit.unwrap_or((text, 0));
+    let number: u64 = digits.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    number.checked_mul(1_u64.unbounded_shl(bits)).ok_or_else(|| "more than 2^64 bytes".to_owned())
+}

@@ -1,0 +1,62 @@
+//! `map`: where the guest's bytes come from.
+
+use std::io::{self, Write};
+
+use qcow2_inspect::report::{self, Subject};
+
+use super::guest::{Range, View};
+use super::input::Input;
+use super::output::{self, Format};
+use super::{Failure, Outcome};
+
+/// Show where the bytes of the guest's disk come from: data, zeros, compressed clusters, or the backing file.
+///
+/// `--format json` is what `qemu-img map --output=json` prints of the image without its backing file. No backing
+/// file and no data file is ever opened.
+///
+/// Exit code: 0 when complete; 1 where the file is not qcow2 or could not be read, where tables are broken so that a
+/// range comes from nowhere, or a limit cut the work.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    view: View,
+    #[command(flatten)]
+    range: Range,
+    /// How to write the map.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(super) fn run(&self) -> Result<Outcome, Failure> {
+        let path = self.input.shown_path();
+        let image = match self.input.open() {
+            Ok(image) => image,
+            Err(reason) => return output::refuse(&path, &reason, self.format),
+        };
+        let disk = match self.view.disk(&image) {
+            Ok(disk) => disk,
+            Err(reason) => return output::refuse(&path, &reason, self.format),
+        };
+        let range = self.range.within(disk.len());
+        let subject = Subject { path: &path, len: image.file_len() };
+        let out = output::stdout();
+        let walked = match self.format {
+            Format::Text => report::write_map_text(out, &disk, range, &subject)?,
+            Format::Json => report::write_map_json(out, &disk, range)?,
+            Format::Jsonl => report::write_map_lines(out, &disk, range, &subject)?,
+        };
+        if walked.broken() != 0 {
+            let broken = walked.broken();
+            let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {broken} guest bytes have broken tables");
+        }
+        match walked.cut {
+            Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
+            None if walked.broken() != 0 => Ok(Outcome::Incomplete),
+            None => Ok(Outcome::Complete),
+        }
+    }
+}

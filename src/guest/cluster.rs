@@ -1,0 +1,109 @@
+//! What one L2 entry gives the guest, with the rules that make QEMU refuse to read it.
+
+use crate::format::mapping::{Compressed, L2Entry, Mapping, Subcluster, SubclusterBitmap};
+use crate::image::Image;
+use crate::rules::Rule;
+use crate::rules::codes::{L07, L08, L16, L18, L19, L20};
+use crate::source::ReadAt;
+use crate::units::{Geometry, GuestOffset, HostOffset};
+
+/// Where the bytes of a run of guest offsets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// From the host offset that is told.
+    Data,
+    /// They are zeros.
+    Zero,
+    /// From a compressed stream.
+    Compressed,
+    /// From the backing file; zeros where there is none.
+    Unallocated,
+    /// From nowhere: the tables break this rule here, and QEMU gives an error.
+    Broken(&'static Rule),
+}
+
+impl State {
+    /// The word that reports use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Zero => "zero",
+            Self::Compressed => "compressed",
+            Self::Unallocated => "unallocated",
+            Self::Broken(_) => "broken",
+        }
+    }
+}
+
+/// What decides, beside an entry, what it means.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) geometry: Geometry,
+    pub(super) external_data: bool,
+    has_zero_bit: bool,
+}
+
+/// What an entry gives a whole cluster, or with subclusters the start of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cluster {
+    pub(super) state: State,
+    /// Where the cluster starts in the file, whether its bytes count or are only kept for later.
+    pub(super) host: Option<HostOffset>,
+    pub(super) stream: Option<Compressed>,
+}
+
+impl Reading {
+    pub(super) fn new<R: ReadAt>(image: &Image<R>, geometry: Geometry) -> Self {
+        let external_data = image.has_external_data();
+        Self { geometry, external_data, has_zero_bit: image.header().has_v3() }
+    }
+
+    /// What an entry without subclusters says, or a compressed one.
+    pub(super) fn cluster(&self, entry: L2Entry, guest: GuestOffset) -> Cluster {
+        let (state, host, stream) = match entry.mapping(self.geometry, self.external_data) {
+            Mapping::Unallocated => (State::Unallocated, None, None),
+            Mapping::Zero => (State::Zero, None, None),
+            Mapping::ZeroAllocated(at) => (State::Zero, Some(at), None),
+            Mapping::Data(at) => (State::Data, Some(at), None),
+            Mapping::Compressed(stream) => (State::Compressed, None, Some(stream)),
+        };
+        match self.broken(entry, state, host, guest) {
+            Some(rule) => Cluster { state: State::Broken(rule), host: None, stream: None },
+            None => Cluster { state, host, stream },
+        }
+    }
+
+    /// What QEMU refuses about an entry, in its order (block/qcow2-cluster.c, `qcow2_get_host_offset`).
+    fn broken(
+        &self,
+        entry: L2Entry,
+        state: State,
+        host: Option<HostOffset>,
+        guest: GuestOffset,
+    ) -> Option<&'static Rule> {
+        if state == State::Zero && !self.has_zero_bit {
+            return Some(&L07);
+        }
+        if entry.is_compressed() {
+            return self.external_data.then_some(&L16);
+        }
+        match host {
+            Some(host) if !host.is_aligned(self.geometry.cluster_size()) => Some(&L08),
+            Some(host) if self.external_data && host.0 != guest.0 => Some(&L20),
+            _ => None,
+        }
+    }
+
+    /// What an extended entry says of the subcluster `index` of its cluster, where `cluster` is what its first
+    /// half says: the state, and whether the cluster's host offset is told for it.
+    pub(super) fn subcluster(cluster: Cluster, bitmap: SubclusterBitmap, index: u32) -> State {
+        match (cluster.state, bitmap.get(index)) {
+            (State::Data | State::Unallocated, _) if bitmap.conflicting() != 0 => State::Broken(&L18),
+            (State::Unallocated, _) if bitmap.allocated() != 0 => State::Broken(&L19),
+            (State::Data, Subcluster::Allocated) => State::Data,
+            (State::Data | State::Unallocated, Subcluster::Zero) => State::Zero,
+            (State::Data | State::Unallocated, _) => State::Unallocated,
+            (state, _) => state,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! One tree of an image as the disk that a guest sees.
+
+use super::extents::Extents;
+use super::walk::Walk;
+use crate::Error;
+use crate::format::header::CRYPT_NONE;
+use crate::image::{DiskTree, Image, Snapshot};
+use crate::source::ReadAt;
+use crate::units::{Geometry, GuestOffset, GuestSpan};
+
+/// Bytes of the sectors that QEMU counts a disk in; the rest of its length is not there.
+const SECTOR: u64 = 512;
+
+/// The disk of one tree.
+#[derive(Debug)]
+pub struct Disk<'i, R> {
+    pub(super) image: &'i Image<R>,
+    pub(super) geometry: Geometry,
+    pub(super) tree: DiskTree,
+}
+
+impl<R> Clone for Disk<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Disk<'_, R> {}
+
+impl<'i, R: ReadAt> Disk<'i, R> {
+    /// What the guest sees now; `None` where `cluster_bits` makes no sense, and no table can be found.
+    pub fn active(image: &'i Image<R>) -> Option<Self> {
+        Self::of_tree(image, DiskTree { l1: image.active_l1(), disk_size: image.header().v2.size.0 })
+    }
+
+    /// What it saw when this snapshot was taken; `None` as with [`Self::active`].
+    pub fn of_snapshot(image: &'i Image<R>, snapshot: &Snapshot) -> Option<Self> {
+        let disk_size = snapshot.disk_size().unwrap_or(image.header().v2.size.0);
+        Self::of_tree(image, DiskTree { l1: snapshot.l1(), disk_size })
+    }
+
+    /// The disk of this tree; `None` as with [`Self::active`].
+    pub fn of_tree(image: &'i Image<R>, tree: DiskTree) -> Option<Self> {
+        Some(Self { image, geometry: image.geometry()?, tree })
+    }
+
+    /// The image.
+    pub fn image(&self) -> &'i Image<R> {
+        self.image
+    }
+
+    /// The tree.
+    pub fn tree(&self) -> DiskTree {
+        self.tree
+    }
+
+    /// Bytes of the disk: whole sectors of 512, as QEMU has it.
+    pub fn len(&self) -> u64 {
+        self.tree.disk_size & !SECTOR.saturating_sub(1)
+    }
+
+    /// Whether the disk has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that the L1 table maps: beyond the disk lies VM state, where the tree has any.
+    pub fn mapped_len(&self) -> u64 {
+        u64::from(self.tree.l1.size).saturating_mul(self.geometry.l2_coverage())
+    }
+
+    /// Where VM state lies, if there is any: from the first L1 entry that the image's disk does not need.
+    pub fn vm_state_at(&self) -> GuestOffset {
+        let entries = self.geometry.l1_entries_for(self.image.header().v2.size.0);
+        GuestOffset(entries.saturating_mul(self.geometry.l2_coverage()))
+    }
+
+    /// Whether the clusters hold ciphertext.
+    pub fn is_encrypted(&self) -> bool {
+        self.image.header().v2.crypt_method != CRYPT_NONE
+    }
+
+    /// The extents of these guest offsets, which may lie behind the end of the disk.
+    pub fn extents(&self, range: GuestSpan) -> Extents<'i, R> {
+        Extents::new(Walk::new(self.image, self.geometry, self.tree.l1, range, false))
+    }
+
+    /// The same, with each compressed cluster alone, and its stream.
+    pub fn clusters(&self, range: GuestSpan) -> Extents<'i, R> {
+        Extents::new(Walk::new(self.image, self.geometry, self.tree.l1, range, true))
+    }
+}
+
+/// The snapshot with this id, or else with this name, as QEMU looks it up; `None` if there is neither.
+///
+/// # Errors
+/// Where the snapshot table cannot be read up to its end, and none was found before.
+pub fn find_snapshot<R: ReadAt>(image: &Image<R>, id_or_name: &[u8]) -> Result<Option<Snapshot>, Error> {
+    let mut by_name = None;
+    for snapshot in image.snapshots() {
+        match snapshot {
+            Ok(snapshot) if snapshot.id == id_or_name => return Ok(Some(snapshot)),
+            Ok(snapshot) if snapshot.name == id_or_name && by_name.is_none() => by_name = Some(snapshot),
+            Ok(_) => {}
+            Err(error) => return by_name.map_or(Err(error), |snapshot| Ok(Some(snapshot))),
+        }
+    }
+    Ok(by_name)
+}

@@ -1,0 +1,204 @@
+//! The way along the guest's offsets through the L1 and L2 tables, in bounded memory.
+
+use super::cluster::{Cluster, Reading, State};
+use super::extents::Extent;
+use super::table::{Part, Table};
+use crate::Error;
+use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
+use crate::image::{Image, L1Table};
+use crate::rules::codes::L02;
+use crate::source::ReadAt;
+use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, to_u64};
+
+/// Goes from extent to extent; neighbours may belong together.
+#[derive(Debug)]
+pub(super) struct Walk<'i, R> {
+    image: &'i Image<R>,
+    reading: Reading,
+    l1: L1Table,
+    at: u64,
+    end: u64,
+    l1_table: Table,
+    l2_table: Table,
+    /// The L1 entry that `l2_table` belongs to.
+    l1_index: Option<u64>,
+    /// Whether each compressed cluster comes alone, with its stream.
+    streams: bool,
+}
+
+impl<'i, R: ReadAt> Walk<'i, R> {
+    pub(super) fn new(
+        image: &'i Image<R>,
+        geometry: Geometry,
+        l1: L1Table,
+        range: GuestSpan,
+        streams: bool,
+    ) -> Self {
+        Self {
+            image,
+            reading: Reading::new(image, geometry),
+            l1,
+            at: range.start.0,
+            end: range.start.0.saturating_add(range.len),
+            l1_table: Table::new("an L1 table", l1.span()),
+            l2_table: Table::new("an L2 table", Span::new(HostOffset(0), geometry.cluster_size())),
+            l1_index: None,
+            streams,
+        }
+    }
+
+    /// The next run of guest offsets that one part of a table decides; after an error comes what lies behind it.
+    pub(super) fn step(&mut self) -> Result<Option<Extent>, Error> {
+        let left = self.end.saturating_sub(self.at);
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut extent = self.run()?;
+        extent.guest.len = extent.guest.len.clamp(1, left);
+        self.at = self.at.saturating_add(extent.guest.len);
+        Ok(Some(extent))
+    }
+
+    fn run(&mut self) -> Result<Extent, Error> {
+        let geometry = self.reading.geometry;
+        // Neither is zero, whatever the image says.
+        let (coverage, cluster_size) = (geometry.l2_coverage().max(1), geometry.cluster_size().max(1));
+        let l1_index = self.at.checked_div(coverage).unwrap_or_default();
+        let in_l2 = self.at.checked_rem(coverage).unwrap_or_default();
+        if self.l1_index != Some(l1_index)
+            && let Some(extent) = self.l1_entry(l1_index, in_l2, coverage)?
+        {
+            return Ok(extent);
+        }
+        let index = in_l2.checked_div(cluster_size).unwrap_or_default();
+        let within = in_l2.checked_rem(cluster_size).unwrap_or_default();
+        let entry_len = geometry.l2_entry_len();
+        let place = Place { reading: self.reading, at: self.at, within, streams: self.streams };
+        Ok(match self.l2_table.part(self.image, index.saturating_mul(entry_len))? {
+            Part::Zeros(len) => {
+                let count = len.checked_div(entry_len).unwrap_or_default().max(1);
+                place.extent(State::Unallocated, None, count)
+            }
+            Part::Bytes(bytes) if geometry.extended_l2() => place.extended(bytes.as_chunks::<16>().0),
+            Part::Bytes(bytes) => place.standard(bytes.as_chunks::<8>().0),
+        })
+    }
+
+    /// Turns to the L2 table of an L1 entry; if there is none, says so for this entry and those like it that follow.
+    fn l1_entry(&mut self, l1_index: u64, in_l2: u64, coverage: u64) -> Result<Option<Extent>, Error> {
+        let none = |state, count: u64| {
+            let len = count.saturating_mul(coverage).saturating_sub(in_l2);
+            let guest = GuestSpan { start: GuestOffset(self.at), len };
+            Ok(Some(Extent { guest, state, host: None, stream: None }))
+        };
+        if l1_index >= u64::from(self.l1.size) {
+            return none(State::Unallocated, u64::MAX);
+        }
+        let entries = match self.l1_table.part(self.image, l1_index.saturating_mul(8))? {
+            Part::Zeros(len) => return none(State::Unallocated, (len / 8).max(1)),
+            Part::Bytes(bytes) => bytes.as_chunks::<8>().0,
+        };
+        let offsets = entries.iter().map(|entry| L1Entry(u64::from_be_bytes(*entry)).l2_offset());
+        let empty = to_u64(offsets.clone().take_while(|offset| offset.0 == 0).count());
+        let at = match offsets.clone().next() {
+            Some(at) if at.0 != 0 => at,
+            _ => return none(State::Unallocated, empty.max(1)),
+        };
+        let cluster_size = self.reading.geometry.cluster_size();
+        if !at.is_aligned(cluster_size) {
+            return none(State::Broken(&L02), 1);
+        }
+        self.l2_table.turn_to(Span::new(at, cluster_size));
+        self.l1_index = Some(l1_index);
+        Ok(None)
+    }
+}
+
+/// Where a run of L2 entries begins.
+struct Place {
+    reading: Reading,
+    at: u64,
+    /// How far into the first cluster that is.
+    within: u64,
+    streams: bool,
+}
+
+impl Place {
+    /// `count` clusters in one state, the first of them from this place on.
+    fn extent(&self, state: State, host: Option<HostOffset>, count: u64) -> Extent {
+        let len = count.saturating_mul(self.reading.geometry.cluster_size()).saturating_sub(self.within);
+        let host = host.map(|host| host.saturating_add(self.within));
+        Extent { guest: GuestSpan { start: GuestOffset(self.at), len }, state, host, stream: None }
+    }
+
+    fn cluster(&self, raw: u64) -> Cluster {
+        self.reading.cluster(L2Entry(raw), GuestOffset(self.at.saturating_sub(self.within)))
+    }
+
+    fn standard(&self, entries: &[[u8; 8]]) -> Extent {
+        let raw = |entry: &[u8; 8]| u64::from_be_bytes(*entry);
+        let first = entries.first().map(raw).unwrap_or_default();
+        let cluster = self.cluster(first);
+        let rest = entries.get(1..).unwrap_or_default().iter().map(raw);
+        self.whole(cluster, first, rest)
+    }
+
+    /// A run of entries of which the first says `cluster` of its cluster as a whole.
+    fn whole(&self, cluster: Cluster, first: u64, rest: impl Iterator<Item = u64>) -> Extent {
+        let further = match cluster.state {
+            State::Broken(_) => 0,
+            State::Compressed if self.streams => {
+                return Extent { stream: cluster.stream, ..self.extent(cluster.state, None, 1) };
+            }
+            State::Compressed => rest.take_while(|raw| L2Entry(*raw).is_compressed()).count(),
+            _ => {
+                // An entry of 0 with COPIED is data of an external file, and one of that cluster alone.
+                let ignored = if self.reading.external_data { 0 } else { u64::MAX };
+                let step = if cluster.host.is_some() { self.reading.geometry.cluster_size() } else { 0 };
+                let copied = L2Entry(first).copied();
+                let mut wanted = L2Entry(first).essence();
+                rest.take_while(|raw| {
+                    wanted = wanted.wrapping_add(step);
+                    L2Entry(*raw).essence() == wanted && (ignored != 0 || L2Entry(*raw).copied() == copied)
+                })
+                .count()
+            }
+        };
+        self.extent(cluster.state, cluster.host, to_u64(further).saturating_add(1))
+    }
+
+    fn extended(&self, entries: &[[u8; 16]]) -> Extent {
+        let halves = |entry: &[u8; 16]| {
+            let (entry, _) = entry.as_chunks::<8>();
+            let half = |n: usize| entry.get(n).map(|half| u64::from_be_bytes(*half)).unwrap_or_default();
+            (half(0), half(1))
+        };
+        let (first, bits) = entries.first().map(halves).unwrap_or_default();
+        let (cluster, bitmap) = (self.cluster(first), SubclusterBitmap(bits));
+        let rest = entries.get(1..).unwrap_or_default().iter().map(halves);
+        if matches!(cluster.state, State::Broken(_) | State::Compressed) {
+            let alike = rest.take_while(|(raw, _)| L2Entry(*raw).is_compressed()).map(|(raw, _)| raw);
+            return self.whole(cluster, first, alike);
+        }
+        // Each is below 32, whatever the offset.
+        let subcluster_size = self.reading.geometry.subcluster_size().max(1);
+        let index = |within: u64| {
+            u32::try_from(within.checked_div(subcluster_size).unwrap_or_default()).unwrap_or(31)
+        };
+        let here = index(self.within);
+        let state = Reading::subcluster(cluster, bitmap, here);
+        let alike =
+            (here..Geometry::SUBCLUSTERS).take_while(|n| Reading::subcluster(cluster, bitmap, *n) == state);
+        let to = u64::from(here).saturating_add(to_u64(alike.count()));
+        if to < u64::from(Geometry::SUBCLUSTERS) || here > 0 {
+            let len = to.saturating_mul(subcluster_size).saturating_sub(self.within);
+            let extent = self.extent(state, cluster.host, 1);
+            let host = if matches!(state, State::Broken(_)) { None } else { extent.host };
+            return Extent { guest: GuestSpan { len, ..extent.guest }, host, ..extent };
+        }
+        // The whole cluster is of one kind; so are those that follow with the same bitmap.
+        let alike = rest.take_while(|(_, further)| *further == bits).map(|(raw, _)| raw);
+        let whole = self.whole(Cluster { state, ..cluster }, first, alike);
+        if matches!(state, State::Broken(_)) { Extent { host: None, ..whole } } else { whole }
+    }
+}
