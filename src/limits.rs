@@ -20,6 +20,8 @@ pub struct Limits {
     pub bitmaps: u64,
     /// Tables whose place is remembered so that none is shown twice: 16 bytes of memory each, at most doubled.
     pub remembered_tables: usize,
+    /// Bytes of a compressed cluster, which is decoded in memory as a whole. QEMU's largest cluster has 2 MiB.
+    pub decoded_cluster_len: u64,
     /// Findings of one rule that are kept one by one; the others are counted in one further finding.
     pub findings_per_rule: usize,
 }
@@ -34,6 +36,7 @@ impl Limits {
         snapshots: 65_536,
         bitmaps: 65_535,
         remembered_tables: 131_072,
+        decoded_cluster_len: 2 << 20,
         findings_per_rule: 100,
     };
 }

@@ -61,14 +61,25 @@ impl Input {
 
     /// Opens the file, and the image in it; else says why not.
     pub(super) fn open(&self) -> Result<Image<Part>, String> {
-        let file = open_file(&self.path)?;
-        let part = Part { file, start: self.offset };
-        Image::open(part, Limits::default()).map_err(|error| error.to_string())
+        self.open_within(|_| Limits::default())
+    }
+
+    /// The same, with limits that may go by the length of the image.
+    pub(super) fn open_within(&self, limits: impl Fn(u64) -> Limits) -> Result<Image<Part>, String> {
+        let part = Part { file: open_file(&self.path)?, start: self.offset };
+        let len = part.len().map_err(|error| reason(&error))?;
+        Image::open(part, limits(len)).map_err(|error| error.to_string())
+    }
+
+    /// Whether a file is the image's own.
+    pub(super) fn is(&self, other: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        real(other).is_some_and(|other| real(&self.path) == Some(other))
     }
 }
 
 /// Opens a file whose bytes can be read at any offset; else says why not.
-fn open_file(path: &Path) -> Result<File, String> {
+pub(super) fn open_file(path: &Path) -> Result<File, String> {
     if path == Path::new("-") {
         return Err("a qcow2 file needs random access, which standard input does not give".to_owned());
     }
@@ -112,7 +123,7 @@ fn unusable(kind: std::fs::FileType) -> Option<&'static str> {
 }
 
 /// The operating system's reason without its number.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -6,6 +6,8 @@ mod info;
 mod input;
 mod map;
 mod output;
+mod read;
+mod sparse;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ enum Command {
     Dump(dump::Args),
     Info(info::Args),
     Map(map::Args),
+    Read(read::Args),
 }
 
 /// What ends a command before its report does.
@@ -49,6 +52,8 @@ enum Outcome {
     Complete,
     /// A budget or an I/O error cut the work.
     Incomplete,
+    /// It went through with zeros for what could not be had.
+    Filled,
 }
 
 /// Runs the command. Exit codes: 0 when complete, whatever the findings; 1 otherwise, usage errors included.
@@ -67,10 +72,12 @@ pub(crate) fn run() -> ExitCode {
         Command::Dump(args) => args.run(arguments.color),
         Command::Info(args) => args.run(arguments.color),
         Command::Map(args) => args.run(),
+        Command::Read(args) => args.run(),
     };
     match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::FAILURE,
+        Ok(Outcome::Filled) => ExitCode::from(2),
         // Whoever reads has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {

@@ -17,6 +17,7 @@ pub struct Disk<'i, R> {
     pub(super) image: &'i Image<R>,
     pub(super) geometry: Geometry,
     pub(super) tree: DiskTree,
+    vm_state_len: Option<u64>,
 }
 
 impl<R> Clone for Disk<'_, R> {
@@ -36,12 +37,13 @@ impl<'i, R: ReadAt> Disk<'i, R> {
     /// What it saw when this snapshot was taken; `None` as with [`Self::active`].
     pub fn of_snapshot(image: &'i Image<R>, snapshot: &Snapshot) -> Option<Self> {
         let disk_size = snapshot.disk_size().unwrap_or(image.header().v2.size.0);
-        Self::of_tree(image, DiskTree { l1: snapshot.l1(), disk_size })
+        let disk = Self::of_tree(image, DiskTree { l1: snapshot.l1(), disk_size })?;
+        Some(Self { vm_state_len: Some(snapshot.vm_state_size()), ..disk })
     }
 
     /// The disk of this tree; `None` as with [`Self::active`].
     pub fn of_tree(image: &'i Image<R>, tree: DiskTree) -> Option<Self> {
-        Some(Self { image, geometry: image.geometry()?, tree })
+        Some(Self { image, geometry: image.geometry()?, tree, vm_state_len: None })
     }
 
     /// The image.
@@ -73,6 +75,11 @@ impl<'i, R: ReadAt> Disk<'i, R> {
     pub fn vm_state_at(&self) -> GuestOffset {
         let entries = self.geometry.l1_entries_for(self.image.header().v2.size.0);
         GuestOffset(entries.saturating_mul(self.geometry.l2_coverage()))
+    }
+
+    /// Bytes of VM state; `None` for the active disk, which does not say.
+    pub fn vm_state_len(&self) -> Option<u64> {
+        self.vm_state_len
     }
 
     /// Whether the clusters hold ciphertext.

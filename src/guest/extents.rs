@@ -3,7 +3,6 @@
 use super::cluster::State;
 use super::walk::Walk;
 use crate::Error;
-use crate::format::mapping::Compressed;
 use crate::source::ReadAt;
 use crate::units::{GuestSpan, HostOffset};
 
@@ -17,8 +16,9 @@ pub struct Extent {
     /// Where the first of them stands in the image file, or in the external data file where the image has one. With
     /// states other than [`State::Data`] the room is kept for later writes. Encrypted data stands there as ciphertext.
     pub host: Option<HostOffset>,
-    /// The compressed stream, where clusters were asked for one by one.
-    pub stream: Option<Compressed>,
+    /// Bytes of the compressed stream at `host`, up to the end of its last sector, where clusters were asked for one
+    /// by one; else 0.
+    pub stream_len: u64,
 }
 
 impl Extent {
@@ -29,7 +29,7 @@ impl Extent {
             (None, None) => true,
             _ => false,
         };
-        self.state == next.state && hosts && self.stream.is_none() && next.stream.is_none()
+        hosts && self.state == next.state && self.stream_len == 0 && next.stream_len == 0
     }
 }
 

@@ -2,6 +2,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod cluster;
+mod copy;
 mod decompress;
 mod disk;
 mod extents;
@@ -11,6 +12,7 @@ mod walk;
 mod zstd;
 
 pub use cluster::State;
+pub use copy::{Cause, Copied, CopyError, CopyOptions, DataFile, Fault, Sink, copy};
 pub use decompress::{Compression, Decoder, StreamFault, decompress};
 pub use disk::{Disk, find_snapshot};
 pub use extents::{Extent, Extents};

@@ -61,22 +61,22 @@ impl<'i, R: ReadAt> Walk<'i, R> {
 
     fn run(&mut self) -> Result<Extent, Error> {
         let geometry = self.reading.geometry;
-        // Neither is zero, whatever the image says.
-        let (coverage, cluster_size) = (geometry.l2_coverage().max(1), geometry.cluster_size().max(1));
-        let l1_index = self.at.checked_div(coverage).unwrap_or_default();
-        let in_l2 = self.at.checked_rem(coverage).unwrap_or_default();
+        // Both are powers of two.
+        let (coverage, cluster_bits) = (geometry.l2_coverage(), geometry.cluster_bits());
+        let l1_index = self.at.unbounded_shr(coverage.trailing_zeros());
+        let in_l2 = self.at & coverage.saturating_sub(1);
         if self.l1_index != Some(l1_index)
             && let Some(extent) = self.l1_entry(l1_index, in_l2, coverage)?
         {
             return Ok(extent);
         }
-        let index = in_l2.checked_div(cluster_size).unwrap_or_default();
-        let within = in_l2.checked_rem(cluster_size).unwrap_or_default();
+        let index = in_l2.unbounded_shr(cluster_bits);
+        let within = in_l2 & geometry.cluster_size().saturating_sub(1);
         let entry_len = geometry.l2_entry_len();
         let place = Place { reading: self.reading, at: self.at, within, streams: self.streams };
         Ok(match self.l2_table.part(self.image, index.saturating_mul(entry_len))? {
             Part::Zeros(len) => {
-                let count = len.checked_div(entry_len).unwrap_or_default().max(1);
+                let count = len.unbounded_shr(entry_len.trailing_zeros()).max(1);
                 place.extent(State::Unallocated, None, count)
             }
             Part::Bytes(bytes) if geometry.extended_l2() => place.extended(bytes.as_chunks::<16>().0),
@@ -89,7 +89,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         let none = |state, count: u64| {
             let len = count.saturating_mul(coverage).saturating_sub(in_l2);
             let guest = GuestSpan { start: GuestOffset(self.at), len };
-            Ok(Some(Extent { guest, state, host: None, stream: None }))
+            Ok(Some(Extent { guest, state, host: None, stream_len: 0 }))
         };
         if l1_index >= u64::from(self.l1.size) {
             return none(State::Unallocated, u64::MAX);
@@ -128,7 +128,7 @@ impl Place {
     fn extent(&self, state: State, host: Option<HostOffset>, count: u64) -> Extent {
         let len = count.saturating_mul(self.reading.geometry.cluster_size()).saturating_sub(self.within);
         let host = host.map(|host| host.saturating_add(self.within));
-        Extent { guest: GuestSpan { start: GuestOffset(self.at), len }, state, host, stream: None }
+        Extent { guest: GuestSpan { start: GuestOffset(self.at), len }, state, host, stream_len: 0 }
     }
 
     fn cluster(&self, raw: u64) -> Cluster {
@@ -148,7 +148,11 @@ impl Place {
         let further = match cluster.state {
             State::Broken(_) => 0,
             State::Compressed if self.streams => {
-                return Extent { stream: cluster.stream, ..self.extent(cluster.state, None, 1) };
+                let (host, stream_len) = match cluster.stream {
+                    Some(stream) => (Some(stream.at), stream.len),
+                    None => (None, 0),
+                };
+                return Extent { host, stream_len, ..self.extent(cluster.state, None, 1) };
             }
             State::Compressed => rest.take_while(|raw| L2Entry(*raw).is_compressed()).count(),
             _ => {

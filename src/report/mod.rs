@@ -17,7 +17,7 @@ mod value;
 use dump::feature_names;
 pub use dump::{Options, dump};
 pub use findings::Findings;
-pub use guest::{Walked, write_map_json, write_map_lines, write_map_text};
+pub use guest::{HexdumpSink, Walked, write_map_json, write_map_lines, write_map_text};
 pub use info::{write_json as write_info_json, write_text as write_info_text};
 pub use json::JsonSink;
 pub use jsonl::JsonlSink;

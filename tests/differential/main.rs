@@ -17,6 +17,7 @@ mod guest;
 mod info;
 mod map;
 mod ours;
+mod read;
 
 use std::io::{Write, stderr};
 
@@ -32,6 +33,7 @@ fn every_image_is_shown_as_it_is() {
         let views = guest::views(sample);
         trees += views.len();
         differences.extend(map::differences(sample, &views));
+        differences.extend(read::differences(sample, &views));
     }
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
     // Written past the capture of the harness, which would keep it from whoever reads the log.

@@ -52,7 +52,7 @@ impl Entry {
     }
 
     fn goes_on_with(&self, next: &Self) -> bool {
-        let alike = Self { start: next.start, len: next.len, offset: next.offset, ..*self } == *next;
+        let alike = self.flags() == next.flags() && self.broken.is_none() && next.broken.is_none();
         let offsets = match (self.offset, next.offset) {
             (Some(offset), Some(next)) => offset.checked_add(self.len) == Some(next),
             (None, None) => true,
@@ -61,31 +61,22 @@ impl Entry {
         alike && offsets
     }
 
-    /// Appends the object. A range that QEMU would stop at says why, in a key that QEMU does not have.
-    fn write(&self, out: &mut Vec<u8>, error: Option<&str>) {
-        let mut number = Buffer::new();
-        let flag = |out: &mut Vec<u8>, key: &[u8], flag: bool| {
+    /// Appends all that stands between the length and the offset.
+    fn write_flags(&self, out: &mut Vec<u8>) {
+        let keys: [(&[u8], bool); 4] = [
+            (b", \"depth\": 0, \"present\": ", self.present),
+            (b", \"zero\": ", self.zero),
+            (b", \"data\": ", self.data),
+            (b", \"compressed\": ", self.compressed),
+        ];
+        for (key, flag) in keys {
             out.extend_from_slice(key);
             out.extend_from_slice(if flag { b"true" } else { b"false" });
-        };
-        out.extend_from_slice(b"{ \"start\": ");
-        out.extend_from_slice(number.format(self.start).as_bytes());
-        out.extend_from_slice(b", \"length\": ");
-        out.extend_from_slice(number.format(self.len).as_bytes());
-        flag(out, b", \"depth\": 0, \"present\": ", self.present);
-        flag(out, b", \"zero\": ", self.zero);
-        flag(out, b", \"data\": ", self.data);
-        flag(out, b", \"compressed\": ", self.compressed);
-        if let Some(offset) = self.offset {
-            out.extend_from_slice(b", \"offset\": ");
-            out.extend_from_slice(number.format(offset).as_bytes());
         }
-        if let Some(error) = error {
-            out.extend_from_slice(b", \"error\": ");
-            // Writing a string to memory does not fail.
-            let _ = serde_json::to_writer(&mut *out, error);
-        }
-        out.push(b'}');
+    }
+
+    fn flags(&self) -> [bool; 4] {
+        [self.present, self.zero, self.data, self.compressed]
     }
 }
 
@@ -99,7 +90,7 @@ pub fn write_map_json<R: ReadAt>(
     disk: &Disk<'_, R>,
     range: GuestSpan,
 ) -> io::Result<Walked> {
-    let mut writer = Writer { batch: b"[".to_vec(), open: None };
+    let mut writer = Writer::new();
     let mut holes = is_preallocated(disk.image()).then(|| Holes::new(disk.image()));
     let encrypted = disk.is_encrypted();
     let mut walked = Walked::default();
@@ -134,11 +125,11 @@ pub fn write_map_json<R: ReadAt>(
             writer.close_open(true);
             let end = range.start.saturating_add(range.len);
             let rest = Entry { len: end.0.saturating_sub(at.0), ..nothing };
-            rest.write(&mut writer.batch, Some(&error.to_string()));
+            writer.write(&rest, Some(&error.to_string()));
         }
         None if writer.open.is_some() => writer.close_open(false),
         // An empty range is one object of its own.
-        None => nothing.write(&mut writer.batch, None),
+        None => writer.write(&nothing, None),
     }
     writer.batch.extend_from_slice(b"]\n");
     out.write_all(&writer.batch)?;
@@ -149,9 +140,18 @@ pub fn write_map_json<R: ReadAt>(
 struct Writer {
     batch: Vec<u8>,
     open: Option<Entry>,
+    /// The length and the flags of the object before, and what is written for them: most objects have the same.
+    middle: ((u64, [bool; 4]), Vec<u8>),
+    number: Buffer,
 }
 
 impl Writer {
+    fn new() -> Self {
+        let mut batch = Vec::with_capacity(BATCH_LEN.saturating_add(4096));
+        batch.push(b'[');
+        Self { batch, open: None, middle: ((0, [false; 4]), Vec::new()), number: Buffer::new() }
+    }
+
     fn extent<R: ReadAt>(
         &mut self,
         extent: Extent,
@@ -172,19 +172,51 @@ impl Writer {
     fn push(&mut self, next: Entry) {
         match &mut self.open {
             Some(open) if open.goes_on_with(&next) => open.len = open.len.saturating_add(next.len),
-            _ => {
-                self.close_open(true);
-                self.open = Some(next);
+            open => {
+                if let Some(whole) = open.replace(next) {
+                    self.write_whole(&whole, true);
+                }
             }
         }
     }
 
     fn close_open(&mut self, more: bool) {
-        let Some(entry) = self.open.take() else { return };
+        if let Some(entry) = self.open.take() {
+            self.write_whole(&entry, more);
+        }
+    }
+
+    fn write_whole(&mut self, entry: &Entry, more: bool) {
         let error = entry.broken.map(|rule| format!("{}: {}", rule.code, rule.title));
-        entry.write(&mut self.batch, error.as_deref());
+        self.write(entry, error.as_deref());
         if more {
             self.batch.extend_from_slice(b",\n");
         }
+    }
+
+    /// Appends an object. A range that QEMU would stop at says why, in a key that QEMU does not have.
+    fn write(&mut self, entry: &Entry, error: Option<&str>) {
+        let out = &mut self.batch;
+        out.extend_from_slice(b"{ \"start\": ");
+        out.extend_from_slice(self.number.format(entry.start).as_bytes());
+        let (key, middle) = &mut self.middle;
+        if *key != (entry.len, entry.flags()) || middle.is_empty() {
+            *key = (entry.len, entry.flags());
+            middle.clear();
+            middle.extend_from_slice(b", \"length\": ");
+            middle.extend_from_slice(self.number.format(entry.len).as_bytes());
+            entry.write_flags(middle);
+        }
+        out.extend_from_slice(middle);
+        if let Some(offset) = entry.offset {
+            out.extend_from_slice(b", \"offset\": ");
+            out.extend_from_slice(self.number.format(offset).as_bytes());
+        }
+        if let Some(error) = error {
+            out.extend_from_slice(b", \"error\": ");
+            // Writing a string to memory does not fail.
+            let _ = serde_json::to_writer(&mut *out, error);
+        }
+        out.push(b'}');
     }
 }

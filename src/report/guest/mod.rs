@@ -1,9 +1,11 @@
 //! Reports on what the guest sees.
 
+mod hexdump;
 mod map_json;
 mod map_lines;
 mod map_text;
 
+pub use hexdump::HexdumpSink;
 pub use map_json::write_map_json;
 pub use map_lines::write_map_lines;
 pub use map_text::write_map_text;

@@ -1,0 +1,265 @@
+//! `read`: the guest's bytes.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use qcow2_inspect::Limits;
+use qcow2_inspect::guest::{Copied, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
+use qcow2_inspect::report::HexdumpSink;
+use qcow2_inspect::source::ReadAt;
+use qcow2_inspect::text;
+use qcow2_inspect::units::{GuestOffset, GuestSpan};
+
+use super::guest::{Range, View};
+use super::input::{self, Input};
+use super::output;
+use super::sparse::SparseFile;
+use super::{Failure, Outcome};
+
+/// Faults that are told one by one.
+const TOLD: u64 = 20;
+/// Between two lines of progress.
+const PROGRESS: Duration = Duration::from_millis(500);
+/// How often the bytes of a file may be read to get all that the guest sees of it: once as data, up to twice for
+/// compressed clusters that share sectors, and the tables; what comes to more maps the same bytes over and over.
+const READ_FACTOR: u64 = 8;
+
+/// Show the guest's bytes as hex, or write them to a raw file.
+///
+/// The file is sparse, and appears under its name when it is whole. No backing file is ever opened, and a data file
+/// only where it is named here.
+///
+/// Exit code: 0 when all bytes were there; 2 where zeros stand for bytes that could not be had, with --keep-going; 1
+/// where that or something else ended it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    view: View,
+    #[command(flatten)]
+    range: Range,
+    /// Read the VM state that lies behind the disk, instead of the disk.
+    #[arg(long, conflicts_with_all = ["start_offset"])]
+    vm_state: bool,
+    /// Write raw bytes to this file; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the output file where there is one.
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Put zeros where bytes cannot be had, say so, and go on.
+    #[arg(long)]
+    keep_going: bool,
+    /// Put zeros where bytes would come from the backing file.
+    #[arg(long)]
+    without_backing: bool,
+    /// Take the bytes of an encrypted image as they are.
+    #[arg(long)]
+    raw: bool,
+    /// The external data file of the image.
+    #[arg(long, value_name = "FILE")]
+    data_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(super) fn run(&self) -> Result<Outcome, Failure> {
+        let path = self.input.shown_path();
+        let fail = |reason: String| Failure::Image(format!("{path}: {reason}"));
+        let image = self.input.open_within(limits).map_err(fail)?;
+        let disk = self.view.disk(&image).map_err(fail)?;
+        let data = self.data_file.as_deref().map(open_data_file).transpose()?;
+        if disk.is_encrypted() && !self.raw {
+            return Err(fail("the guest's data is encrypted; --raw takes it as it is".to_owned()));
+        }
+        if image.has_external_data() && data.is_none() {
+            let named = image.data_file().map(|(_, name)| format!(" (\"{}\")", text::escape(name)));
+            let reason = "the guest's data is in an external data file";
+            return Err(fail(format!("{reason}{}; --data-file says which", named.unwrap_or_default())));
+        }
+        let range = self.wanted(&disk)?;
+        let job = Job { disk, data: data.as_ref(), range, options: self.options(), path: &path };
+        match self.output.as_deref() {
+            None => {
+                let mut sink = Told::new(HexdumpSink::new(output::stdout()), range, &path);
+                let copied = job.run(&mut sink)?;
+                sink.inner.finish()?;
+                Ok(job.tell(copied, sink.faults))
+            }
+            Some(place) if place == Path::new("-") => {
+                if io::stdout().is_terminal() {
+                    return Err(fail("raw bytes are not for a terminal".to_owned()));
+                }
+                let mut sink = Told::new(Stream(output::stdout()), range, &path);
+                let copied = job.run(&mut sink)?;
+                sink.inner.0.flush()?;
+                Ok(job.tell(copied, sink.faults))
+            }
+            Some(place) => self.to_file(&job, place),
+        }
+    }
+
+    fn to_file(&self, job: &Job<'_, impl ReadAt + Sync>, place: &Path) -> Result<Outcome, Failure> {
+        let shown = text::escape(place.as_os_str().as_encoded_bytes()).into_owned();
+        let fail = |reason: String| Failure::Image(format!("{shown}: {reason}"));
+        match place.metadata() {
+            Ok(_) if self.input.is(place) => return Err(fail("is the image itself".to_owned())),
+            Ok(there) if !there.is_file() => return Err(fail("is no regular file".to_owned())),
+            Ok(_) if !self.force => return Err(fail("is there already; --force replaces it".to_owned())),
+            _ => {}
+        }
+        let file = SparseFile::create(place, job.range.start).map_err(|error| fail(input::reason(&error)))?;
+        let mut sink = Told::new(file, job.range, job.path);
+        let copied = job.run(&mut sink).map_err(|failure| match failure {
+            Failure::Output(error) => fail(input::reason(&error)),
+            other => other,
+        })?;
+        let Told { inner, faults, .. } = sink;
+        inner.finish(job.range.len, place, self.force).map_err(|error| fail(input::reason(&error)))?;
+        Ok(job.tell(copied, faults))
+    }
+
+    fn wanted<R: ReadAt>(&self, disk: &Disk<'_, R>) -> Result<GuestSpan, Failure> {
+        if self.vm_state {
+            let start = disk.vm_state_at();
+            let len = disk.vm_state_len().unwrap_or_else(|| disk.mapped_len().saturating_sub(start.0));
+            let wanted = self.range.within(len);
+            return Ok(GuestSpan { start: GuestOffset(start.0), len: wanted.len });
+        }
+        // Behind the disk lies VM state, for whoever says how much of it.
+        let end = if self.range.has_length() { disk.mapped_len().max(disk.len()) } else { disk.len() };
+        Ok(self.range.within(end))
+    }
+
+    fn options(&self) -> CopyOptions {
+        let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        // More threads have more in memory, and the one that writes cannot keep up.
+        let threads = threads.min(NonZero::new(4).unwrap_or(NonZero::<usize>::MIN));
+        CopyOptions {
+            keep_going: self.keep_going,
+            without_backing: self.without_backing,
+            ciphertext: self.raw,
+            threads,
+        }
+    }
+}
+
+/// The limits for a file of this length.
+fn limits(len: u64) -> Limits {
+    let read_bytes = Limits::DEFAULT.read_bytes.max(len.saturating_mul(READ_FACTOR));
+    Limits { read_bytes, ..Limits::DEFAULT }
+}
+
+fn open_data_file(path: &Path) -> Result<DataFile<File>, Failure> {
+    let shown = text::escape(path.as_os_str().as_encoded_bytes()).into_owned();
+    let fail = |reason: String| Failure::Image(format!("{shown}: {reason}"));
+    let file = input::open_file(path).map_err(fail)?;
+    let len = file.len().map_err(|error| fail(input::reason(&error)))?;
+    DataFile::new(file, limits(len)).map_err(|error| fail(error.to_string()))
+}
+
+/// What is to be copied.
+struct Job<'i, R> {
+    disk: Disk<'i, R>,
+    data: Option<&'i DataFile<File>>,
+    range: GuestSpan,
+    options: CopyOptions,
+    path: &'i str,
+}
+
+impl<R: ReadAt + Sync> Job<'_, R> {
+    fn run(&self, sink: &mut impl Sink) -> Result<Copied, Failure> {
+        copy(&self.disk, self.data, self.range, self.options, sink).map_err(|error| match error {
+            CopyError::Output(error) => Failure::Output(error),
+            other => Failure::Image(format!("{}: {other}", self.path)),
+        })
+    }
+
+    /// Says where zeros stand for something else.
+    fn tell(&self, copied: Copied, faults: u64) -> Outcome {
+        let mut err = io::stderr();
+        if let Some(span) = copied.behind_end {
+            let (start, len) = (span.start, span.len);
+            let what =
+                format!("{len} guest bytes, the first at {start}, lie behind the end of the file: zeros");
+            let _ = writeln!(err, "qcow2-inspect: {}: L10: {what}", self.path);
+        }
+        if copied.lost == 0 {
+            return Outcome::Complete;
+        }
+        let more = faults.saturating_sub(TOLD);
+        if more > 0 {
+            let _ = writeln!(err, "qcow2-inspect: {}: {more} more ranges like these", self.path);
+        }
+        let _ = writeln!(err, "qcow2-inspect: {}: zeros stand for {} guest bytes", self.path, copied.lost);
+        Outcome::Filled
+    }
+}
+
+/// A sink that tells of faults and of progress.
+struct Told<'a, S> {
+    inner: S,
+    range: GuestSpan,
+    path: &'a str,
+    faults: u64,
+    last: Option<Instant>,
+}
+
+impl<'a, S: Sink> Told<'a, S> {
+    fn new(inner: S, range: GuestSpan, path: &'a str) -> Self {
+        let last = (io::stderr().is_terminal() && !io::stdout().is_terminal()).then(Instant::now);
+        Self { inner, range, path, faults: 0, last }
+    }
+
+    fn progress(&mut self, at: GuestOffset) {
+        if let Some(last) = &mut self.last
+            && last.elapsed() >= PROGRESS
+        {
+            *last = Instant::now();
+            let done = u128::from(at.0.saturating_sub(self.range.start.0)).saturating_mul(100);
+            let percent = done.checked_div(u128::from(self.range.len)).unwrap_or_default();
+            let _ = write!(io::stderr(), "\r{percent} %  \r");
+        }
+    }
+}
+
+impl<S: Sink> Sink for Told<'_, S> {
+    fn bytes(&mut self, at: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        self.progress(at);
+        self.inner.bytes(at, bytes)
+    }
+
+    fn zeros(&mut self, range: GuestSpan) -> io::Result<()> {
+        self.inner.zeros(range)
+    }
+
+    fn fault(&mut self, fault: &Fault) -> io::Result<()> {
+        if self.faults < TOLD {
+            let _ = writeln!(io::stderr(), "qcow2-inspect: {}: {fault}", self.path);
+        }
+        self.faults = self.faults.saturating_add(1);
+        self.inner.fault(fault)
+    }
+}
+
+/// Raw bytes, one after the other.
+struct Stream<W>(W);
+
+impl<W: Write> Sink for Stream<W> {
+    fn bytes(&mut self, _: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn zeros(&mut self, range: GuestSpan) -> io::Result<()> {
+        io::copy(&mut io::Read::take(io::repeat(0), range.len), &mut self.0).map(drop)
+    }
+
+    fn fault(&mut self, _: &Fault) -> io::Result<()> {
+        Ok(())
+    }
+}

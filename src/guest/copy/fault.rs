@@ -1,0 +1,48 @@
+//! Why guest bytes cannot be had.
+
+use super::super::StreamFault;
+use crate::Error;
+use crate::rules::Rule;
+use crate::units::{GuestSpan, HostOffset};
+
+/// Guest bytes that cannot be had, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("guest offset {}, {} bytes: {cause}", .guest.start, .guest.len)]
+pub struct Fault {
+    /// The bytes.
+    pub guest: GuestSpan,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why guest bytes cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The tables break this rule.
+    #[error("{}: {}", .0.code, .0.title)]
+    Tables(&'static Rule),
+    /// The compressed stream is no good.
+    #[error("L15: {fault}, compressed at {at}")]
+    Stream {
+        /// Where it starts.
+        at: HostOffset,
+        /// What is wrong with it.
+        fault: StreamFault,
+    },
+    /// Nobody knows how the stream is compressed.
+    #[error("H22: compression type {0} is unknown")]
+    Method(u8),
+    /// They are in the backing file.
+    #[error("it is for the backing file, which is not opened")]
+    Backing,
+    /// They are in an external data file, which was not given.
+    #[error("it is in the external data file, which was not given")]
+    DataFile,
+    /// They are encrypted.
+    #[error("it is encrypted")]
+    Encrypted,
+    /// The image could not be read.
+    #[error("{0}")]
+    Read(Error),
+}

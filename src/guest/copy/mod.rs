@@ -1,0 +1,10 @@
+//! The guest's bytes, in order: decoded on several threads, handed out on one.
+
+mod fault;
+mod pipe;
+mod plan;
+mod work;
+
+pub use fault::{Cause, Fault};
+pub use pipe::{Copied, CopyError, CopyOptions, Sink, copy};
+pub use work::DataFile;
