@@ -22,6 +22,21 @@ pub struct Limits {
     pub remembered_tables: usize,
     /// Bytes of a compressed cluster, which is decoded in memory as a whole. QEMU's largest cluster has 2 MiB.
     pub decoded_cluster_len: u64,
+    /// Pages of 512 host clusters whose references are counted: about 800 bytes of memory each, less than 1 GiB in
+    /// all. It is enough for 32 TiB of clusters of 64 KiB that lie side by side, all in use.
+    pub counted_pages: usize,
+    /// Distinct L2 tables that are walked, 64 bytes of memory each: as many as 4 EiB of disk in clusters of 64 KiB
+    /// call for, or 4,096 snapshots of 1 TiB that share nothing.
+    pub l2_tables: usize,
+    /// Tables that stand off a cluster boundary, or that are pointed at again, and are read all the same because
+    /// QEMU does: they may share their bytes, so that more of them would cost more than the file is long.
+    pub odd_tables: u64,
+    /// Host clusters in conflict whose owners are looked for, about 1 KiB of memory each.
+    pub conflicts: usize,
+    /// Guest ranges remembered as lost, for each tree; past it, neighbours are taken as one.
+    pub lost_ranges: usize,
+    /// Bytes behind the last cluster in use that are looked at for hidden data.
+    pub trailing_bytes: u64,
     /// Findings of one rule that are kept one by one; the others are counted in one further finding.
     pub findings_per_rule: usize,
 }
@@ -37,6 +52,12 @@ impl Limits {
         bitmaps: 65_535,
         remembered_tables: 131_072,
         decoded_cluster_len: 2 << 20,
+        counted_pages: 1 << 20,
+        l2_tables: 8 << 20,
+        odd_tables: 256,
+        conflicts: 1024,
+        lost_ranges: 1024,
+        trailing_bytes: 64 << 20,
         findings_per_rule: 100,
     };
 }

@@ -5,6 +5,8 @@
 mod bitmap_tables;
 mod bitmaps;
 mod bounds;
+mod counts;
+mod engine;
 mod extensions;
 mod gap;
 mod header;
@@ -31,6 +33,7 @@ mod testing_tables;
 pub use bitmap_tables::check_bitmap_tail;
 pub use bitmaps::BitmapRules;
 pub use bounds::ends_past_file;
+pub use engine::{CheckOptions, Checked, Counters, Owner, Progress, QemuAnswer, Role, Verdict, Watch, check};
 pub use extensions::ExtensionRules;
 pub use gap::check_header_gap;
 pub use header::{check_backing_file, check_header};

@@ -1,13 +1,16 @@
 //! The command line: one subcommand a file, each with its arguments and `run`.
 
+mod check;
 mod dump;
 mod guest;
+mod explain;
 mod info;
 mod input;
 mod map;
 mod output;
 mod read;
 mod sparse;
+mod rules;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,10 +31,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
     Dump(dump::Args),
     Info(info::Args),
     Map(map::Args),
     Read(read::Args),
+    Rules(rules::Args),
+    Explain(explain::Args),
 }
 
 /// What ends a command before its report does.
@@ -54,6 +60,8 @@ enum Outcome {
     Incomplete,
     /// It went through with zeros for what could not be had.
     Filled,
+    /// The exit code that the command's own help lists.
+    Exit(u8),
 }
 
 /// Runs the command. Exit codes: 0 when complete, whatever the findings; 1 otherwise, usage errors included.
@@ -69,15 +77,19 @@ pub(crate) fn run() -> ExitCode {
         }
     };
     let outcome = match &arguments.command {
+        Command::Check(args) => args.run(arguments.color),
         Command::Dump(args) => args.run(arguments.color),
         Command::Info(args) => args.run(arguments.color),
         Command::Map(args) => args.run(),
         Command::Read(args) => args.run(),
+        Command::Rules(args) => args.run(arguments.color),
+        Command::Explain(args) => args.run(),
     };
     match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::FAILURE,
         Ok(Outcome::Filled) => ExitCode::from(2),
+        Ok(Outcome::Exit(code)) => ExitCode::from(code),
         // Whoever reads has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {

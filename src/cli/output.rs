@@ -78,3 +78,9 @@ pub(super) fn refuse(path: &str, reason: &str, format: Format) -> Result<Outcome
     }
     Err(Failure::Image(format!("{path}: {reason}")))
 }
+
+/// One JSON value on a line of its own.
+pub(super) fn json(out: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
+    writeln!(out)
+}

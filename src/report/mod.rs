@@ -1,8 +1,10 @@
 //! One description of the image, many renderings: a walk hands out rows, and a sink writes them down as text,
 //! JSON or JSON Lines.
 
+mod check;
 mod document;
 mod dump;
+mod explain;
 mod findings;
 mod guest;
 mod hex;
@@ -14,8 +16,10 @@ mod row;
 mod text;
 mod value;
 
+pub use check::{CheckFormat, CheckReport, write_check};
 use dump::feature_names;
 pub use dump::{Options, dump};
+pub use explain::{RuleDocument, rule_document, write_rule};
 pub use findings::Findings;
 pub use guest::{HexdumpSink, Walked, write_map_json, write_map_lines, write_map_text};
 pub use info::{write_json as write_info_json, write_text as write_info_text};

@@ -1,0 +1,135 @@
+//! What is known of each host cluster: how often it is referenced, and in which roles. Memory follows the
+//! clusters that are touched, not what the image claims to have.
+
+mod page;
+
+use std::collections::HashMap;
+
+pub(super) use page::{PAGE_LEN, Page};
+
+use crate::units::to_usize;
+
+/// Pages of clusters, as they are touched.
+#[derive(Debug)]
+pub(super) struct Clusters {
+    places: HashMap<u64, usize>,
+    pages: Vec<Box<Page>>,
+    numbers: Vec<u64>,
+    /// The page that was touched last, since its neighbour comes next nearly always.
+    last: Option<(u64, usize)>,
+    limit: usize,
+    is_spent: bool,
+    /// Pages with a bit of the snapshot at hand; each once, since neighbours come together nearly always.
+    private: Vec<u64>,
+}
+
+impl Clusters {
+    /// None touched yet; at most `limit` pages are kept.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            places: HashMap::new(),
+            pages: Vec::new(),
+            numbers: Vec::new(),
+            last: None,
+            limit,
+            is_spent: false,
+            private: Vec::new(),
+        }
+    }
+
+    /// Whether a cluster could not be counted because the limit was reached: no count can be relied on.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent
+    }
+
+    /// The page of a cluster and its slot there; `None` where the limit is reached.
+    #[inline]
+    pub(super) fn at(&mut self, cluster: u64) -> Option<(&mut Page, usize)> {
+        let slot = to_usize(cluster % PAGE_LEN);
+        Some((self.page(cluster / PAGE_LEN)?, slot))
+    }
+
+    /// The page with this number, made where it is new; `None` where the limit is reached.
+    #[inline]
+    pub(super) fn page(&mut self, number: u64) -> Option<&mut Page> {
+        let place = match self.last {
+            Some((last, place)) if last == number => place,
+            _ => self.find(number)?,
+        };
+        self.last = Some((number, place));
+        self.pages.get_mut(place).map(|page| &mut **page)
+    }
+
+    fn find(&mut self, number: u64) -> Option<usize> {
+        if let Some(place) = self.places.get(&number) {
+            return Some(*place);
+        }
+        let place = self.pages.len();
+        if place >= self.limit {
+            self.is_spent = true;
+            return None;
+        }
+        self.places.insert(number, place);
+        self.pages.push(Box::default());
+        self.numbers.push(number);
+        Some(place)
+    }
+
+    /// Takes note that a private bit of this cluster is set.
+    pub(super) fn remember_private(&mut self, cluster: u64) {
+        let number = cluster / PAGE_LEN;
+        if self.private.last() != Some(&number) {
+            // Scattered clusters name a page over and over: never keep more names than there are pages.
+            if self.private.len() > self.pages.len() {
+                self.private.sort_unstable();
+                self.private.dedup();
+            }
+            self.private.push(number);
+        }
+    }
+
+    /// Clears the private bits of all clusters.
+    pub(super) fn forget_private(&mut self) {
+        for number in std::mem::take(&mut self.private) {
+            if let Some(page) = self.page(number) {
+                page.rare_mut().private.clear();
+            }
+        }
+    }
+
+    /// The page with this number, if any of its clusters was touched.
+    pub(super) fn peek(&self, number: u64) -> Option<&Page> {
+        self.pages.get(*self.places.get(&number)?).map(|page| &**page)
+    }
+
+    /// The numbers of all pages, in order.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        let mut numbers = self.numbers.clone();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// References to a cluster.
+    pub(super) fn count(&self, cluster: u64) -> u64 {
+        self.peek(cluster / PAGE_LEN).map_or(0, |page| page.count(to_usize(cluster % PAGE_LEN)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_made_as_they_are_touched_up_to_the_limit() {
+        let mut clusters = Clusters::new(2);
+        for cluster in [5, 1 << 40, 5] {
+            let (page, slot) = clusters.at(cluster).unwrap();
+            page.add(slot, 1);
+        }
+        assert_eq!((clusters.count(5), clusters.count(1 << 40), clusters.count(6)), (2, 1, 0));
+        assert_eq!(clusters.numbers(), [0, 1 << 31]);
+        assert!(!clusters.is_spent());
+        assert!(clusters.at(10_000).is_none() && clusters.is_spent());
+        assert!(clusters.at(6).is_some());
+    }
+}

@@ -1,0 +1,188 @@
+//! The references to 512 neighbouring clusters.
+
+/// Clusters of a page.
+pub(in crate::check) const PAGE_LEN: u64 = 512;
+const LEN: usize = 512;
+
+/// One bit for each cluster of a page.
+#[derive(Clone, Debug, Default)]
+pub(in crate::check) struct Bits([u64; LEN / 64]);
+
+impl Bits {
+    /// Whether the bit is set.
+    pub(in crate::check) fn get(&self, slot: usize) -> bool {
+        self.0.get(slot / 64 % 8).is_some_and(|word| *word & mask(slot) != 0)
+    }
+
+    /// Sets the bit, and says whether it was set before.
+    pub(in crate::check) fn set(&mut self, slot: usize) -> bool {
+        let Some(word) = self.0.get_mut(slot / 64 % 8) else { return false };
+        let was_set = *word & mask(slot) != 0;
+        *word |= mask(slot);
+        was_set
+    }
+
+    /// Clears all.
+    pub(in crate::check) fn clear(&mut self) {
+        self.0 = [0; LEN / 64];
+    }
+}
+
+fn mask(slot: usize) -> u64 {
+    1_u64.rotate_left(u32::try_from(slot % 64).unwrap_or_default())
+}
+
+/// Counters of one width, as narrow as the greatest of them allows.
+#[derive(Clone, Debug)]
+enum Counts {
+    U8([u8; LEN]),
+    U16(Box<[u16; LEN]>),
+    U32(Box<[u32; LEN]>),
+    U64(Box<[u64; LEN]>),
+}
+
+/// What is known of 512 clusters.
+#[derive(Clone, Debug)]
+pub(in crate::check) struct Page {
+    counts: Counts,
+    /// The stored refcount is exactly one.
+    pub(in crate::check) one: Bits,
+    /// Metadata lies there, or the data of a bitmap.
+    pub(in crate::check) metadata: Bits,
+    /// A standard entry of any tree maps it.
+    pub(in crate::check) plain: Bits,
+    /// A standard entry of the active tree maps it.
+    pub(in crate::check) active: Bits,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most images need for none of their clusters.
+#[derive(Clone, Debug, Default)]
+pub(in crate::check) struct Rare {
+    /// A compressed cluster lies there.
+    pub(in crate::check) packed: Bits,
+    /// A table that only the snapshot at hand has maps it.
+    pub(in crate::check) private: Bits,
+    /// An entry that maps it has a wrong bit 63.
+    pub(in crate::check) flagged: Bits,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            counts: Counts::U8([0; LEN]),
+            one: Bits::default(),
+            metadata: Bits::default(),
+            plain: Bits::default(),
+            active: Bits::default(),
+            rare: None,
+        }
+    }
+}
+
+impl Page {
+    /// References to the cluster.
+    pub(in crate::check) fn count(&self, slot: usize) -> u64 {
+        match &self.counts {
+            Counts::U8(counts) => counts.get(slot).copied().map(u64::from),
+            Counts::U16(counts) => counts.get(slot).copied().map(u64::from),
+            Counts::U32(counts) => counts.get(slot).copied().map(u64::from),
+            Counts::U64(counts) => counts.get(slot).copied(),
+        }
+        .unwrap_or_default()
+    }
+
+    /// The counters as bytes, where they are that narrow.
+    pub(in crate::check) fn narrow(&self) -> Option<&[u8; LEN]> {
+        if let Counts::U8(counts) = &self.counts { Some(counts) } else { None }
+    }
+
+    /// Adds references to the cluster, and answers how many there are; at most 2^64 - 1.
+    pub(in crate::check) fn add(&mut self, slot: usize, references: u64) -> u64 {
+        loop {
+            if let Some(sum) = self.counts.add(slot, references) {
+                return sum;
+            }
+            self.counts = self.counts.widened();
+        }
+    }
+
+    /// The rare bits, to set some.
+    pub(in crate::check) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Whether a compressed cluster lies there.
+    pub(in crate::check) fn is_packed(&self, slot: usize) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.packed.get(slot))
+    }
+
+    /// Whether a wrong bit 63 was seen for it.
+    pub(in crate::check) fn is_flagged(&self, slot: usize) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.flagged.get(slot))
+    }
+}
+
+impl Counts {
+    /// The new count, or `None` where it does not fit.
+    #[inline]
+    fn add(&mut self, slot: usize, references: u64) -> Option<u64> {
+        macro_rules! add {
+            ($counts:ident, $width:ty) => {{
+                let Some(count) = $counts.get_mut(slot) else { return Some(0) };
+                *count = count.checked_add(<$width>::try_from(references).ok()?)?;
+                Some(u64::from(*count))
+            }};
+        }
+        match self {
+            Self::U8(counts) => add!(counts, u8),
+            Self::U16(counts) => add!(counts, u16),
+            Self::U32(counts) => add!(counts, u32),
+            Self::U64(counts) => {
+                let Some(count) = counts.get_mut(slot) else { return Some(0) };
+                *count = count.saturating_add(references);
+                Some(*count)
+            }
+        }
+    }
+
+    /// The same counts, one width up.
+    fn widened(&self) -> Self {
+        match self {
+            Self::U8(counts) => Self::U16(Box::new(counts.map(u16::from))),
+            Self::U16(counts) => Self::U32(Box::new(counts.map(u32::from))),
+            Self::U32(counts) => Self::U64(Box::new(counts.map(u64::from))),
+            Self::U64(counts) => Self::U64(counts.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_widen_as_they_grow() {
+        let mut page = Page::default();
+        page.add(7, 1);
+        let mut wanted = 0_u64;
+        for references in [1, 254, 1, 65_535, u64::from(u32::MAX), 1 << 40] {
+            wanted += references;
+            assert_eq!(page.add(3, references), wanted);
+            assert_eq!((page.count(3), page.count(7), page.count(511)), (wanted, 1, 0));
+        }
+        assert_eq!(page.add(3, u64::MAX), u64::MAX);
+        assert!(page.narrow().is_none());
+    }
+
+    #[test]
+    fn bits_are_apart() {
+        let mut bits = Bits::default();
+        assert!(!bits.set(0) && !bits.set(63) && !bits.set(64) && !bits.set(511));
+        assert!(bits.set(64));
+        let set: Vec<_> = (0..512).filter(|slot| bits.get(*slot)).collect();
+        assert_eq!(set, [0, 63, 64, 511]);
+        bits.clear();
+        assert!((0..512).all(|slot| !bits.get(slot)));
+    }
+}

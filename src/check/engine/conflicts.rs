@@ -1,0 +1,44 @@
+//! Clusters that two owners claim, so that no reference count makes them right.
+
+use std::collections::BTreeSet;
+
+use crate::units::to_u64;
+
+/// The first clusters in conflict, and how many there are in all.
+#[derive(Debug)]
+pub(super) struct Conflicts {
+    clusters: BTreeSet<u64>,
+    further: u64,
+    limit: usize,
+}
+
+impl Conflicts {
+    /// None yet; `limit` are remembered.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { clusters: BTreeSet::new(), further: 0, limit }
+    }
+
+    /// Takes one more.
+    pub(super) fn add(&mut self, cluster: u64) {
+        if self.clusters.len() < self.limit {
+            self.clusters.insert(cluster);
+        } else if !self.clusters.contains(&cluster) {
+            self.further = self.further.saturating_add(1);
+        }
+    }
+
+    /// Those that are remembered.
+    pub(super) fn clusters(&self) -> &BTreeSet<u64> {
+        &self.clusters
+    }
+
+    /// How often a cluster came that is not remembered.
+    pub(super) fn further(&self) -> u64 {
+        self.further
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> u64 {
+        to_u64(self.clusters.len())
+    }
+}

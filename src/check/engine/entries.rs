@@ -1,0 +1,107 @@
+//! L2 entries that are not plain: judged by the rules, and counted as QEMU counts them.
+
+use super::super::ends_past_file;
+use super::Engine;
+use super::tables::Table;
+use crate::format::mapping::{Compressed, L2Entry, Mapping, SubclusterBitmap};
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span};
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// One entry that has to be looked at closely.
+    pub(super) fn odd_entry(
+        &mut self,
+        table: &mut Table,
+        index: u64,
+        entry: L2Entry,
+        bitmap: Option<SubclusterBitmap>,
+    ) {
+        let place = table.place(index, self.geometry.l2_entry_len());
+        self.mapping.l2_entry(&place, entry, bitmap, &mut self.found);
+        let bitmap = bitmap.unwrap_or_default();
+        if entry.reserved() != 0 {
+            self.totals.qemu.corrupt(table.times);
+        }
+        match self.image.mapping(self.geometry, entry) {
+            Mapping::Compressed(stream) => self.compressed(table, entry, bitmap, stream),
+            Mapping::Data(at) | Mapping::ZeroAllocated(at) => {
+                self.host_cluster(table, index, entry, bitmap, at)
+            }
+            Mapping::Unallocated => {
+                if bitmap.allocated() != 0 {
+                    self.totals.qemu.corrupt(table.times);
+                }
+            }
+            Mapping::Zero => {}
+        }
+    }
+
+    fn compressed(&mut self, table: &Table, entry: L2Entry, bitmap: SubclusterBitmap, stream: Compressed) {
+        if entry.copied() {
+            self.totals.qemu.corrupt(table.times);
+        }
+        if self.has_external_data || bitmap.0 != 0 {
+            return self.totals.qemu.corrupt(table.times);
+        }
+        if table.active_times != 0 {
+            let counters = &mut self.counters;
+            for counter in [
+                &mut counters.allocated_clusters,
+                &mut counters.compressed_clusters,
+                &mut counters.fragmented_clusters,
+            ] {
+                *counter = counter.saturating_add(table.active_times);
+            }
+        }
+        let span = Span::new(stream.at, stream.len);
+        if self.refer(span, table.times) {
+            for cluster in self.clusters_of(span) {
+                let Some((page, slot)) = self.clusters.at(cluster) else { return };
+                page.rare_mut().packed.set(slot);
+                if page.metadata.get(slot) || page.plain.get(slot) {
+                    self.conflicts.add(cluster);
+                }
+            }
+        }
+    }
+
+    fn host_cluster(
+        &mut self,
+        table: &mut Table,
+        index: u64,
+        entry: L2Entry,
+        bitmap: SubclusterBitmap,
+        at: HostOffset,
+    ) {
+        let cluster = self.cluster(at);
+        let span = Span::new(at, self.geometry.cluster_size());
+        let is_there = !ends_past_file(self.image.file_len(), span, self.geometry);
+        if bitmap.conflicting() != 0 {
+            // QEMU does not count such a cluster, but compares its flag.
+            self.totals.qemu.corrupt(table.times);
+            return self.stray_flag(table, cluster, entry);
+        }
+        if !at.is_aligned(self.geometry.cluster_size()) {
+            self.totals.qemu.corrupt(table.times);
+        }
+        self.count_mapped(table, at.0);
+        if self.has_external_data {
+            // Data files have no refcounts: QEMU takes each for one.
+            if !entry.copied() {
+                self.totals.qemu.corrupt(table.active_times);
+            }
+        } else if is_there && at.is_aligned(self.geometry.cluster_size()) {
+            self.map(table, index, entry.0, cluster);
+        } else {
+            self.refer(span, table.times);
+            self.stray_flag(table, cluster, entry);
+        }
+    }
+
+    /// Counts as QEMU does where the flag of an entry that has another fault is wrong too.
+    fn stray_flag(&mut self, table: &Table, cluster: u64, entry: L2Entry) {
+        if table.active_times != 0 {
+            self.flag_beyond_file(cluster, entry.copied(), table.active_times);
+        }
+    }
+}

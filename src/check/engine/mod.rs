@@ -1,0 +1,285 @@
+//! The check as a whole: counts every reference to every host cluster as QEMU does, compares, and tells whom a
+//! fault hurts.
+//!
+//! Work is linear in the distinct metadata of the file. L1 tables that overlap are swept once, each L2 table is
+//! read once, with the number of L1 entries that lead to it as its multiplicity; memory follows the clusters
+//! that are touched.
+
+mod compare;
+mod conflicts;
+mod entries;
+mod flags;
+mod groups;
+mod outcome;
+mod owners;
+mod refcounts;
+mod structures;
+mod tables;
+mod trailing;
+mod trees;
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::counts::Clusters;
+use super::{MappingRules, ends_past_file, stopped};
+use crate::format::features::DIRTY;
+use crate::format::refcount::RefcountWidth;
+use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01, T02};
+use crate::rules::{Finding, Rule, Severity, Structure};
+use crate::source::ReadAt;
+use crate::units::{Geometry, HostOffset, Span};
+use crate::{Error, Image};
+
+use conflicts::Conflicts;
+use flags::Flags;
+pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
+pub use owners::{Owner, Role};
+use refcounts::Blocks;
+use trees::Tables;
+
+/// What a check looks at beyond the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// Whether each breach is a finding of its own, where neighbours with one cause would be one finding.
+    pub each: bool,
+    /// The present, in seconds since 1970; without it nothing is said of dates in the future.
+    pub now: Option<i64>,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is at.
+    pub stage: &'static str,
+    /// L2 tables or refcount blocks done.
+    pub done: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+/// Who follows a check.
+pub trait Watch {
+    /// Takes a finding, as soon as it is certain.
+    fn finding(&mut self, finding: Finding);
+
+    /// Takes note of the progress, a few hundred times in all.
+    fn progress(&mut self, _: Progress) {}
+}
+
+impl<F: FnMut(Finding)> Watch for F {
+    fn finding(&mut self, finding: Finding) {
+        self(finding);
+    }
+}
+
+/// Checks the image, hands each finding to `watch`, and says what came of it.
+pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dyn Watch) -> Checked {
+    let mut totals = Totals::new(image, watch);
+    let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else {
+        structures::without_tables(image, options, &mut totals);
+        return totals.finish(image, Counters::default(), Vec::new());
+    };
+    let mut engine = Engine::new(image, *options, geometry, rules, totals);
+    engine.run();
+    let (counters, owners) = (engine.counters, engine.owners);
+    engine.totals.finish(image, counters, owners)
+}
+
+/// What was found so far.
+struct Totals<'w> {
+    watch: &'w mut dyn Watch,
+    is_dirty: bool,
+    rules: BTreeMap<&'static str, (&'static Rule, u64)>,
+    severities: BTreeMap<Severity, u64>,
+    is_cut: bool,
+    refused: Option<&'static Rule>,
+    qemu: Tally,
+}
+
+/// What qemu-img check would count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    corruptions: u64,
+    leaks: u64,
+    check_errors: u64,
+}
+
+impl Tally {
+    fn corrupt(&mut self, times: u64) {
+        self.corruptions = self.corruptions.saturating_add(times);
+    }
+}
+
+impl<'w> Totals<'w> {
+    fn new<R: ReadAt>(image: &Image<R>, watch: &'w mut dyn Watch) -> Self {
+        Self {
+            watch,
+            is_dirty: image.header().v3().incompatible_features.contains(DIRTY),
+            rules: BTreeMap::new(),
+            severities: BTreeMap::new(),
+            is_cut: false,
+            refused: None,
+            qemu: Tally::default(),
+        }
+    }
+
+    /// Hands a finding on. Under the dirty bit, refcounts are expected to be stale (R11).
+    fn push(&mut self, finding: Finding) {
+        let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
+        let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
+        self.is_cut |= finding.rule == &T01 || finding.rule == &T02;
+        if finding.severity == Severity::Fatal && self.refused.is_none() && outcome::is_refusal(finding.rule)
+        {
+            self.refused = Some(finding.rule);
+        }
+        let (_, count) = self.rules.entry(finding.rule.code).or_insert((finding.rule, 0));
+        *count = count.saturating_add(finding.consequences);
+        let count = self.severities.entry(finding.severity).or_default();
+        *count = count.saturating_add(finding.consequences);
+        self.watch.finding(finding);
+    }
+
+    fn stop(&mut self, error: Error, structure: Structure, cut: &'static Rule) {
+        self.push(stopped(error, structure, cut));
+    }
+}
+
+/// A check under way.
+struct Engine<'a, 'w, R> {
+    image: &'a Image<R>,
+    options: CheckOptions,
+    geometry: Geometry,
+    cluster_bits: u32,
+    file_clusters: u64,
+    width: Option<RefcountWidth>,
+    has_external_data: bool,
+    mapping: MappingRules,
+    clusters: Clusters,
+    /// One more than the highest cluster with a reference.
+    touched_end: u64,
+    tables: Tables,
+    blocks: Blocks,
+    block_clusters: HashSet<u64>,
+    conflicts: Conflicts,
+    flags: Flags,
+    counters: Counters,
+    owners: Vec<(u64, Vec<Owner>)>,
+    totals: Totals<'w>,
+    /// What was found in the structure at hand.
+    found: Vec<Finding>,
+}
+
+impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
+    fn new(
+        image: &'a Image<R>,
+        options: CheckOptions,
+        geometry: Geometry,
+        mapping: MappingRules,
+        totals: Totals<'w>,
+    ) -> Self {
+        let limits = image.limits();
+        Self {
+            image,
+            options,
+            geometry,
+            cluster_bits: geometry.cluster_bits(),
+            file_clusters: geometry.clusters_for(image.file_len()),
+            width: image.refcount_width(),
+            has_external_data: image.has_external_data(),
+            mapping,
+            clusters: Clusters::new(limits.counted_pages),
+            touched_end: 0,
+            tables: Tables::default(),
+            blocks: Blocks::default(),
+            block_clusters: HashSet::new(),
+            conflicts: Conflicts::new(limits.conflicts),
+            flags: Flags::default(),
+            counters: Counters::default(),
+            owners: Vec::new(),
+            totals,
+            found: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        self.counters.total_clusters = self.geometry.clusters_for(self.image.header().v2.size.0 / 512 * 512);
+        self.load_refcounts();
+        self.claim(Span::new(HostOffset(0), self.geometry.cluster_size()), 1);
+        self.structures();
+        self.sweep_trees();
+        self.claim_blocks();
+        self.walk_tables();
+        self.count_blocks();
+        if self.clusters.is_spent() {
+            let value = crate::units::to_u64(self.image.limits().counted_pages);
+            let error = Error::Budget { limit: "counted_pages", value, at: HostOffset(0) };
+            self.totals.stop(error, Structure::File, &T01);
+        } else {
+            self.compare();
+            self.report_flags();
+            self.trailing_data();
+        }
+        self.find_owners();
+    }
+
+    /// Counts references to every cluster of a region; `false` where it lies behind the end of the file, so that
+    /// QEMU calls it an error and counts nothing.
+    fn refer(&mut self, span: Span, times: u64) -> bool {
+        if span.len == 0 {
+            return true;
+        }
+        if ends_past_file(self.image.file_len(), span, self.geometry) {
+            self.totals.qemu.corrupt(times);
+            return false;
+        }
+        for cluster in self.clusters_of(span) {
+            let Some((page, slot)) = self.clusters.at(cluster) else { return true };
+            page.add(slot, times);
+            self.touched_end = self.touched_end.max(cluster.saturating_add(1));
+        }
+        true
+    }
+
+    /// The same for a region of metadata, which no other may share.
+    fn claim(&mut self, span: Span, times: u64) {
+        if self.refer(span, times) && span.len != 0 {
+            self.mark(span, times > 1);
+        }
+    }
+
+    /// Marks a region as metadata.
+    fn mark(&mut self, span: Span, is_shared: bool) {
+        for cluster in self.clusters_of(span) {
+            let Some((page, slot)) = self.clusters.at(cluster) else { return };
+            if page.metadata.set(slot) || is_shared {
+                self.conflicts.add(cluster);
+            }
+        }
+    }
+
+    fn clusters_of(&self, span: Span) -> std::ops::RangeInclusive<u64> {
+        let last = span.at.saturating_add(span.len.saturating_sub(1));
+        self.cluster(span.at)..=self.cluster(last)
+    }
+
+    fn cluster(&self, at: HostOffset) -> u64 {
+        at.0.unbounded_shr(self.cluster_bits)
+    }
+
+    fn host_offset(&self, cluster: u64) -> HostOffset {
+        HostOffset(cluster.saturating_mul(self.geometry.cluster_size()))
+    }
+
+    /// Hands on what was found in the structure at hand.
+    fn settle(&mut self) {
+        let mut found = std::mem::take(&mut self.found);
+        found.drain(..).for_each(|finding| self.totals.push(finding));
+        self.found = found;
+    }
+
+    fn progress(&mut self, stage: &'static str, done: u64, of: u64) {
+        if done.is_multiple_of((of / 256).max(1)) {
+            self.totals.watch.progress(Progress { stage, done, of });
+        }
+    }
+}

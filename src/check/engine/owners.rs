@@ -1,0 +1,308 @@
+//! Who owns a cluster in conflict: a second walk, only where there is a conflict.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::Engine;
+use crate::format::bitmap::{BitmapData, BitmapTableEntry};
+use crate::format::header::CRYPT_LUKS;
+use crate::format::mapping::{L2Entry, Mapping};
+use crate::rules::codes::{L27, L28, O01, O02, O03, O04, O05, T01};
+use crate::rules::{Finding, Guest, Rule, Structure};
+use crate::source::ReadAt;
+use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
+use crate::{Error, Image};
+
+/// How many owners of a cluster are named.
+const NAMED: usize = 8;
+
+/// What a cluster is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The header.
+    Header,
+    /// An L1 table.
+    L1Table,
+    /// An L2 table.
+    L2Table,
+    /// The refcount table.
+    RefcountTable,
+    /// A refcount block.
+    RefcountBlock,
+    /// The snapshot table.
+    SnapshotTable,
+    /// The LUKS header.
+    Luks,
+    /// The bitmap directory.
+    BitmapDirectory,
+    /// The table of the bitmap with this index.
+    BitmapTable(u32),
+    /// Data of the bitmap with this index.
+    BitmapData(u32),
+    /// Guest data.
+    Data,
+    /// Compressed guest data.
+    Compressed,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("header"),
+            Self::L1Table => f.write_str("L1 table"),
+            Self::L2Table => f.write_str("L2 table"),
+            Self::RefcountTable => f.write_str("refcount table"),
+            Self::RefcountBlock => f.write_str("refcount block"),
+            Self::SnapshotTable => f.write_str("snapshot table"),
+            Self::Luks => f.write_str("LUKS header"),
+            Self::BitmapDirectory => f.write_str("bitmap directory"),
+            Self::BitmapTable(index) => write!(f, "table of bitmap {index}"),
+            Self::BitmapData(index) => write!(f, "data of bitmap {index}"),
+            Self::Data => f.write_str("data"),
+            Self::Compressed => f.write_str("compressed data"),
+        }
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An owner of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// What the cluster is to it.
+    pub role: Role,
+    /// Where the pointer to the cluster stands.
+    pub pointer: HostOffset,
+    /// The tree that it belongs to, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// What guest data depends on it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestSpan>,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.role.fmt(f)?;
+        if let Some(guest) = self.guest {
+            write!(f, " of guest {}+{:#x}", guest.start, guest.len)?;
+        }
+        if let Some(tree) = self.tree {
+            write!(f, " ({tree})")?;
+        }
+        Ok(())
+    }
+}
+
+/// The owners that were found of a cluster.
+#[derive(Clone, Debug, Default)]
+struct Claims {
+    owners: Vec<Owner>,
+    further: u64,
+}
+
+/// The clusters in conflict, as their owners come by.
+struct Search {
+    clusters: BTreeMap<u64, Claims>,
+    cluster_bits: u32,
+}
+
+impl Search {
+    fn claim(&mut self, span: Span, owner: Owner) {
+        if span.len == 0 {
+            return;
+        }
+        let last = span.at.saturating_add(span.len.saturating_sub(1));
+        let range = span.at.0.unbounded_shr(self.cluster_bits)..=last.0.unbounded_shr(self.cluster_bits);
+        for claims in self.clusters.range_mut(range).map(|(_, claims)| claims) {
+            if claims.owners.len() < NAMED {
+                claims.owners.push(owner);
+            } else {
+                claims.further = claims.further.saturating_add(1);
+            }
+        }
+    }
+
+    fn plain(&mut self, role: Role, pointer: HostOffset, span: Span) {
+        self.claim(span, Owner { role, pointer, tree: None, guest: None });
+    }
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    pub(super) fn find_owners(&mut self) {
+        if self.conflicts.len() == 0 {
+            return;
+        }
+        let clusters =
+            self.conflicts.clusters().iter().map(|cluster| (*cluster, Claims::default())).collect();
+        let mut search = Search { clusters, cluster_bits: self.cluster_bits };
+        self.own_structures(&mut search);
+        self.own_trees(&mut search);
+        let mut runs: Vec<Vec<(u64, Claims)>> = Vec::new();
+        for (cluster, claims) in search.clusters {
+            let goes_on = runs.last().and_then(|run| run.last()).is_some_and(|(last, earlier)| {
+                last.saturating_add(1) == cluster && rule_for(earlier) == rule_for(&claims)
+            });
+            match runs.last_mut().filter(|_| goes_on && !self.options.each) {
+                Some(run) => run.push((cluster, claims)),
+                None => runs.push(vec![(cluster, claims)]),
+            }
+        }
+        for run in runs {
+            self.conflict_finding(&run);
+            self.owners.extend(run.into_iter().map(|(cluster, claims)| (cluster, claims.owners)));
+        }
+        if self.conflicts.further() != 0 {
+            let value = self.conflicts.len();
+            let error = Error::Budget { limit: "conflicts", value, at: HostOffset(0) };
+            self.totals.stop(error, Structure::File, &T01);
+        }
+    }
+
+    fn conflict_finding(&mut self, run: &[(u64, Claims)]) {
+        let Some((first, claims)) = run.first() else { return };
+        let Some(rule) = rule_for(claims) else { return };
+        let cluster_size = self.geometry.cluster_size();
+        let len = crate::units::to_u64(run.len());
+        let at = Span::new(self.host_offset(*first), len.saturating_mul(cluster_size));
+        let mut owners: Vec<String> = claims.owners.iter().map(Owner::to_string).collect();
+        if claims.further != 0 {
+            owners.push(format!("{} more", claims.further));
+        }
+        let found = format!("cluster {}: {}", at.at, owners.join(" and "));
+        let data = claims.owners.iter().find(|owner| owner.guest.is_some());
+        let structure = match rule.code {
+            "O05" => Structure::RefcountBlock,
+            "L28" => Structure::L1Table,
+            "O03" => Structure::BitmapTable,
+            "O01" => Structure::File,
+            _ => Structure::L2Table,
+        };
+        let mut finding = Finding::new(rule, structure, at, found, "one owner");
+        finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
+        finding.consequences = len;
+        self.totals.push(finding);
+    }
+
+    fn own_structures(&mut self, search: &mut Search) {
+        let (image, cluster_size) = (self.image, self.geometry.cluster_size());
+        let header = image.header();
+        search.plain(Role::Header, HostOffset(0), Span::new(HostOffset(0), cluster_size));
+        let snapshots_at = header.v2.snapshots_offset;
+        let end =
+            image.snapshots().map_while(Result::ok).last().map_or(snapshots_at, |last| last.padding_at());
+        let pointer = header.span("snapshots_offset").at;
+        search.plain(
+            Role::SnapshotTable,
+            pointer,
+            Span::new(snapshots_at, end.0.saturating_sub(snapshots_at.0)),
+        );
+        if let Some(table) = image.refcount_table() {
+            search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table);
+        }
+        if let Some((at, extension)) = image.crypto_extension()
+            && header.v2.crypt_method == CRYPT_LUKS
+        {
+            search.plain(Role::Luks, at, Span::new(extension.offset, extension.length));
+        }
+        let blocks = self.blocks();
+        for block in blocks.iter().filter(|block| block.is_aligned && block.entry.reserved() == 0) {
+            let span = Span::new(block.entry.block_offset(), cluster_size);
+            search.plain(Role::RefcountBlock, block.entry_at, span);
+        }
+        if header.has_v3() && image.bitmaps_are_loaded() {
+            own_bitmaps(image, cluster_size, search);
+        }
+    }
+
+    fn own_trees(&mut self, search: &mut Search) {
+        for table in &self.tables.l1 {
+            let l1 = table.tree.l1;
+            let pointer = match l1.tree {
+                Tree::Active => self.image.header().span("l1_table_offset").at,
+                Tree::Snapshot(_) => HostOffset(0),
+            };
+            let owner = Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None };
+            for _ in 0..table.times.min(2) {
+                search.claim(l1.span(), owner);
+            }
+        }
+        let cluster_size = self.geometry.cluster_size();
+        for (at, table) in self.ordered_tables() {
+            let place = table.place();
+            let guest = self.l1_guest(place, table.l1_index.into());
+            let l1_at = self.tables.l1.get(place).map_or(HostOffset(0), |l1| l1.tree.l1.at);
+            let pointer = l1_at.saturating_add(u64::from(table.l1_index).saturating_mul(8));
+            let owner =
+                Owner { role: Role::L2Table, pointer, tree: Some(guest.tree), guest: Some(guest.span) };
+            let table = self.table(at, &table);
+            search.claim(Span::new(table.at, cluster_size), owner);
+            let mut chunks = self.image.chunks("an L2 table", Span::new(table.at, cluster_size));
+            let step = self.geometry.l2_entry_len();
+            let mut index = 0_u64;
+            while let Some(Ok(chunk)) = chunks.next() {
+                for entry in chunk.bytes.chunks_exact(if step == 16 { 16 } else { 8 }) {
+                    let raw = entry.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                    let here = index;
+                    index = index.saturating_add(1);
+                    let (role, span) = match self.image.mapping(self.geometry, L2Entry(raw)) {
+                        Mapping::Data(at) | Mapping::ZeroAllocated(at) if !self.has_external_data => {
+                            (Role::Data, Span::new(at, cluster_size))
+                        }
+                        Mapping::Compressed(stream) => (Role::Compressed, Span::new(stream.at, stream.len)),
+                        _ => continue,
+                    };
+                    let start = GuestOffset(self.guest_of(&table, here));
+                    let pointer = table.at.saturating_add(here.saturating_mul(step));
+                    let guest = Some(GuestSpan { start, len: cluster_size });
+                    search.claim(span, Owner { role, pointer, tree: Some(table.tree.l1.tree), guest });
+                }
+            }
+        }
+    }
+}
+
+fn own_bitmaps<R: ReadAt>(image: &Image<R>, cluster_size: u64, search: &mut Search) {
+    let Some((at, extension)) = image.bitmaps_extension() else { return };
+    let directory = Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size);
+    search.plain(Role::BitmapDirectory, at, directory);
+    for bitmap in image.bitmaps().map_while(Result::ok) {
+        search.plain(Role::BitmapTable(bitmap.index), bitmap.at, bitmap.table());
+        let mut chunks = image.chunks("a bitmap table", bitmap.table());
+        while let Some(Ok(chunk)) = chunks.next() {
+            for (at, raw) in chunk.entries() {
+                if let BitmapData::Serialized(data) = BitmapTableEntry(raw).data() {
+                    search.plain(Role::BitmapData(bitmap.index), at, Span::new(data, cluster_size));
+                }
+            }
+        }
+    }
+}
+
+/// The rule that such a sharing breaks; `None` where it turned out to be legal.
+fn rule_for(claims: &Claims) -> Option<&'static Rule> {
+    let count = |wanted: fn(Role) -> bool| claims.owners.iter().filter(|owner| wanted(owner.role)).count();
+    let data = count(|role| role == Role::Data);
+    let packed = count(|role| role == Role::Compressed);
+    let tables = count(|role| role == Role::L2Table);
+    let blocks = count(|role| role == Role::RefcountBlock);
+    let bitmaps = count(|role| matches!(role, Role::BitmapData(_) | Role::BitmapTable(_)));
+    let all = claims.owners.len();
+    match () {
+        () if all < 2 => None,
+        () if blocks != 0 => Some(&O05),
+        () if bitmaps != 0 => Some(&O03),
+        () if data.saturating_add(packed) == all && packed != 0 && data != 0 => Some(&O04),
+        () if data == all => Some(&L27),
+        () if packed == all => None,
+        () if data.saturating_add(packed) != 0 => Some(&O02),
+        () if tables != 0 => Some(&L28),
+        () => Some(&O01),
+    }
+}

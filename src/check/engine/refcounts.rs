@@ -1,0 +1,188 @@
+//! The refcount table: its blocks, and which clusters have the stored refcount one.
+
+use std::rc::Rc;
+
+use super::super::RefcountRules;
+use super::super::counts::PAGE_LEN;
+use super::Engine;
+use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
+use crate::rules::Structure;
+use crate::rules::codes::{H34, R03};
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span, to_u64, to_usize};
+
+/// QEMU's limit on the entries of the refcount table; a longer one (H30) is read up to there.
+const MAX_ENTRIES: u64 = (8 << 20) / 8;
+
+/// The refcount table's entries that are not zero.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    all: Rc<Vec<Block>>,
+    /// Refcounts in a block.
+    per_block: u64,
+}
+
+/// A refcount block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    /// Its place in the refcount table.
+    pub(super) index: u64,
+    /// Where that entry stands.
+    pub(super) entry_at: HostOffset,
+    /// The entry.
+    pub(super) entry: RefcountTableEntry,
+    /// Whether it stands on a cluster boundary; QEMU reads no other.
+    pub(super) is_aligned: bool,
+}
+
+impl Blocks {
+    /// Whether QEMU cannot read the refcount of a cluster.
+    pub(super) fn is_unreadable(&self, cluster: u64) -> bool {
+        self.of(cluster).is_some_and(|block| !block.is_aligned)
+    }
+
+    /// The block that has the refcount of a cluster.
+    pub(super) fn of(&self, cluster: u64) -> Option<&Block> {
+        let index = cluster.checked_div(self.per_block)?;
+        let place = self.all.binary_search_by_key(&index, |block| block.index).ok()?;
+        self.all.get(place)
+    }
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// The greatest refcount.
+    pub(super) fn refcount_max(&self) -> u64 {
+        self.width.map_or(u64::MAX, RefcountWidth::max)
+    }
+
+    /// Reads the table, judges its entries, and takes note of the clusters whose stored refcount is one.
+    pub(super) fn load_refcounts(&mut self) {
+        let image = self.image;
+        let (Some(table), Some(rules), Some(width)) =
+            (image.refcount_table(), RefcountRules::new(image), self.width)
+        else {
+            return;
+        };
+        self.blocks.per_block = width.block_entry_count(self.geometry);
+        let cluster_size = self.geometry.cluster_size();
+        let mut chunks =
+            image.chunks("the refcount table", Span::new(table.at, table.len.min(MAX_ENTRIES * 8)));
+        let (mut index, mut blocks) = (0_u64, Vec::new());
+        while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.totals.stop(error, Structure::RefcountTable, &H34);
+                    break;
+                }
+            };
+            for (entry_at, raw) in chunk.entries() {
+                if raw != 0 {
+                    let entry = RefcountTableEntry(raw);
+                    rules.table_entry(index, entry_at, entry, &mut self.found);
+                    let is_aligned = entry.block_offset().is_aligned(cluster_size);
+                    if entry.block_offset().0 != 0 {
+                        blocks.push(Block { index, entry_at, entry, is_aligned });
+                    } else {
+                        // Reserved bits alone: counted by QEMU, and no block.
+                        self.totals.qemu.corrupt(1);
+                    }
+                }
+                index = index.saturating_add(1);
+            }
+            self.settle_grouped();
+        }
+        self.blocks.all = Rc::new(blocks);
+        for block in self.blocks().iter().filter(|block| block.is_aligned) {
+            let at = block.entry.block_offset();
+            if self.tables.is_new(Span::new(at, cluster_size), image.limits().odd_tables) {
+                self.load_block(block, width);
+            }
+        }
+    }
+
+    fn load_block(&mut self, block: &Block, width: RefcountWidth) {
+        let mut cluster = block.index.saturating_mul(self.blocks.per_block);
+        let span = Span::new(block.entry.block_offset(), self.geometry.cluster_size());
+        let mut chunks = self.image.chunks("a refcount block", span);
+        while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => return self.totals.stop(error, Structure::RefcountBlock, &R03),
+            };
+            let count = to_u64(chunk.bytes.len()).saturating_mul(8) / u64::from(width.bits());
+            // Pages at a time, since nearly all refcounts of a page are alike.
+            let mut index = 0_u64;
+            while index < count && cluster < self.file_clusters {
+                let slot = cluster % PAGE_LEN;
+                let len = PAGE_LEN.saturating_sub(slot).min(count.saturating_sub(index));
+                let bytes_from = to_usize(width.byte_offset(index));
+                let bytes_to = to_usize(width.byte_offset(index.saturating_add(len)));
+                let bytes = chunk.bytes.get(bytes_from..bytes_to.max(bytes_from.saturating_add(1)));
+                if bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+                    let Some(page) = self.clusters.page(cluster / PAGE_LEN) else { return };
+                    for n in 0..len {
+                        if width.get(chunk.bytes, index.saturating_add(n)) == Some(1) {
+                            page.one.set(to_usize(slot.saturating_add(n)));
+                        }
+                    }
+                }
+                (index, cluster) = (index.saturating_add(len), cluster.saturating_add(len));
+            }
+        }
+    }
+
+    /// The stored refcount of one cluster; `None` where QEMU cannot read it.
+    pub(super) fn stored(&self, cluster: u64) -> Option<u64> {
+        let Some(block) = self.blocks.of(cluster) else { return Some(0) };
+        if !block.is_aligned {
+            return None;
+        }
+        let width = self.width?;
+        let index = cluster.checked_rem(self.blocks.per_block)?;
+        let at = block.entry.block_offset().saturating_add(width.byte_offset(index));
+        let len = u64::from(width.bits().div_ceil(8));
+        let mut chunks = self.image.chunks("a refcount", Span::new(at, len));
+        let Some(chunk) = chunks.next() else { return Some(0) };
+        let in_byte =
+            if width.bits() < 8 { index & (8 / u64::from(width.bits())).saturating_sub(1) } else { 0 };
+        Some(chunk.ok().and_then(|chunk| width.get(chunk.bytes, in_byte)).unwrap_or(0))
+    }
+
+    /// Marks the blocks as metadata, each as often as the table points at it.
+    pub(super) fn claim_blocks(&mut self) {
+        for block in self.blocks().iter() {
+            if self.is_counted(block) {
+                let at = block.entry.block_offset();
+                self.mark(Span::new(at, self.geometry.cluster_size()), false);
+                self.block_clusters.insert(self.cluster(at));
+            }
+        }
+    }
+
+    /// Counts the references to the blocks, which QEMU does last: by then each must be the only one.
+    pub(super) fn count_blocks(&mut self) {
+        for block in self.blocks().iter() {
+            let at = block.entry.block_offset();
+            if !self.is_counted(block) {
+                self.totals.qemu.corrupt(1);
+            } else {
+                self.refer(Span::new(at, self.geometry.cluster_size()), 1);
+                if self.clusters.count(self.cluster(at)).min(self.refcount_max()) != 1 {
+                    self.totals.qemu.corrupt(1);
+                }
+            }
+        }
+    }
+
+    /// Whether a block counts as one: QEMU skips those with a broken entry, and those outside the file.
+    fn is_counted(&self, block: &Block) -> bool {
+        let end = self.file_clusters.max(self.touched_end);
+        block.entry.reserved() == 0 && block.is_aligned && self.cluster(block.entry.block_offset()) < end
+    }
+
+    /// The blocks by the clusters that they cover.
+    pub(super) fn blocks(&self) -> Rc<Vec<Block>> {
+        Rc::clone(&self.blocks.all)
+    }
+}

@@ -1,0 +1,158 @@
+//! The structures beside the tables: their own rules, and the clusters that they take.
+
+use super::super::{
+    BitmapRules, ExtensionRules, SnapshotRules, check_backing_file, check_bitmap_tail, check_header,
+    check_header_gap, check_luks, check_refcount_table_cover,
+};
+use super::{CheckOptions, Engine, Totals};
+use crate::Image;
+use crate::format::bitmap::{BitmapData, BitmapFlags, BitmapTableEntry};
+use crate::format::header::CRYPT_LUKS;
+use crate::image::Bitmap;
+use crate::rules::codes::{B04, B18, E13, H43, S04, S05, S06, S13};
+use crate::rules::{Finding, Structure};
+use crate::source::ReadAt;
+use crate::units::{Span, to_u64};
+
+/// The rules of the first cluster, and of the lists that need no clusters.
+pub(super) fn without_tables<R: ReadAt>(image: &Image<R>, options: &CheckOptions, totals: &mut Totals<'_>) {
+    first_cluster(image, totals);
+    let mut out = Vec::new();
+    snapshots(image, options, &mut out);
+    out.into_iter().for_each(|finding| totals.push(finding));
+}
+
+fn first_cluster<R: ReadAt>(image: &Image<R>, totals: &mut Totals<'_>) {
+    let mut out = Vec::new();
+    check_header(image, &mut out);
+    check_backing_file(image, &mut out);
+    let mut rules = ExtensionRules::new(image);
+    let mut fault = None;
+    for extension in image.extensions() {
+        match extension {
+            Ok(extension) => rules.extension(&extension, &mut out),
+            Err(error) => fault = Some(error),
+        }
+    }
+    rules.finish(fault, &mut out);
+    out.drain(..).for_each(|finding| totals.push(finding));
+    if let Err(error) = check_header_gap(image, &mut out) {
+        totals.stop(error, Structure::Header, &H43);
+    }
+    match image.luks() {
+        Ok(Some(luks)) => {
+            if let Err(error) = check_luks(image, &luks, &mut out) {
+                totals.stop(error, Structure::Luks, &E13);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => totals.stop(error, Structure::Luks, &E13),
+    }
+    out.drain(..).for_each(|finding| totals.push(finding));
+}
+
+/// The rules of the snapshot table; answers the bytes that QEMU counts for it.
+fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<Finding>) -> Span {
+    let mut rules = SnapshotRules::new(image, options.now);
+    let (mut fault, at) = (None, image.header().v2.snapshots_offset);
+    let mut end = at;
+    for snapshot in image.snapshots() {
+        match snapshot {
+            Ok(snapshot) => {
+                end = snapshot.padding_at();
+                rules.snapshot(&snapshot, out);
+            }
+            Err(error) => fault = Some(error),
+        }
+    }
+    rules.finish(fault, out);
+    Span::new(at, end.0.saturating_sub(at.0))
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    pub(super) fn structures(&mut self) {
+        let image = self.image;
+        first_cluster(image, &mut self.totals);
+        check_refcount_table_cover(image, &mut self.found);
+        let table = snapshots(image, &self.options, &mut self.found);
+        let is_counted = |finding: &&Finding| [&S04, &S05, &S06, &S13].contains(&finding.rule);
+        let counted = self.found.iter().filter(is_counted).count();
+        self.totals.qemu.corrupt(to_u64(counted));
+        self.settle();
+        self.claim(table, 1);
+        if let Some(table) = image.refcount_table() {
+            self.claim(table, 1);
+        }
+        if let Some((_, extension)) = image.crypto_extension()
+            && image.header().v2.crypt_method == CRYPT_LUKS
+        {
+            self.claim(Span::new(extension.offset, extension.length), 1);
+        }
+        self.bitmaps();
+    }
+
+    fn bitmaps(&mut self) {
+        let image = self.image;
+        let mut rules = BitmapRules::new(image);
+        let Some(directory) = image.bitmap_directory() else {
+            return rules.finish(None, &mut Vec::new());
+        };
+        // What QEMU does not load it does not count either: those clusters are leaked.
+        let is_counted = image.header().has_v3() && image.bitmaps_are_loaded();
+        if is_counted {
+            self.claim(directory, 1);
+        }
+        let mut fault = None;
+        for bitmap in image.bitmaps() {
+            match bitmap {
+                Ok(bitmap) => {
+                    rules.bitmap(&bitmap, &mut self.found);
+                    if let Err(error) = check_bitmap_tail(image, &bitmap, &mut self.found) {
+                        self.totals.stop(error, Structure::BitmapTable, &B18);
+                    }
+                    self.settle();
+                    self.bitmap_table(&rules, &bitmap, is_counted);
+                }
+                Err(error) => fault = Some(error),
+            }
+        }
+        rules.finish(fault, &mut self.found);
+        self.settle();
+    }
+
+    fn bitmap_table(&mut self, rules: &BitmapRules, bitmap: &Bitmap, is_counted: bool) {
+        let table = bitmap.table();
+        // The header is no bitmap table; and tables of a hostile directory may all be one.
+        if table.at.0 == 0 || !self.tables.is_new(table, self.image.limits().odd_tables) {
+            return;
+        }
+        if is_counted {
+            self.claim(table, 1);
+        }
+        let mut chunks = self.image.chunks("a bitmap table", table);
+        let (mut index, mut is_broken) = (0_u64, false);
+        while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => return self.totals.stop(error, Structure::BitmapTable, &B04),
+            };
+            for (at, raw) in chunk.entries() {
+                let entry = BitmapTableEntry(raw);
+                rules.table_entry(bitmap, index, at, entry, &mut self.found);
+                index = index.saturating_add(1);
+                let cluster_size = self.geometry.cluster_size();
+                let BitmapData::Serialized(data) = entry.data() else { continue };
+                if entry.reserved() != 0 || entry.is_ambiguous() || !data.is_aligned(cluster_size) {
+                    is_broken = true;
+                } else if is_counted {
+                    self.claim(Span::new(data, cluster_size), 1);
+                }
+            }
+            self.settle_grouped();
+        }
+        // QEMU's check reads the table of a bitmap in use too, and gives up where an entry is broken.
+        if is_broken && is_counted && bitmap.head.flags.has(BitmapFlags::IN_USE) {
+            self.totals.qemu.check_errors = self.totals.qemu.check_errors.saturating_add(1);
+        }
+    }
+}

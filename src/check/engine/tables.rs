@@ -1,0 +1,196 @@
+//! The walk over the L2 tables, each read once.
+
+use super::super::L2Place;
+use super::super::counts::Page;
+use super::Engine;
+use super::trees::L2Use;
+use crate::format::mapping::{L2Entry, SubclusterBitmap};
+use crate::image::DiskTree;
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span, Tree, to_u64};
+
+/// What a plain entry may have beside its offset: bit 63.
+const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
+const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+const COPIED: u64 = 1 << 63;
+
+/// The L2 table at hand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    /// Where it starts.
+    pub(super) at: HostOffset,
+    /// The tree that stands for it.
+    pub(super) tree: DiskTree,
+    /// The index of the L1 entry there.
+    pub(super) l1_index: u64,
+    /// L1 entries that lead to it, over all trees.
+    pub(super) times: u64,
+    /// L1 entries of the active tree among them.
+    pub(super) active_times: u64,
+    /// Entries from this one on lie behind the disk.
+    disk_end: u64,
+    /// Where the next cluster lies if it is not fragmented; 0 at the start, as QEMU has it.
+    pub(super) next_offset: u64,
+}
+
+impl Table {
+    /// Where an entry of it stands.
+    pub(super) fn place(&self, index: u64, entry_len: u64) -> L2Place {
+        L2Place {
+            tree: self.tree.l1.tree,
+            disk_size: self.tree.disk_size,
+            l1_index: self.l1_index,
+            index,
+            at: self.at.saturating_add(index.saturating_mul(entry_len)),
+        }
+    }
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// Walks all tables: those of the active tree first, then those that a snapshot has alone, by snapshot.
+    pub(super) fn walk_tables(&mut self) {
+        let tables = self.ordered_tables();
+        let of = to_u64(tables.len());
+        let mut tree = Tree::Active;
+        for (done, (at, table)) in (0_u64..).zip(tables) {
+            let table = self.table(at, &table);
+            if table.tree.l1.tree != tree {
+                self.clusters.forget_private();
+                tree = table.tree.l1.tree;
+            }
+            self.walk_table(table);
+            if self.clusters.is_spent() {
+                break;
+            }
+            self.progress("L2 tables", done, of);
+        }
+        self.clusters.forget_private();
+    }
+
+    /// The tables in the order of the walk.
+    pub(super) fn ordered_tables(&self) -> Vec<(u64, L2Use)> {
+        let mut tables: Vec<(u64, L2Use)> = self.tables.l2.iter().map(|(at, table)| (*at, *table)).collect();
+        tables.sort_unstable_by_key(|(at, table)| (table.active_times == 0, table.l1, *at));
+        tables
+    }
+
+    pub(super) fn table(&self, at: u64, table: &L2Use) -> Table {
+        let geometry = self.geometry;
+        let active = DiskTree { l1: self.image.active_l1(), disk_size: self.image.header().v2.size.0 };
+        let tree = self.tables.l1.get(table.place()).map_or(active, |l1| l1.tree);
+        let l1_index = u64::from(table.l1_index);
+        let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(geometry.l2_coverage()));
+        Table {
+            at: HostOffset(at),
+            tree,
+            l1_index,
+            times: table.times,
+            active_times: table.active_times.into(),
+            // Behind the disk lies VM state, and the rules of the disk's end do not hold.
+            disk_end: if left == 0 { u64::MAX } else { geometry.clusters_for(left) },
+            next_offset: 0,
+        }
+    }
+
+    fn walk_table(&mut self, mut table: Table) {
+        let span = Span::new(table.at, self.geometry.cluster_size());
+        let mut chunks = self.image.chunks("an L2 table", span);
+        let mut index = 0_u64;
+        while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => return self.stop_table(error),
+            };
+            if self.geometry.extended_l2() {
+                let (entries, _) = chunk.bytes.as_chunks::<16>();
+                for entry in entries {
+                    let (first, second) = entry.split_at(8);
+                    let bitmap = second.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                    let raw = first.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                    if raw | bitmap != 0 {
+                        self.entry(&mut table, index, raw, Some(SubclusterBitmap(bitmap)));
+                    }
+                    index = index.saturating_add(1);
+                }
+            } else {
+                let (entries, _) = chunk.bytes.as_chunks::<8>();
+                for entry in entries {
+                    let raw = u64::from_be_bytes(*entry);
+                    if raw != 0 {
+                        self.entry(&mut table, index, raw, None);
+                    }
+                    index = index.saturating_add(1);
+                }
+            }
+        }
+        self.settle_grouped();
+    }
+
+    /// One entry that is not zero.
+    #[inline]
+    fn entry(&mut self, table: &mut Table, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
+        let offset = raw & OFFSET;
+        let cluster_size = self.geometry.cluster_size();
+        let is_plain = raw & NOT_PLAIN == 0
+            && offset != 0
+            && offset & cluster_size.saturating_sub(1) == 0
+            && offset.saturating_add(cluster_size) <= self.image.file_len()
+            && index < table.disk_end
+            && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0)
+            && !self.has_external_data;
+        if is_plain {
+            self.count_mapped(table, offset);
+            self.map(table, index, raw, offset.unbounded_shr(self.cluster_bits));
+        } else {
+            self.odd_entry(table, index, L2Entry(raw), bitmap);
+        }
+    }
+
+    /// What `qemu-img check` counts of an active entry with a host cluster.
+    #[inline]
+    pub(super) fn count_mapped(&mut self, table: &mut Table, offset: u64) {
+        if table.active_times != 0 {
+            self.counters.allocated_clusters =
+                self.counters.allocated_clusters.saturating_add(table.active_times);
+            if table.next_offset != 0 && offset != table.next_offset {
+                let counted = self.counters.fragmented_clusters.saturating_add(table.active_times);
+                self.counters.fragmented_clusters = counted;
+            }
+            table.next_offset = offset.saturating_add(self.geometry.cluster_size());
+        }
+    }
+
+    /// Counts the references of a standard entry to its cluster, which stands on a boundary and in the file.
+    #[inline]
+    pub(super) fn map(&mut self, table: &Table, index: u64, raw: u64, cluster: u64) {
+        let Some((page, slot)) = self.clusters.at(cluster) else { return };
+        page.add(slot, table.times);
+        let is_active = table.active_times != 0;
+        let is_twice = if is_active { page.active.set(slot) } else { set_private(page, slot) };
+        let is_conflict = is_twice || page.metadata.get(slot) || page.is_packed(slot);
+        page.plain.set(slot);
+        let is_flag_wrong = is_active && page.one.get(slot) != (raw & COPIED != 0);
+        self.touched_end = self.touched_end.max(cluster.saturating_add(1));
+        if !is_active {
+            self.clusters.remember_private(cluster);
+        }
+        if is_conflict {
+            self.conflicts.add(cluster);
+        }
+        if is_flag_wrong {
+            let place = table.place(index, self.geometry.l2_entry_len());
+            let guest = self.guest_of(table, index);
+            self.wrong_flag(place.at, raw, cluster, guest, false, table.active_times);
+        }
+    }
+
+    /// The guest offset of an entry.
+    pub(super) fn guest_of(&self, table: &Table, index: u64) -> u64 {
+        let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
+        start.saturating_add(index.saturating_mul(self.geometry.cluster_size()))
+    }
+}
+
+fn set_private(page: &mut Page, slot: usize) -> bool {
+    page.rare_mut().private.set(slot)
+}

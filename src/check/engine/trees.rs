@@ -1,0 +1,278 @@
+//! The L1 tables of all trees, swept once: which L2 tables there are, and how many L1 entries lead to each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::super::ends_past_file;
+use super::Engine;
+use crate::Error;
+use crate::format::mapping::L1Entry;
+use crate::image::DiskTree;
+use crate::rules::codes::{H34, L03, L26, S08, T01};
+use crate::rules::{Evidence, Finding, Guest, Structure};
+use crate::source::ReadAt;
+use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
+
+/// QEMU's limit on the entries of an L1 table.
+const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
+
+/// The L2 tables, and what leads to them.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// Distinct L1 tables.
+    pub(super) l1: Vec<L1Use>,
+    /// L2 tables by offset.
+    pub(super) l2: HashMap<u64, L2Use>,
+    seen: HashSet<(u64, u64)>,
+    repeated: u64,
+    unaligned: u64,
+}
+
+impl Tables {
+    /// Whether a table was not read before, or only so few were read again that one more does no harm.
+    pub(super) fn is_new(&mut self, table: Span, limit: u64) -> bool {
+        if self.seen.insert((table.at.0, table.len)) {
+            return true;
+        }
+        self.repeated = self.repeated.saturating_add(1);
+        self.repeated <= limit
+    }
+}
+
+/// An L1 table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct L1Use {
+    /// The first tree that has it.
+    pub(super) tree: DiskTree,
+    /// How many have it.
+    pub(super) times: u64,
+}
+
+impl L1Use {
+    fn is_active(&self) -> bool {
+        self.tree.l1.tree == Tree::Active
+    }
+
+    fn span(&self) -> Span {
+        self.tree.l1.span()
+    }
+}
+
+/// An L2 table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct L2Use {
+    /// L1 entries that lead to it, over all trees.
+    pub(super) times: u64,
+    /// L1 entries of the active tree among them.
+    pub(super) active_times: u32,
+    /// The place in `l1` of the tree that stands for it: the active one, or the first.
+    pub(super) l1: u32,
+    /// The index of the entry there.
+    pub(super) l1_index: u32,
+    /// Where the last of these entries stands in the file.
+    last_entry: u64,
+}
+
+/// The L1 tables over a part of the file.
+#[derive(Debug, Default)]
+struct Cover {
+    /// By their start, so that the first has the lowest.
+    tables: BTreeSet<(u64, usize)>,
+    times: u64,
+    active: Option<usize>,
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// Finds all L2 tables, and counts the references to them and to the L1 tables.
+    pub(super) fn sweep_trees(&mut self) {
+        self.collect_l1();
+        let mut edges: BTreeMap<u64, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+        let uses = std::mem::take(&mut self.tables.l1);
+        for (place, table) in uses.iter().enumerate() {
+            let span = table.span();
+            self.claim(span, table.times);
+            let end = span.end().0.min(self.image.file_len());
+            if span.at.0 < end {
+                edges.entry(span.at.0).or_default().0.push(place);
+                edges.entry(end).or_default().1.push(place);
+            }
+        }
+        let mut cover = Cover::default();
+        let mut from = 0;
+        for (at, (starts, ends)) in edges {
+            if cover.times != 0 && !self.sweep(&uses, &cover, from, at) {
+                break;
+            }
+            for (places, is_start) in [(ends, false), (starts, true)] {
+                for place in places {
+                    cover.change(&uses, place, is_start);
+                }
+            }
+            from = at;
+        }
+        self.tables.l1 = uses;
+    }
+
+    /// The distinct L1 tables that QEMU would read.
+    fn collect_l1(&mut self) {
+        let image = self.image;
+        let mut places: HashMap<Span, usize> = HashMap::new();
+        for tree in image.trees() {
+            let span = tree.l1.span();
+            let is_active = tree.l1.tree == Tree::Active;
+            let is_too_large = tree.l1.size > MAX_L1_ENTRIES && !is_active;
+            if span.len == 0 || is_too_large || !span.at.is_aligned(self.geometry.cluster_size()) {
+                continue;
+            }
+            let place = *places.entry(span).or_insert(self.tables.l1.len());
+            match self.tables.l1.get_mut(place) {
+                Some(table) => table.times = table.times.saturating_add(1),
+                None => self.tables.l1.push(L1Use { tree, times: 1 }),
+            }
+        }
+    }
+
+    /// The entries from one edge to the next, which the same tables cover; `false` where no more can be kept.
+    fn sweep(&mut self, uses: &[L1Use], cover: &Cover, from: u64, to: u64) -> bool {
+        let Some((place, table)) = cover.stands_for(uses) else { return true };
+        let span = Span::new(HostOffset(from), to.saturating_sub(from));
+        let mut chunks = self.image.chunks("an L1 table", span);
+        while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.totals.stop(error, Structure::L1Table, if table.is_active() { &H34 } else { &S08 });
+                    return true;
+                }
+            };
+            for (at, raw) in chunk.entries().filter(|(_, raw)| *raw != 0) {
+                let index = at.0.saturating_sub(table.tree.l1.at.0) / 8;
+                if !self.l1_entry(cover, (place, table), index, at, L1Entry(raw)) {
+                    return false;
+                }
+            }
+            self.settle_grouped();
+        }
+        true
+    }
+
+    fn l1_entry(
+        &mut self,
+        cover: &Cover,
+        (place, table): (usize, &L1Use),
+        index: u64,
+        at: HostOffset,
+        entry: L1Entry,
+    ) -> bool {
+        self.mapping.l1_entry(&table.tree.l1, index, at, entry, &mut self.found);
+        if entry.reserved() != 0 {
+            self.totals.qemu.corrupt(cover.times);
+        }
+        let l2 = entry.l2_offset();
+        if l2.0 == 0 {
+            // QEMU takes the header for the table; what its bytes happen to say is not followed here.
+            self.refer(Span::new(l2, self.geometry.cluster_size()), cover.times);
+            return true;
+        }
+        let is_aligned = l2.is_aligned(self.geometry.cluster_size());
+        if !is_aligned {
+            self.totals.qemu.corrupt(cover.times);
+        }
+        let span = Span::new(l2, self.geometry.cluster_size());
+        let is_there = !ends_past_file(self.image.file_len(), span, self.geometry);
+        if cover.active.is_some() {
+            self.l1_flag(at, entry, index, is_there);
+        }
+        // The clusters of a table off the boundary belong to others: they are counted, and not claimed.
+        self.refer(span, cover.times);
+        if is_there && (is_aligned || self.may_read_unaligned()) {
+            return self.remember(cover, place, index, at, l2);
+        }
+        true
+    }
+
+    fn may_read_unaligned(&mut self) -> bool {
+        self.tables.unaligned = self.tables.unaligned.saturating_add(1);
+        self.tables.unaligned <= self.image.limits().odd_tables
+    }
+
+    fn remember(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, l2: HostOffset) -> bool {
+        let limit = self.image.limits().l2_tables;
+        if self.tables.l2.len() >= limit && !self.tables.l2.contains_key(&l2.0) {
+            let error = Error::Budget { limit: "l2_tables", value: to_u64(limit), at };
+            self.totals.stop(error, Structure::L1Table, &T01);
+            return false;
+        }
+        let is_active = cover.active.is_some();
+        let (l1, l1_index) = (narrow(to_u64(place)), narrow(index));
+        let new = L2Use { times: 0, active_times: 0, l1, l1_index, last_entry: u64::MAX };
+        let table = self.tables.l2.entry(l2.0).or_insert(new);
+        if is_active && table.active_times == 0 {
+            (table.l1, table.l1_index) = (l1, l1_index);
+        }
+        let lowest = cover.tables.first().map_or(u64::MAX, |(start, _)| *start);
+        let is_twice = table.last_entry != u64::MAX && table.last_entry >= lowest;
+        let is_first = table.times == 0;
+        table.times = table.times.saturating_add(cover.times);
+        table.active_times = table.active_times.saturating_add(u32::from(is_active));
+        let other = std::mem::replace(&mut table.last_entry, at.0);
+        if is_first && l2.is_aligned(self.geometry.cluster_size()) {
+            self.mark(Span::new(l2, self.geometry.cluster_size()), false);
+        }
+        if is_twice {
+            let guest = self.l1_guest(place, index);
+            let span = Span::new(at, 8);
+            let wanted = format!("a table of its own: the entry at {:#x} points there too", other);
+            let found = Evidence::Hex(l2.0);
+            self.found.push(Finding::new(&L26, Structure::L1Table, span, found, wanted).hurting(guest));
+        }
+        true
+    }
+
+    /// What an entry of the L1 table in this place maps.
+    pub(super) fn l1_guest(&self, place: usize, index: u64) -> Guest {
+        let coverage = self.geometry.l2_coverage();
+        let start = index.saturating_mul(coverage);
+        let tree = self.tables.l1.get(place).map_or(Tree::Active, |table| table.tree.l1.tree);
+        Guest { tree, span: GuestSpan { start: GuestOffset(start), len: coverage } }
+    }
+
+    /// What ended the reading of an L2 table.
+    pub(super) fn stop_table(&mut self, error: Error) {
+        self.totals.stop(error, Structure::L2Table, &L03);
+    }
+}
+
+impl Cover {
+    fn change(&mut self, uses: &[L1Use], place: usize, is_start: bool) {
+        let Some(table) = uses.get(place) else { return };
+        let key = (table.tree.l1.at.0, place);
+        if is_start {
+            self.tables.insert(key);
+            self.times = self.times.saturating_add(table.times);
+        } else {
+            self.tables.remove(&key);
+            self.times = self.times.saturating_sub(table.times);
+        }
+        if table.is_active() {
+            self.active = is_start.then_some(place);
+        }
+    }
+
+    /// The table that findings name: the active one where it is among them, else the first.
+    fn stands_for<'u>(&self, uses: &'u [L1Use]) -> Option<(usize, &'u L1Use)> {
+        let place = self.active.or(self.tables.first().map(|(_, place)| *place))?;
+        Some((place, uses.get(place)?))
+    }
+}
+
+/// An index that is known to fit: an L1 table has 32-bit sizes.
+fn narrow(index: u64) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+impl L2Use {
+    /// The place of its tree.
+    pub(super) fn place(&self) -> usize {
+        to_usize(self.l1.into())
+    }
+}

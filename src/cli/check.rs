@@ -1,0 +1,140 @@
+//! `check`: the whole rule catalogue.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use qcow2_inspect::check::{CheckOptions, Progress};
+use qcow2_inspect::report::{self, CheckFormat, CheckReport, Subject};
+use qcow2_inspect::rules::Severity;
+
+use super::input::Input;
+use super::output::{self, Color, Format};
+use super::{Failure, Outcome};
+
+/// Check everything: each structure by itself, every reference to every cluster, and who owns what.
+///
+/// Neighbouring breaches with one cause are one finding. No backing file, no data file and no key is needed.
+///
+/// Exit code: 0 clean, 2 corrupt or unusable, 3 leaks only, 1 incomplete or not a qcow2 file. Warnings and notes
+/// change neither verdict nor exit code, unless --fail-on makes them 2.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+    /// List each breach by itself.
+    #[arg(long)]
+    all: bool,
+    /// Exit with 2 for findings of this severity too.
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    fail_on: Option<FailOn>,
+    /// Say what `qemu-img check` would answer.
+    #[arg(long)]
+    as_qemu: bool,
+    /// How to tell the progress, on standard error.
+    #[arg(long, value_enum, default_value_t = Shown::Auto)]
+    progress: Shown,
+    /// How to write the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// The least severity that counts as a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Warnings, and what is worse.
+    Warning,
+    /// Any finding.
+    Note,
+}
+
+/// How progress is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    /// As text, where standard error is a terminal and the work is long.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// Not at all.
+    None,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
+        let path = self.input.shown_path();
+        let image = match self.input.open() {
+            Ok(image) => image,
+            Err(reason) => return output::refuse(&path, &reason, self.format),
+        };
+        let format = match self.format {
+            Format::Text => CheckFormat::Text { color: color.wanted() },
+            Format::Json => CheckFormat::Json,
+            Format::Jsonl => CheckFormat::JsonLines,
+        };
+        let report = CheckReport {
+            subject: Subject { path: &path, len: image.file_len() },
+            options: CheckOptions { each: self.all, now: output::now() },
+            format,
+            as_qemu: self.as_qemu,
+        };
+        let mut meter = Meter::new(self.progress);
+        let (checked, findings) =
+            report::write_check(output::stdout(), &image, &report, &mut |progress| meter.show(progress))?;
+        meter.clear();
+        let code = checked.verdict.exit_code();
+        let least = match self.fail_on {
+            None => None,
+            Some(FailOn::Warning) => Some(Severity::Warning),
+            Some(FailOn::Note) => Some(Severity::Note),
+        };
+        let fails = least.is_some_and(|least| findings.worst().is_some_and(|worst| worst >= least));
+        // Leaks are worse than a warning, but have a code of their own.
+        Ok(Outcome::Exit(if fails && code == 0 { 2 } else { code }))
+    }
+}
+
+/// Tells the progress, not too often.
+struct Meter {
+    shown: Shown,
+    is_terminal: bool,
+    start: Instant,
+    last: Option<Instant>,
+}
+
+impl Meter {
+    const FIRST: Duration = Duration::from_secs(1);
+    const STEP: Duration = Duration::from_millis(200);
+
+    fn new(shown: Shown) -> Self {
+        Self { shown, is_terminal: io::stderr().is_terminal(), start: Instant::now(), last: None }
+    }
+
+    fn show(&mut self, progress: Progress) {
+        let now = Instant::now();
+        let is_early = match self.last {
+            None => self.shown == Shown::Auto && now.duration_since(self.start) < Self::FIRST,
+            Some(last) => now.duration_since(last) < Self::STEP,
+        };
+        let is_wanted = self.shown == Shown::Json || (self.shown == Shown::Auto && self.is_terminal);
+        if is_early || !is_wanted {
+            return;
+        }
+        self.last = Some(now);
+        let Progress { stage, done, of } = progress;
+        // Nobody is hurt if progress cannot be told.
+        let _ = match self.shown {
+            Shown::Json => writeln!(
+                io::stderr(),
+                "{{\"type\":\"progress\",\"stage\":\"{stage}\",\"done\":{done},\"of\":{of}}}"
+            ),
+            _ => write!(io::stderr(), "\r{stage}: {done} of {of}\x1b[K"),
+        };
+    }
+
+    fn clear(&self) {
+        if self.shown == Shown::Auto && self.last.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

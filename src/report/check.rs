@@ -1,0 +1,274 @@
+//! The check as text, JSON and JSON Lines.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::document::Document;
+use super::findings::Findings;
+use super::json::{FindingItem, write_findings as write_json_findings};
+use super::row::Subject;
+use super::text::write_findings;
+use crate::Image;
+use crate::check::{CheckOptions, Checked, Counters, Owner, Progress, Verdict, Watch, check};
+use crate::rules::{Finding, Severity};
+use crate::source::ReadAt;
+use crate::text;
+
+const SCHEMA: &str = "qcow2-inspect/check/1";
+/// Findings of a rule that are kept where each is wanted, about 300 bytes each; JSON Lines keeps none.
+const EACH: usize = 1 << 20;
+
+/// How a check is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckFormat {
+    /// For people.
+    Text {
+        /// Whether severities are coloured.
+        color: bool,
+    },
+    /// One JSON document.
+    Json,
+    /// One JSON object a line, each finding as soon as it is certain.
+    JsonLines,
+}
+
+/// What is reported, beside the findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckReport<'a> {
+    /// The file.
+    pub subject: Subject<'a>,
+    /// What is looked at.
+    pub options: CheckOptions,
+    /// How it is written.
+    pub format: CheckFormat,
+    /// Whether what `qemu-img check` would answer is told.
+    pub as_qemu: bool,
+}
+
+/// Takes the findings of a check, and writes or keeps them.
+struct Follower<'p, W> {
+    out: W,
+    findings: Findings,
+    is_streaming: bool,
+    /// What went wrong when a finding was written.
+    failed: io::Result<()>,
+    progress: &'p mut dyn FnMut(Progress),
+}
+
+impl<W: Write> Watch for Follower<'_, W> {
+    fn finding(&mut self, finding: Finding) {
+        if self.is_streaming && self.failed.is_ok() {
+            self.failed = line(&mut self.out, &FindingItem { section: Some("finding"), finding: &finding });
+        }
+        self.findings.push(finding);
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        (self.progress)(progress);
+    }
+}
+
+fn line(out: &mut impl Write, item: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, item)?;
+    out.write_all(b"\n")
+}
+
+/// Checks the image and writes the report into `out`. Progress goes to `progress`.
+///
+/// # Errors
+/// Only what `out` returns: what is wrong with the image is in the report.
+pub fn write_check<R: ReadAt>(
+    mut out: impl Write,
+    image: &Image<R>,
+    report: &CheckReport<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> io::Result<(Checked, Findings)> {
+    let is_streaming = report.format == CheckFormat::JsonLines;
+    if is_streaming {
+        line(&mut out, &Start { r#type: "file", schema: SCHEMA, file: &report.subject })?;
+    }
+    let kept = if report.options.each { EACH } else { image.limits().findings_per_rule };
+    let kept = if is_streaming { 0 } else { kept };
+    let findings = Findings::new(kept);
+    let mut follower = Follower { out, findings, is_streaming, failed: Ok(()), progress };
+    let checked = check(image, &report.options, &mut follower);
+    let Follower { mut out, findings, failed, .. } = follower;
+    failed?;
+    match report.format {
+        CheckFormat::Text { color } => write_text(&mut out, report, &checked, &findings, color)?,
+        CheckFormat::Json => write_json(&mut out, report, &checked, &findings)?,
+        CheckFormat::JsonLines => {
+            line(&mut out, &Summary { r#type: "summary", body: Body::new(report, &checked, &findings) })?;
+        }
+    }
+    out.flush()?;
+    Ok((checked, findings))
+}
+
+#[derive(Serialize)]
+struct Start<'a> {
+    r#type: &'static str,
+    schema: &'static str,
+    file: &'a Subject<'a>,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+/// What both kinds of JSON say of the check as a whole.
+#[derive(Serialize)]
+struct Body<'a> {
+    verdict: Verdict,
+    complete: bool,
+    corruptions: u64,
+    leaks: u64,
+    check_errors: u64,
+    #[serde(flatten)]
+    counters: Counters,
+    worst: Option<Severity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qemu: Option<&'a crate::check::QemuAnswer>,
+    rules: Vec<RuleCount>,
+    owners: Vec<ClusterOwners<'a>>,
+}
+
+#[derive(Serialize)]
+struct RuleCount {
+    rule: &'static str,
+    slug: &'static str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct ClusterOwners<'a> {
+    cluster: u64,
+    owners: &'a [Owner],
+}
+
+impl<'a> Body<'a> {
+    fn new(report: &CheckReport<'_>, checked: &'a Checked, findings: &Findings) -> Self {
+        let rules = checked.rules.iter();
+        let owners = checked.owners.iter();
+        Self {
+            verdict: checked.verdict,
+            complete: checked.complete,
+            corruptions: checked.corruptions,
+            leaks: checked.leaks,
+            check_errors: checked.check_errors,
+            counters: checked.counters,
+            worst: findings.worst(),
+            qemu: report.as_qemu.then_some(&checked.qemu),
+            rules: rules
+                .map(|(rule, count)| RuleCount { rule: rule.code, slug: rule.slug, count: *count })
+                .collect(),
+            owners: owners.map(|(cluster, owners)| ClusterOwners { cluster: *cluster, owners }).collect(),
+        }
+    }
+}
+
+fn write_json(
+    out: &mut impl Write,
+    report: &CheckReport<'_>,
+    checked: &Checked,
+    findings: &Findings,
+) -> io::Result<()> {
+    let body = Body::new(report, checked, findings);
+    let mut document = Document::new(out);
+    document.field("schema", SCHEMA)?;
+    document.field("file", &report.subject)?;
+    document.field("verdict", &body.verdict)?;
+    document.field("complete", &body.complete)?;
+    document.field("corruptions", &body.corruptions)?;
+    document.field("leaks", &body.leaks)?;
+    document.field("check_errors", &body.check_errors)?;
+    document.field("total_clusters", &body.counters.total_clusters)?;
+    document.field("allocated_clusters", &body.counters.allocated_clusters)?;
+    document.field("fragmented_clusters", &body.counters.fragmented_clusters)?;
+    document.field("compressed_clusters", &body.counters.compressed_clusters)?;
+    document.field("image_end_offset", &body.counters.image_end_offset)?;
+    document.field("worst", &body.worst)?;
+    if let Some(qemu) = body.qemu {
+        document.field("qemu", qemu)?;
+    }
+    document.field("rules", &body.rules)?;
+    document.field("owners", &body.owners)?;
+    write_json_findings(&mut document, findings)?;
+    document.finish()
+}
+
+fn write_text(
+    out: &mut impl Write,
+    report: &CheckReport<'_>,
+    checked: &Checked,
+    findings: &Findings,
+    color: bool,
+) -> io::Result<()> {
+    writeln!(out, "file {} ({} bytes)", text::escape(report.subject.path.as_bytes()), report.subject.len)?;
+    writeln!(out, "verdict: {}", checked.verdict.as_str())?;
+    write_findings(out, findings, color)?;
+    if checked.rules.len() > 1 {
+        let rules = checked.rules.iter().map(|(rule, count)| format!("{} {count}", rule.code));
+        writeln!(out, "by rule: {}", rules.collect::<Vec<_>>().join(", "))?;
+    }
+    if !checked.complete {
+        writeln!(out, "incomplete: something was not looked at, see above")?;
+    }
+    write_counters(out, &checked.counters)?;
+    if report.as_qemu {
+        write_qemu(out, checked)?;
+    }
+    Ok(())
+}
+
+fn write_counters(out: &mut impl Write, counters: &Counters) -> io::Result<()> {
+    let percent = |part: u64, whole: u64| {
+        // Hundredths of a per cent, rounded down; a damaged image may have more than all.
+        let hundredths = u128::from(part) * 10_000 / u128::from(whole.max(1));
+        format!("{}.{:02} %", hundredths / 100, hundredths % 100)
+    };
+    let Counters {
+        total_clusters,
+        allocated_clusters,
+        fragmented_clusters,
+        compressed_clusters,
+        image_end_offset,
+    } = *counters;
+    if total_clusters != 0 {
+        writeln!(
+            out,
+            "clusters: {allocated_clusters} of {total_clusters} allocated ({}), {} fragmented, {} compressed",
+            percent(allocated_clusters, total_clusters),
+            percent(fragmented_clusters, allocated_clusters),
+            percent(compressed_clusters, allocated_clusters),
+        )?;
+    }
+    if image_end_offset != 0 {
+        writeln!(out, "image ends at: {image_end_offset:#x}")?;
+    }
+    Ok(())
+}
+
+fn write_qemu(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
+    let qemu = &checked.qemu;
+    write!(out, "qemu-img check would exit with {}", qemu.exit_code)?;
+    match qemu.refused_for {
+        Some(rule) => write!(out, ": it refuses the image, see {rule}")?,
+        None => write!(
+            out,
+            ": {} corruptions, {} leaks, {} check errors",
+            qemu.corruptions, qemu.leaks, qemu.check_errors
+        )?,
+    }
+    match qemu.needs {
+        Some("key") => writeln!(out, "; it needs the key, and exits with 1 without it"),
+        Some(file) => {
+            writeln!(out, "; it opens the {} too, and exits with 1 if that fails", file.replace('-', " "))
+        }
+        None => writeln!(out),
+    }
+}
