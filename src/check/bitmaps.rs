@@ -148,7 +148,10 @@ impl BitmapRules {
         // Of a length that is wrong, only the start can tell.
         let span = if is_size_known { bitmap.table() } else { Span::new(offset, 8) };
         let inside = || format!("inside the {:#x} bytes of the file", self.file_len);
-        if ends_past_file(self.file_len, span, geometry) {
+        if i64::try_from(span.end().0).is_err() {
+            // QEMU's offsets are signed: such a table it cannot even try to read.
+            out.push(finding(inside()));
+        } else if ends_past_file(self.file_len, span, geometry) {
             out.push(finding(inside()).at_most(Severity::Corruption));
         } else if span.len != 0 && span.end().0 > self.file_len {
             // QEMU writes each table whole, and reads what is missing as zeros: dirty bits are lost in silence.

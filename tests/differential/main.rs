@@ -10,6 +10,7 @@
 )]
 
 mod bytes;
+mod check;
 mod coverage;
 mod dump;
 mod factory;
@@ -39,4 +40,35 @@ fn every_image_is_shown_as_it_is() {
     // Written past the capture of the harness, which would keep it from whoever reads the log.
     let images = samples.len();
     writeln!(stderr(), "differential: {images} images, {trees} trees, {}", factory::qemu_version()).unwrap();
+}
+
+#[test]
+fn a_check_of_real_images_is_as_qemus() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = factory::samples(dir.path());
+    let comparisons: Vec<_> = samples.iter().map(check::Comparison::of_sample).collect();
+    report("check of real images", &comparisons);
+}
+
+#[test]
+fn a_check_of_damaged_images_is_as_qemus() {
+    let dir = tempfile::tempdir().unwrap();
+    let comparisons = check::images(dir.path());
+    assert!(comparisons.len() >= 200, "only {} images", comparisons.len());
+    report("check of damaged images", &comparisons);
+}
+
+/// Prints why our class is another where it is, and fails where the prediction is wrong.
+fn report(title: &str, comparisons: &[check::Comparison]) {
+    let mut differences: Vec<_> = comparisons.iter().flat_map(check::Comparison::differences).collect();
+    let mut lines = vec![format!("{title}: {} images", comparisons.len())];
+    for (reason, names) in check::by_reason(comparisons) {
+        if !check::is_explained(&reason) {
+            differences.push(format!("{reason}: {names:?}"));
+        }
+        lines.push(format!("  {} {reason}, such as {}", names.len(), names[0]));
+    }
+    // Written past the capture of the harness, which would keep it from whoever reads the log.
+    writeln!(stderr(), "{}", lines.join("\n")).unwrap();
+    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
 }

@@ -210,8 +210,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             self.overflow(cluster, counted, max);
         }
         let counted = counted.min(max);
-        if stored == counted {
+        if stored >= counted {
             self.flags.own = self.flags.own.saturating_add(u64::from(is_flagged));
+        }
+        if stored == counted {
             return self.end_run(c);
         }
         let rule = match () {
@@ -225,7 +227,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         } else {
             self.totals.qemu.leaks = self.totals.qemu.leaks.saturating_add(1);
         }
-        let flags = u64::from(is_flagged);
+        let flags = u64::from(is_flagged && stored < counted);
         match &mut c.run {
             Some(run)
                 if (run.stored, run.counted, run.rule) == (stored, counted, rule)

@@ -54,7 +54,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             }
         }
         let span = Span::new(stream.at, stream.len);
-        if self.refer(span, table.times) {
+        if self.refer(span, table.times) && !table.is_header() {
             for cluster in self.clusters_of(span) {
                 let Some((page, slot)) = self.clusters.at(cluster) else { return };
                 page.rare_mut().packed.set(slot);
@@ -77,9 +77,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let span = Span::new(at, self.geometry.cluster_size());
         let is_there = !ends_past_file(self.image.file_len(), span, self.geometry);
         if bitmap.conflicting() != 0 {
-            // QEMU does not count such a cluster, but compares its flag.
             self.totals.qemu.corrupt(table.times);
-            return self.stray_flag(table, cluster, entry);
         }
         if !at.is_aligned(self.geometry.cluster_size()) {
             self.totals.qemu.corrupt(table.times);
@@ -87,7 +85,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.count_mapped(table, at.0);
         if self.has_external_data {
             // Data files have no refcounts: QEMU takes each for one.
-            if !entry.copied() {
+            if !entry.copied() && !table.is_header() {
                 self.totals.qemu.corrupt(table.active_times);
             }
         } else if is_there && at.is_aligned(self.geometry.cluster_size()) {
@@ -100,7 +98,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// Counts as QEMU does where the flag of an entry that has another fault is wrong too.
     fn stray_flag(&mut self, table: &Table, cluster: u64, entry: L2Entry) {
-        if table.active_times != 0 {
+        if table.active_times != 0 && !table.is_header() {
             self.flag_beyond_file(cluster, entry.copied(), table.active_times);
         }
     }

@@ -89,6 +89,7 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
 struct Totals<'w> {
     watch: &'w mut dyn Watch,
     is_dirty: bool,
+    has_v3: bool,
     rules: BTreeMap<&'static str, (&'static Rule, u64)>,
     severities: BTreeMap<Severity, u64>,
     is_cut: bool,
@@ -115,6 +116,7 @@ impl<'w> Totals<'w> {
         Self {
             watch,
             is_dirty: image.header().v3().incompatible_features.contains(DIRTY),
+            has_v3: image.header().has_v3(),
             rules: BTreeMap::new(),
             severities: BTreeMap::new(),
             is_cut: false,
@@ -128,7 +130,9 @@ impl<'w> Totals<'w> {
         let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
         let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
         self.is_cut |= finding.rule == &T01 || finding.rule == &T02;
-        if finding.severity == Severity::Fatal && self.refused.is_none() && outcome::is_refusal(finding.rule)
+        if finding.severity == Severity::Fatal
+            && self.refused.is_none()
+            && outcome::is_refusal(finding.rule, self.has_v3)
         {
             self.refused = Some(finding.rule);
         }

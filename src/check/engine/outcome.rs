@@ -6,6 +6,7 @@ use super::{Owner, Totals};
 use crate::Image;
 use crate::format::features::EXTERNAL_DATA;
 use crate::format::header::CRYPT_NONE;
+use crate::rules::codes::H01;
 use crate::rules::{Checks, Rule, Severity};
 use crate::source::ReadAt;
 
@@ -107,8 +108,10 @@ pub struct Checked {
 
 /// Whether QEMU refuses an image for this rule where its finding is fatal: nearly always. `qemu-img check` opens
 /// an image without a refcount table.
-pub(super) fn is_refusal(rule: &Rule) -> bool {
-    !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
+pub(super) fn is_refusal(rule: &Rule, has_v3: bool) -> bool {
+    // The header of version 2 has no field that must not be zero, for qemu-img check.
+    let is_short_v2 = rule == &H01 && !has_v3;
+    !is_short_v2 && !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
 }
 
 impl Totals<'_> {

@@ -5,14 +5,16 @@ use super::super::{
     check_header_gap, check_luks, check_refcount_table_cover,
 };
 use super::{CheckOptions, Engine, Totals};
-use crate::Image;
+use crate::format::Layout;
 use crate::format::bitmap::{BitmapData, BitmapFlags, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
-use crate::image::Bitmap;
+use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::image::{Bitmap, DiskTree, L1Table};
 use crate::rules::codes::{B04, B18, E13, H43, S04, S05, S06, S13};
 use crate::rules::{Finding, Structure};
 use crate::source::ReadAt;
-use crate::units::{Span, to_u64};
+use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
+use crate::{Error, Image};
 
 /// The rules of the first cluster, and of the lists that need no clusters.
 pub(super) fn without_tables<R: ReadAt>(image: &Image<R>, options: &CheckOptions, totals: &mut Totals<'_>) {
@@ -51,14 +53,25 @@ fn first_cluster<R: ReadAt>(image: &Image<R>, totals: &mut Totals<'_>) {
     out.drain(..).for_each(|finding| totals.push(finding));
 }
 
-/// The rules of the snapshot table; answers the bytes that QEMU counts for it.
-fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<Finding>) -> Span {
+/// What the snapshot table takes.
+struct SnapshotTable {
+    /// The bytes that QEMU counts for it.
+    span: Span,
+    /// Entries behind the end of the file, which QEMU reads as zeros.
+    missing: u64,
+    /// The L1 table of an entry whose texts are cut by the end of the file: QEMU uses it.
+    cut: Option<DiskTree>,
+}
+
+/// The rules of the snapshot table.
+fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<Finding>) -> SnapshotTable {
     let mut rules = SnapshotRules::new(image, options.now);
     let (mut fault, at) = (None, image.header().v2.snapshots_offset);
-    let mut end = at;
+    let (mut end, mut index) = (at, 0_u64);
     for snapshot in image.snapshots() {
         match snapshot {
             Ok(snapshot) => {
+                index = index.saturating_add(1);
                 end = snapshot.padding_at();
                 rules.snapshot(&snapshot, out);
             }
@@ -66,7 +79,37 @@ fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<
         }
     }
     rules.finish(fault, out);
-    Span::new(at, end.0.saturating_sub(at.0))
+    let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
+    let all = u64::from(image.header().v2.nb_snapshots);
+    if let (Some(Error::Cut { .. }), true) = (fault, all <= image.limits().snapshots) {
+        let start = end.saturating_add(end.0.wrapping_neg() & 7);
+        let mut chunks = image.chunks("a snapshot", Span::new(start, SnapshotHead::LEN + SnapshotExtra::LEN));
+        let bytes = match chunks.next() {
+            Some(Ok(chunk)) => chunk.bytes,
+            _ => &[],
+        };
+        let head = SnapshotHead::decode_zero_filled(bytes).unwrap_or_default();
+        let extra = bytes.get(to_usize(SnapshotHead::LEN)..).and_then(SnapshotExtra::decode_zero_filled);
+        let disk_size = extra.filter(|_| head.extra_data_size >= 16).map(|extra| extra.disk_size.0);
+        table.missing = all.saturating_sub(index).saturating_sub(u64::from(head.extra_data_size >= 16));
+        table.cut = Some(DiskTree {
+            l1: L1Table {
+                tree: Tree::Snapshot(u32::try_from(index).unwrap_or(u32::MAX)),
+                at: head.l1_table_offset,
+                size: head.l1_size,
+            },
+            disk_size: disk_size.unwrap_or(image.header().v2.size.0),
+        });
+        let further = all.saturating_sub(index).saturating_sub(1);
+        let entry_end = start.saturating_add(head.entry_len());
+        end = match further {
+            0 => entry_end,
+            _ => HostOffset(entry_end.0.saturating_add(7) & !7)
+                .saturating_add(further.saturating_mul(SnapshotHead::LEN)),
+        };
+    }
+    table.span.len = end.0.saturating_sub(at.0);
+    table
 }
 
 impl<R: ReadAt> Engine<'_, '_, R> {
@@ -78,8 +121,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let is_counted = |finding: &&Finding| [&S04, &S05, &S06, &S13].contains(&finding.rule);
         let counted = self.found.iter().filter(is_counted).count();
         self.totals.qemu.corrupt(to_u64(counted));
+        if image.header().has_v3() {
+            self.totals.qemu.corrupt(table.missing);
+        }
         self.settle();
-        self.claim(table, 1);
+        self.claim(table.span, 1);
+        self.tables.cut = table.cut;
         if let Some(table) = image.refcount_table() {
             self.claim(table, 1);
         }
@@ -141,10 +188,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 rules.table_entry(bitmap, index, at, entry, &mut self.found);
                 index = index.saturating_add(1);
                 let cluster_size = self.geometry.cluster_size();
+                is_broken |= entry.reserved() != 0 || entry.is_ambiguous();
                 let BitmapData::Serialized(data) = entry.data() else { continue };
-                if entry.reserved() != 0 || entry.is_ambiguous() || !data.is_aligned(cluster_size) {
-                    is_broken = true;
-                } else if is_counted {
+                is_broken |= !data.is_aligned(cluster_size);
+                let is_good = entry.reserved() == 0 && !entry.is_ambiguous() && data.is_aligned(cluster_size);
+                if is_good && is_counted {
                     self.claim(Span::new(data, cluster_size), 1);
                 }
             }

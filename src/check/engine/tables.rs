@@ -34,6 +34,11 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Whether it is the header, which an L1 entry with flags alone makes QEMU take for a table.
+    pub(super) fn is_header(&self) -> bool {
+        self.at.0 == 0
+    }
+
     /// Where an entry of it stands.
     pub(super) fn place(&self, index: u64, entry_len: u64) -> L2Place {
         L2Place {
@@ -123,6 +128,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 }
             }
         }
+        if table.is_header() {
+            self.found.clear();
+        }
         self.settle_grouped();
     }
 
@@ -166,6 +174,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let Some((page, slot)) = self.clusters.at(cluster) else { return };
         page.add(slot, table.times);
         let is_active = table.active_times != 0;
+        if table.is_header() {
+            return self.touched_end = self.touched_end.max(cluster.saturating_add(1));
+        }
         let is_twice = if is_active { page.active.set(slot) } else { set_private(page, slot) };
         let is_conflict = is_twice || page.metadata.get(slot) || page.is_packed(slot);
         page.plain.set(slot);

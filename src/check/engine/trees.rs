@@ -22,6 +22,8 @@ pub(super) struct Tables {
     pub(super) l1: Vec<L1Use>,
     /// L2 tables by offset.
     pub(super) l2: HashMap<u64, L2Use>,
+    /// A snapshot that the list does not have, because the file ends within its texts.
+    pub(super) cut: Option<DiskTree>,
     seen: HashSet<(u64, u64)>,
     repeated: u64,
     unaligned: u64,
@@ -116,7 +118,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     fn collect_l1(&mut self) {
         let image = self.image;
         let mut places: HashMap<Span, usize> = HashMap::new();
-        for tree in image.trees() {
+        for tree in image.trees().chain(self.tables.cut) {
             let span = tree.l1.span();
             let is_active = tree.l1.tree == Tree::Active;
             let is_too_large = tree.l1.size > MAX_L1_ENTRIES && !is_active;
@@ -169,9 +171,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
         let l2 = entry.l2_offset();
         if l2.0 == 0 {
-            // QEMU takes the header for the table; what its bytes happen to say is not followed here.
+            // QEMU takes the header for the table, and counts what its bytes happen to say.
             self.refer(Span::new(l2, self.geometry.cluster_size()), cover.times);
-            return true;
+            return self.remember(cover, place, index, at, l2);
         }
         let is_aligned = l2.is_aligned(self.geometry.cluster_size());
         if !is_aligned {
@@ -215,6 +217,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         table.times = table.times.saturating_add(cover.times);
         table.active_times = table.active_times.saturating_add(u32::from(is_active));
         let other = std::mem::replace(&mut table.last_entry, at.0);
+        if l2.0 == 0 {
+            // L29 has told it.
+            return true;
+        }
         if is_first && l2.is_aligned(self.geometry.cluster_size()) {
             self.mark(Span::new(l2, self.geometry.cluster_size()), false);
         }
