@@ -22,10 +22,40 @@ impl Bits {
         was_set
     }
 
+    /// Whether any bit of a run is set; `len` bits from `slot` on.
+    pub(in crate::check) fn any(&self, slot: usize, len: usize) -> bool {
+        words(slot, len).any(|(word, mask)| self.0.get(word).is_some_and(|word| *word & mask != 0))
+    }
+
+    /// Whether all bits of a run are set.
+    pub(in crate::check) fn all(&self, slot: usize, len: usize) -> bool {
+        words(slot, len).all(|(word, mask)| self.0.get(word).is_some_and(|word| *word & mask == mask))
+    }
+
+    /// Sets all bits of a run.
+    pub(in crate::check) fn set_run(&mut self, slot: usize, len: usize) {
+        for (word, mask) in words(slot, len) {
+            if let Some(word) = self.0.get_mut(word) {
+                *word |= mask;
+            }
+        }
+    }
+
     /// Clears all.
     pub(in crate::check) fn clear(&mut self) {
         self.0 = [0; LEN / 64];
     }
+}
+
+/// The words that a run of bits touches, each with a mask of the bits in it.
+fn words(slot: usize, len: usize) -> impl Iterator<Item = (usize, u64)> {
+    let (start, end) = (slot.min(LEN), slot.saturating_add(len).min(LEN));
+    (start / 64..end.div_ceil(64)).map(move |word| {
+        let first = word.saturating_mul(64);
+        let from = u32::try_from(start.saturating_sub(first)).unwrap_or(64);
+        let to = u32::try_from(end.saturating_sub(first).min(64)).unwrap_or(64);
+        (word, u64::MAX.unbounded_shl(from) & u64::MAX.unbounded_shr(64_u32.saturating_sub(to)))
+    })
 }
 
 fn mask(slot: usize) -> u64 {
@@ -107,9 +137,28 @@ impl Page {
         }
     }
 
+    /// Adds references to each cluster of a run.
+    pub(in crate::check) fn add_run(&mut self, slot: usize, len: usize, references: u64) {
+        if let (Counts::U8(counts), Ok(references)) = (&mut self.counts, u8::try_from(references))
+            && let Some(run) = counts.get_mut(slot..slot.saturating_add(len))
+            && run.iter().fold(0, |max, count| max.max(*count)) <= u8::MAX.saturating_sub(references)
+        {
+            run.iter_mut().for_each(|count| *count = count.wrapping_add(references));
+        } else {
+            for slot in slot..slot.saturating_add(len).min(LEN) {
+                self.add(slot, references);
+            }
+        }
+    }
+
     /// The rare bits, to set some.
     pub(in crate::check) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Whether compressed clusters may lie in the page.
+    pub(in crate::check) fn has_packed(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.packed.any(0, LEN))
     }
 
     /// Whether a compressed cluster lies there.
@@ -173,6 +222,26 @@ mod tests {
         }
         assert_eq!(page.add(3, u64::MAX), u64::MAX);
         assert!(page.narrow().is_none());
+    }
+
+    #[test]
+    fn runs_are_as_many_single_ones() {
+        for (slot, len) in [(0, 512), (0, 1), (511, 1), (63, 2), (64, 64), (1, 300), (200, 0)] {
+            let (mut run, mut single) = (Page::default(), Page::default());
+            for references in [1, 200, 54, 1, 70_000] {
+                run.add_run(slot, len, references);
+                (slot..slot + len).for_each(|slot| drop(single.add(slot, references)));
+            }
+            run.one.set_run(slot, len);
+            for n in 0..512 {
+                assert_eq!(run.count(n), single.count(n), "{slot}+{len}: {n}");
+                assert_eq!(run.one.get(n), (slot..slot + len).contains(&n), "{slot}+{len}: {n}");
+            }
+            assert!(run.one.all(slot, len));
+            assert_eq!(run.one.any(slot, len), len != 0);
+            assert_eq!(run.one.any(0, slot) || run.one.any(slot + len, 512), false);
+            assert_eq!(run.one.all(0, 512), len == 512);
+        }
     }
 
     #[test]

@@ -164,7 +164,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if c.run.is_some() || stored.len() != counts.len() {
             return false;
         }
-        let is_right = stored.iter().zip(counts).all(|(stored, count)| *stored == [0, *count]);
+        // No early end, so that many are compared at a time.
+        let differing = stored.iter().zip(counts).fold(0, |bits, ([high, low], count)| bits | high | (low ^ count));
+        let is_right = differing == 0;
         if is_right && let Some(last) = counts.iter().rposition(|count| *count != 0) {
             c.highest = c.highest.max(cluster.saturating_add(to_u64(last)));
         }

@@ -82,7 +82,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if !at.is_aligned(self.geometry.cluster_size()) {
             self.totals.qemu.corrupt(table.times);
         }
-        self.count_mapped(table, at.0);
+        self.count_mapped(table, at.0, 1);
         if self.has_external_data {
             // Data files have no refcounts: QEMU takes each for one.
             if !entry.copied() && !table.is_header() {

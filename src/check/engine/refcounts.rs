@@ -121,9 +121,13 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 let bytes = chunk.bytes.get(bytes_from..bytes_to.max(bytes_from.saturating_add(1)));
                 if bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
                     let Some(page) = self.clusters.page(cluster / PAGE_LEN) else { return };
-                    for n in 0..len {
-                        if width.get(chunk.bytes, index.saturating_add(n)) == Some(1) {
-                            page.one.set(to_usize(slot.saturating_add(n)));
+                    if width.bits() == 16 && is_all_ones(bytes.unwrap_or_default()) {
+                        page.one.set_run(to_usize(slot), to_usize(len));
+                    } else {
+                        for n in 0..len {
+                            if width.get(chunk.bytes, index.saturating_add(n)) == Some(1) {
+                                page.one.set(to_usize(slot.saturating_add(n)));
+                            }
                         }
                     }
                 }
@@ -185,4 +189,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn blocks(&self) -> Rc<Vec<Block>> {
         Rc::clone(&self.blocks.all)
     }
+}
+
+/// Whether all 16-bit refcounts are one.
+fn is_all_ones(refcounts: &[u8]) -> bool {
+    let (refcounts, _) = refcounts.as_chunks::<2>();
+    refcounts.iter().fold(0, |bits, [high, low]| bits | high | (low ^ 1)) == 0
 }

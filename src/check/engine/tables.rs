@@ -1,13 +1,13 @@
 //! The walk over the L2 tables, each read once.
 
 use super::super::L2Place;
-use super::super::counts::Page;
+use super::super::counts::{PAGE_LEN, Page};
 use super::Engine;
 use super::trees::L2Use;
 use crate::format::mapping::{L2Entry, SubclusterBitmap};
 use crate::image::DiskTree;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, Tree, to_u64};
+use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 
 /// What a plain entry may have beside its offset: bit 63.
 const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
@@ -118,13 +118,16 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     index = index.saturating_add(1);
                 }
             } else {
-                let (entries, _) = chunk.bytes.as_chunks::<8>();
-                for entry in entries {
+                let (mut entries, _) = chunk.bytes.as_chunks::<8>();
+                while let Some(entry) = entries.first() {
                     let raw = u64::from_be_bytes(*entry);
-                    if raw != 0 {
-                        self.entry(&mut table, index, raw, None);
-                    }
-                    index = index.saturating_add(1);
+                    let len = if raw == 0 {
+                        entries.iter().take_while(|entry| **entry == [0; 8]).count()
+                    } else {
+                        self.entry_run(&mut table, index, raw, entries)
+                    };
+                    entries = entries.get(len.max(1)..).unwrap_or_default();
+                    index = index.saturating_add(to_u64(len));
                 }
             }
         }
@@ -134,37 +137,91 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.settle_grouped();
     }
 
-    /// One entry that is not zero.
+    /// The entries from `index` on that map clusters side by side, all in one page of clusters, or one entry of
+    /// another kind; answers how many they were.
     #[inline]
-    fn entry(&mut self, table: &mut Table, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
+    fn entry_run(&mut self, table: &mut Table, index: u64, raw: u64, entries: &[[u8; 8]]) -> usize {
         let offset = raw & OFFSET;
         let cluster_size = self.geometry.cluster_size();
-        let is_plain = raw & NOT_PLAIN == 0
+        if !self.is_plain(table, index, raw) {
+            self.odd_entry(table, index, L2Entry(raw), None);
+            return 1;
+        }
+        let cluster = offset.unbounded_shr(self.cluster_bits);
+        let in_page = PAGE_LEN.saturating_sub(cluster % PAGE_LEN);
+        let in_file = self.image.file_len().saturating_sub(offset).unbounded_shr(self.cluster_bits);
+        let most = to_usize(in_page.min(in_file).min(table.disk_end.saturating_sub(index)));
+        let mut next = raw;
+        let goes_on = |entry: &&[u8; 8]| {
+            next = next.wrapping_add(cluster_size);
+            u64::from_be_bytes(**entry) == next
+        };
+        let len = entries.iter().take(most).skip(1).take_while(goes_on).count().saturating_add(1);
+        self.count_mapped(table, offset, to_u64(len));
+        self.map_run(table, index, raw, cluster, len);
+        len
+    }
+
+    /// Counts the references of a run of plain entries, all at once where nothing is wrong with any of them.
+    #[inline]
+    fn map_run(&mut self, table: &Table, index: u64, raw: u64, cluster: u64, len: usize) {
+        let is_active = table.active_times != 0;
+        if len > 1 && is_active && !table.is_header() {
+            let Some((page, slot)) = self.clusters.at(cluster) else { return };
+            let is_flag_right =
+                if raw & COPIED != 0 { page.one.all(slot, len) } else { !page.one.any(slot, len) };
+            let is_alone = !page.active.any(slot, len) && !page.metadata.any(slot, len) && !page.has_packed();
+            if is_flag_right && is_alone {
+                page.add_run(slot, len, table.times);
+                page.active.set_run(slot, len);
+                page.plain.set_run(slot, len);
+                self.touched_end = self.touched_end.max(cluster.saturating_add(to_u64(len)));
+                return;
+            }
+        }
+        let cluster_size = self.geometry.cluster_size();
+        for n in 0..to_u64(len) {
+            let raw = raw.saturating_add(n.saturating_mul(cluster_size));
+            self.map(table, index.saturating_add(n), raw, cluster.saturating_add(n));
+        }
+    }
+
+    #[inline]
+    fn is_plain(&self, table: &Table, index: u64, raw: u64) -> bool {
+        let offset = raw & OFFSET;
+        let cluster_size = self.geometry.cluster_size();
+        raw & NOT_PLAIN == 0
             && offset != 0
             && offset & cluster_size.saturating_sub(1) == 0
             && offset.saturating_add(cluster_size) <= self.image.file_len()
             && index < table.disk_end
-            && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0)
-            && !self.has_external_data;
+            && !self.has_external_data
+    }
+
+    /// One entry that is not zero.
+    #[inline]
+    fn entry(&mut self, table: &mut Table, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
+        let offset = raw & OFFSET;
+        let is_plain = self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
         if is_plain {
-            self.count_mapped(table, offset);
+            self.count_mapped(table, offset, 1);
             self.map(table, index, raw, offset.unbounded_shr(self.cluster_bits));
         } else {
             self.odd_entry(table, index, L2Entry(raw), bitmap);
         }
     }
 
-    /// What `qemu-img check` counts of an active entry with a host cluster.
+    /// What `qemu-img check` counts of active entries with host clusters, `count` of them side by side.
     #[inline]
-    pub(super) fn count_mapped(&mut self, table: &mut Table, offset: u64) {
+    pub(super) fn count_mapped(&mut self, table: &mut Table, offset: u64, count: u64) {
         if table.active_times != 0 {
-            self.counters.allocated_clusters =
-                self.counters.allocated_clusters.saturating_add(table.active_times);
+            let counted = table.active_times.saturating_mul(count);
+            self.counters.allocated_clusters = self.counters.allocated_clusters.saturating_add(counted);
             if table.next_offset != 0 && offset != table.next_offset {
                 let counted = self.counters.fragmented_clusters.saturating_add(table.active_times);
                 self.counters.fragmented_clusters = counted;
             }
-            table.next_offset = offset.saturating_add(self.geometry.cluster_size());
+            table.next_offset = offset.saturating_add(self.geometry.cluster_size().saturating_mul(count));
         }
     }
 
