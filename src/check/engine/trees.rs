@@ -118,7 +118,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     fn collect_l1(&mut self) {
         let image = self.image;
         let mut places: HashMap<Span, usize> = HashMap::new();
-        for tree in image.trees().chain(self.tables.cut) {
+        for tree in image.trees().map_while(Result::ok).chain(self.tables.cut) {
             let span = tree.l1.span();
             let is_active = tree.l1.tree == Tree::Active;
             let is_too_large = tree.l1.size > MAX_L1_ENTRIES && !is_active;
