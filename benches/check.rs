@@ -1,5 +1,12 @@
 //! What `check` costs beside `qemu-img check`, in one run: cpu time and memory on the largest images, on scattered
 //! clusters and on many snapshots. It prints the targets beside what it measured, and asserts none of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "a benchmark may stop at what it does not expect"
+)]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -52,13 +59,22 @@ fn run_qemu(arguments: &[&str], path: &Path) {
 fn pair(label: &str, path: &Path, target: &str) {
     let ours = ours(label, path);
     let qemu = qemu("  qemu-img", path);
-    println!("  {:.1} times less cpu{}{target}", ratio(qemu, ours), if target.is_empty() { "" } else { "; target: " });
+    println!(
+        "  {:.1} times less cpu{}{target}",
+        ratio(qemu, ours),
+        if target.is_empty() { "" } else { "; target: " }
+    );
 }
 
 fn ours(label: &str, path: &Path) -> Duration {
-    let command = std::env::var("CARGO_BIN_EXE_qcow2-inspect").expect("cargo names the command that it built");
+    let command =
+        std::env::var("CARGO_BIN_EXE_qcow2-inspect").expect("cargo names the command that it built");
     // The best of three, since other work on the machine only adds.
-    (0..3).map(|_| measure(Command::new(&command).arg("check").arg(path))).min().map(|best| show(label, best)).unwrap()
+    (0..3)
+        .map(|_| measure(Command::new(&command).arg("check").arg(path)))
+        .min()
+        .map(|best| show(label, best))
+        .unwrap()
 }
 
 fn qemu(label: &str, path: &Path) -> Duration {
@@ -120,8 +136,10 @@ fn shuffle(path: &Path) {
     };
     let cluster_size = 1 << number(20, 4);
     let l1 = number(40, 8);
-    let tables: Vec<u64> =
-        (0..number(36, 4)).map(|n| number(l1 + n * 8, 8) & 0x00ff_ffff_ffff_fe00).filter(|at| *at != 0).collect();
+    let tables: Vec<u64> = (0..number(36, 4))
+        .map(|n| number(l1 + n * 8, 8) & 0x00ff_ffff_ffff_fe00)
+        .filter(|at| *at != 0)
+        .collect();
     let mut bytes = vec![0; cluster_size * tables.len()];
     for (table, at) in bytes.chunks_mut(cluster_size).zip(&tables) {
         file.read_exact_at(table, *at).unwrap();

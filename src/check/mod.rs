@@ -33,6 +33,8 @@ mod testing_tables;
 pub use bitmap_tables::check_bitmap_tail;
 pub use bitmaps::BitmapRules;
 pub use bounds::ends_past_file;
+#[cfg(feature = "testkit")]
+pub use engine::count_references;
 pub use engine::{CheckOptions, Checked, Counters, Owner, Progress, QemuAnswer, Role, Verdict, Watch, check};
 pub use extensions::ExtensionRules;
 pub use gap::check_header_gap;

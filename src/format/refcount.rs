@@ -48,7 +48,17 @@ impl RefcountWidth {
 
     /// Refcounts in a block, which fills one cluster.
     pub const fn block_entry_count(self, geometry: Geometry) -> u64 {
-        geometry.cluster_size().saturating_mul(8).unbounded_shr(self.order)
+        self.count_in(geometry.cluster_size())
+    }
+
+    /// Refcounts that `len` bytes hold.
+    pub const fn count_in(self, len: u64) -> u64 {
+        len.saturating_mul(8).unbounded_shr(self.order)
+    }
+
+    /// The place of the refcount with this index among those that share its first byte; 0 for wide ones.
+    pub const fn index_in_byte(self, index: u64) -> u64 {
+        index & 7_u64.unbounded_shr(self.order)
     }
 
     /// Where the refcount with this index starts, in bytes from the start of its block; narrow ones share a
@@ -67,7 +77,7 @@ impl RefcountWidth {
         match self.order {
             0..=2 => {
                 let byte = u64::from(*block.get(at)?);
-                let in_byte = index & 7_u64.unbounded_shr(self.order);
+                let in_byte = self.index_in_byte(index);
                 let shift = u32::try_from(in_byte).ok()?.unbounded_shl(self.order);
                 Some(byte.unbounded_shr(shift) & self.max())
             }

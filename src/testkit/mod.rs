@@ -1,5 +1,6 @@
 //! What tests and fuzz targets share: images made and damaged on purpose.
 
+mod agree;
 mod damage;
 mod draft;
 pub mod edit;

@@ -96,6 +96,12 @@ impl Comparison {
             .filter_map(|finding| finding["rule"].as_str())
     }
 
+    fn fires(&self, code: &str) -> bool {
+        self.ours["findings"]
+            .as_array()
+            .is_some_and(|findings| findings.iter().any(|finding| finding["rule"] == code))
+    }
+
     /// Why our class is another than qemu-img's: the worst rules that it does not see, or sees otherwise.
     pub(crate) fn explained_by(&self) -> Option<String> {
         let class = |code: i32| match code {
@@ -125,6 +131,21 @@ impl Comparison {
     }
 }
 
+/// What qemu-img check passes with exit 0: the end of the catalogue's page on it. L22 reports as L23.
+const BLIND_SPOTS: &str = "H08 H10 H11 H13 H14 H28 H38 H39 H40 H41 H43 H45 E02 E03 E04 E07 E08 E20 E23 E27 L06 L07 L10 \
+    L20 L21 L23 L24 L26 L27 O01 O02 O03 O04 R08 R12 S01 S09 S10 S12 S14 S15 B04 B10 B13 B18";
+
+/// The blind spots that are not found on any damage of their own that qemu-img check passes.
+pub(crate) fn missed_blind_spots(comparisons: &[Comparison]) -> Vec<&'static str> {
+    let is_found = |code: &&str| {
+        comparisons.iter().any(|comparison| {
+            let is_own = comparison.name.strip_prefix(*code).is_some_and(|rest| rest.ends_with(" breaks"));
+            is_own && comparison.real.exit == 0 && comparison.fires(code)
+        })
+    };
+    BLIND_SPOTS.split_whitespace().filter(|code| !is_found(code)).collect()
+}
+
 /// The differences in class, by the rules that explain them.
 pub(crate) fn by_reason(comparisons: &[Comparison]) -> BTreeMap<String, Vec<&str>> {
     let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -137,13 +158,12 @@ pub(crate) fn by_reason(comparisons: &[Comparison]) -> BTreeMap<String, Vec<&str
 }
 
 /// Where our class is another than qemu-img's, one of these rules must be the reason.
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 20] = [
     // qemu-img check opens what QEMU would not run.
-    "H01", "H29",
-    // It gives up without a diagnosis.
-    "B14", "B15", "B16", "R02",
-    // It does not look.
-    "L07", "L15", "L20", "S01", "S07",
+    "H01", "H29", // It gives up without a diagnosis.
+    "B14", "B15", "B16", "R02", // It does not look.
+    "L07", "L15", "L20", "S01", "S07", // It counts references, and not owners.
+    "L26", "L27", "L28", "O01", "O02", "O03", "O04",
     // Under the dirty bit, what refcounts say is a note (R11).
     "R07", "R05",
 ];

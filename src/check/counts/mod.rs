@@ -13,6 +13,7 @@ use crate::units::to_usize;
 #[derive(Debug)]
 pub(super) struct Clusters {
     places: HashMap<u64, usize>,
+    #[expect(clippy::vec_box, reason = "a list that grows then moves pointers, not pages")]
     pages: Vec<Box<Page>>,
     numbers: Vec<u64>,
     /// The page that was touched last, since its neighbour comes next nearly always.

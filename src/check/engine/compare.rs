@@ -112,7 +112,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 // What is not there reads as zeros; an error was told when the block was loaded.
                 Some(Err(_)) | None => &[],
             };
-            let count = match to_u64(bytes.len()).saturating_mul(8) / u64::from(c.width.bits()) {
+            let count = match c.width.count_in(to_u64(bytes.len())) {
                 0 => end.saturating_sub(cluster),
                 count => count,
             };
@@ -165,7 +165,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             return false;
         }
         // No early end, so that many are compared at a time.
-        let differing = stored.iter().zip(counts).fold(0, |bits, ([high, low], count)| bits | high | (low ^ count));
+        let differing =
+            stored.iter().zip(counts).fold(0, |bits, ([high, low], count)| bits | high | (low ^ count));
         let is_right = differing == 0;
         if is_right && let Some(last) = counts.iter().rposition(|count| *count != 0) {
             c.highest = c.highest.max(cluster.saturating_add(to_u64(last)));

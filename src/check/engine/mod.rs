@@ -21,6 +21,8 @@ mod trees;
 use std::collections::{BTreeMap, HashSet};
 
 use super::counts::Clusters;
+#[cfg(feature = "testkit")]
+use super::counts::PAGE_LEN;
 use super::{MappingRules, ends_past_file, stopped};
 use crate::format::features::DIRTY;
 use crate::format::refcount::RefcountWidth;
@@ -31,6 +33,7 @@ use crate::units::{Geometry, HostOffset, Span};
 use crate::{Error, Image};
 
 use conflicts::Conflicts;
+use entries::Stream;
 use flags::Flags;
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
 pub use owners::{Owner, Role};
@@ -83,6 +86,22 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     engine.run();
     let (counters, owners) = (engine.counters, engine.owners);
     engine.totals.finish(image, counters, owners)
+}
+
+/// How often each host cluster is referenced, by QEMU's count: every cluster with a reference, in order.
+#[cfg(feature = "testkit")]
+pub fn count_references<R: ReadAt>(image: &Image<R>) -> Vec<(u64, u64)> {
+    let mut nobody = |_: Finding| ();
+    let totals = Totals::new(image, &mut nobody);
+    let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else { return Vec::new() };
+    let mut engine = Engine::new(image, CheckOptions::default(), geometry, rules, totals);
+    engine.run();
+    let clusters = &engine.clusters;
+    let numbers = clusters.numbers().into_iter().flat_map(|page| {
+        let first = page.saturating_mul(PAGE_LEN);
+        first..first.saturating_add(PAGE_LEN)
+    });
+    numbers.map(|cluster| (cluster, clusters.count(cluster))).filter(|(_, count)| *count != 0).collect()
 }
 
 /// What was found so far.
@@ -165,9 +184,13 @@ struct Engine<'a, 'w, R> {
     blocks: Blocks,
     block_clusters: HashSet<u64>,
     conflicts: Conflicts,
+    /// The compressed clusters of the table at hand.
+    streams: Vec<Stream>,
     flags: Flags,
     counters: Counters,
     owners: Vec<(u64, Vec<Owner>)>,
+    /// Names of snapshots that own a cluster in conflict.
+    names: BTreeMap<u32, String>,
     totals: Totals<'w>,
     /// What was found in the structure at hand.
     found: Vec<Finding>,
@@ -197,16 +220,19 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             blocks: Blocks::default(),
             block_clusters: HashSet::new(),
             conflicts: Conflicts::new(limits.conflicts),
+            streams: Vec::new(),
             flags: Flags::default(),
             counters: Counters::default(),
             owners: Vec::new(),
+            names: BTreeMap::new(),
             totals,
             found: Vec::new(),
         }
     }
 
     fn run(&mut self) {
-        self.counters.total_clusters = self.geometry.clusters_for(self.image.header().v2.size.0 / 512 * 512);
+        let disk_size = self.image.header().v2.size.0 & !511;
+        self.counters.total_clusters = self.geometry.clusters_for(disk_size);
         self.load_refcounts();
         self.claim(Span::new(HostOffset(0), self.geometry.cluster_size()), 1);
         self.structures();

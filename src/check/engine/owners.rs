@@ -13,7 +13,7 @@ use crate::rules::codes::{L27, L28, O01, O02, O03, O04, O05, T01};
 use crate::rules::{Finding, Guest, Rule, Structure};
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
-use crate::{Error, Image};
+use crate::{Error, Image, text};
 
 /// How many owners of a cluster are named.
 const NAMED: usize = 8;
@@ -144,6 +144,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut search = Search { clusters, cluster_bits: self.cluster_bits };
         self.own_structures(&mut search);
         self.own_trees(&mut search);
+        self.load_names(&search.clusters);
         let mut runs: Vec<Vec<(u64, Claims)>> = Vec::new();
         for (cluster, claims) in search.clusters {
             let goes_on = runs.last().and_then(|run| run.last()).is_some_and(|(last, earlier)| {
@@ -171,7 +172,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let cluster_size = self.geometry.cluster_size();
         let len = crate::units::to_u64(run.len());
         let at = Span::new(self.host_offset(*first), len.saturating_mul(cluster_size));
-        let mut owners: Vec<String> = claims.owners.iter().map(Owner::to_string).collect();
+        let mut owners: Vec<String> = claims.owners.iter().map(|owner| self.shown(owner)).collect();
         if claims.further != 0 {
             owners.push(format!("{} more", claims.further));
         }
@@ -188,6 +189,37 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
         finding.consequences = len;
         self.totals.push(finding);
+    }
+
+    /// An owner with the name of its snapshot.
+    fn shown(&self, owner: &Owner) -> String {
+        let name = match owner.tree {
+            Some(Tree::Snapshot(index)) => self.names.get(&index),
+            _ => None,
+        };
+        match name {
+            Some(name) => format!("{owner} '{name}'"),
+            None => owner.to_string(),
+        }
+    }
+
+    /// Looks up the names of the snapshots that own any of these.
+    fn load_names(&mut self, clusters: &BTreeMap<u64, Claims>) {
+        let owners = clusters.values().flat_map(|claims| &claims.owners);
+        let wanted: std::collections::BTreeSet<u32> = owners
+            .filter_map(|owner| match owner.tree {
+                Some(Tree::Snapshot(index)) => Some(index),
+                _ => None,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        for snapshot in self.image.snapshots().map_while(Result::ok) {
+            if wanted.contains(&snapshot.index) {
+                self.names.insert(snapshot.index, text::escape(&snapshot.name).into_owned());
+            }
+        }
     }
 
     fn own_structures(&mut self, search: &mut Search) {
@@ -222,15 +254,18 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     fn own_trees(&mut self, search: &mut Search) {
-        for table in &self.tables.l1 {
-            let l1 = table.tree.l1;
+        let trees = self.image.trees().map_while(Result::ok).chain(self.tables.cut);
+        for l1 in trees.map(|tree| tree.l1) {
             let pointer = match l1.tree {
                 Tree::Active => self.image.header().span("l1_table_offset").at,
+                // Its entry's first field; where the entry stands, the table of snapshots tells.
                 Tree::Snapshot(_) => HostOffset(0),
             };
-            let owner = Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None };
-            for _ in 0..table.times.min(2) {
-                search.claim(l1.span(), owner);
+            if self.tables.l1.iter().any(|table| table.tree.l1.span() == l1.span()) {
+                search.claim(
+                    l1.span(),
+                    Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None },
+                );
             }
         }
         let cluster_size = self.geometry.cluster_size();

@@ -110,7 +110,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Ok(chunk) => chunk,
                 Err(error) => return self.totals.stop(error, Structure::RefcountBlock, &R03),
             };
-            let count = to_u64(chunk.bytes.len()).saturating_mul(8) / u64::from(width.bits());
+            let count = width.count_in(to_u64(chunk.bytes.len()));
             // Pages at a time, since nearly all refcounts of a page are alike.
             let mut index = 0_u64;
             while index < count && cluster < self.file_clusters {
@@ -148,8 +148,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let len = u64::from(width.bits().div_ceil(8));
         let mut chunks = self.image.chunks("a refcount", Span::new(at, len));
         let Some(chunk) = chunks.next() else { return Some(0) };
-        let in_byte =
-            if width.bits() < 8 { index & (8 / u64::from(width.bits())).saturating_sub(1) } else { 0 };
+        let in_byte = width.index_in_byte(index);
         Some(chunk.ok().and_then(|chunk| width.get(chunk.bytes, in_byte)).unwrap_or(0))
     }
 

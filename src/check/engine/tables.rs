@@ -131,6 +131,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 }
             }
         }
+        self.overlapping_streams();
         if table.is_header() {
             self.found.clear();
         }
@@ -202,7 +203,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     #[inline]
     fn entry(&mut self, table: &mut Table, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
         let offset = raw & OFFSET;
-        let is_plain = self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
+        let is_plain =
+            self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
         if is_plain {
             self.count_mapped(table, offset, 1);
             self.map(table, index, raw, offset.unbounded_shr(self.cluster_bits));

@@ -3,10 +3,12 @@
 mod backing;
 mod bitmap_tables;
 mod bitmaps;
+mod counts;
 mod extensions;
 mod header;
 mod luks;
 mod mapping;
+mod overlap;
 mod payload;
 mod refcounts;
 mod snapshots;
@@ -54,6 +56,8 @@ pub fn damages() -> impl Iterator<Item = &'static Damage> {
         bitmap_tables::DAMAGES,
         bitmaps::DAMAGES,
         luks::DAMAGES,
+        counts::DAMAGES,
+        overlap::DAMAGES,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,177 @@
+//! Damages where one cluster has two owners. The refcounts agree wherever they can, so that counting alone finds
+//! nothing.
+
+use super::{Damage, Draft, unchanged};
+use crate::rules::codes::{L26, L27, L28, O01, O02, O03, O04, O05};
+
+/// An L2 entry of the first active table.
+fn map(draft: &mut Draft, index: u64, host: u64) {
+    draft.put_u64(draft.l2_entry(index), host);
+    draft.agree();
+}
+
+/// An L1 entry of the active table.
+fn link(draft: &mut Draft, index: u64, table: u64) {
+    draft.put_u64(draft.l1_entry(index), table);
+    draft.agree();
+}
+
+fn host(draft: &Draft, index: u64) -> u64 {
+    draft.get(draft.l2_entry(index), 8) & 0x00ff_ffff_ffff_fe00
+}
+
+/// Maps a guest cluster of `base` to a new cluster of its own.
+fn map_new(draft: &mut Draft, index: u64) {
+    let new = draft.add_clusters(1);
+    map(draft, index, new);
+}
+
+/// Gives the guest range of an L1 entry a table of its own.
+fn link_new(draft: &mut Draft, index: u64) {
+    let new = draft.add_clusters(1);
+    link(draft, index, new);
+}
+
+pub(super) static DAMAGES: &[Damage] = &[
+    Damage {
+        rule: &L26,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| link(draft, 1, draft.l2_entry(0)),
+        nearly: |draft| link_new(draft, 1),
+        also: &[],
+    },
+    Damage {
+        rule: &L26,
+        variant: "in-snapshot",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            let table = draft.snapshot(0).l1();
+            draft.put_u64(table.at.0 + 8, draft.get(table.at.0, 8) & !(1 << 63));
+            draft.set_snapshot(0, "l1_size", 2);
+            draft.agree();
+        },
+        // Two snapshots, and the active disk, with one table.
+        nearly: |draft| {
+            let table = draft.get(draft.snapshot(0).l1().at.0, 8) & !(1 << 63);
+            draft.put_u64(draft.snapshot(1).l1().at.0, table);
+            link(draft, 0, table);
+        },
+        also: &["L25"],
+    },
+    Damage {
+        rule: &L27,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| map(draft, 20, host(draft, 0)),
+        nearly: |draft| map_new(draft, 20),
+        also: &[],
+    },
+    Damage {
+        rule: &L27,
+        variant: "in-snapshot",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            let table = draft.get(draft.snapshot(0).l1().at.0, 8) & !(1 << 63);
+            draft.put_u64(table + 9 * 8, draft.get(table + 8, 8));
+            draft.agree();
+        },
+        nearly: |draft| draft.agree(),
+        also: &[],
+    },
+    Damage {
+        rule: &L28,
+        variant: "",
+        base: "valid/v3-snapshots",
+        // The snapshot's L1 table has one entry: as an L2 table, it maps one cluster.
+        breaks: |draft| {
+            draft.set_header("l1_size", 2);
+            link(draft, 1, draft.snapshot(0).l1().at.0);
+        },
+        nearly: |draft| {
+            draft.set_header("l1_size", 2);
+            link_new(draft, 1);
+        },
+        also: &["L25", "O02"],
+    },
+    Damage {
+        rule: &O01,
+        variant: "",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            let l1 = draft.header("l1_table_offset");
+            draft.set_snapshot(0, "l1_table_offset", l1);
+            draft.agree();
+        },
+        nearly: |draft| draft.agree(),
+        also: &[],
+    },
+    Damage {
+        rule: &O02,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| map(draft, 20, draft.header("refcount_table_offset")),
+        nearly: |draft| map_new(draft, 20),
+        also: &[],
+    },
+    Damage {
+        rule: &O02,
+        variant: "snapshot-table",
+        base: "valid/v3-snapshots",
+        breaks: |draft| map(draft, 20, draft.header("snapshots_offset")),
+        nearly: |draft| map_new(draft, 20),
+        also: &[],
+    },
+    Damage {
+        rule: &O03,
+        variant: "",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let table = draft.bitmap(0).table().at.0;
+            draft.set_bitmap(1, "bitmap_table_offset", table);
+            draft.agree();
+        },
+        nearly: |draft| draft.agree(),
+        also: &["B18"],
+    },
+    Damage {
+        rule: &O03,
+        variant: "data",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            let data = draft.get(draft.bitmap(0).table().at.0, 8);
+            let index = draft.find_l2(|entry| entry == 0);
+            map(draft, index, data);
+        },
+        nearly: |draft| draft.agree(),
+        also: &[],
+    },
+    Damage {
+        rule: &O04,
+        variant: "",
+        base: "valid/v3-zlib",
+        breaks: |draft| map(draft, 20, draft.get(draft.l2_entry(0), 8)),
+        nearly: unchanged,
+        also: &["L24"],
+    },
+    Damage {
+        rule: &O05,
+        variant: "",
+        base: "valid/v3-basic",
+        breaks: |draft| {
+            let block = draft.get(draft.refcount_table_entry(0), 8);
+            draft.set_refcounts(block / 1024, 1, 2);
+            draft.put_u64(draft.refcount_table_entry(1), block);
+        },
+        nearly: |draft| draft.agree(),
+        also: &["R08"],
+    },
+    Damage {
+        rule: &O05,
+        variant: "mapped",
+        base: "valid/v3-basic",
+        breaks: |draft| map(draft, 20, draft.get(draft.refcount_table_entry(0), 8)),
+        nearly: |draft| map_new(draft, 20),
+        also: &[],
+    },
+];
