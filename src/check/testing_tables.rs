@@ -161,7 +161,7 @@ pub(super) fn title(damage: &Damage) -> String {
 /// what the damage names; nearly broken, it does not.
 pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
     let mut seen = Vec::new();
-    for damage in damages().filter(|damage| damage.rule.code.starts_with(family)) {
+    for damage in damages().filter(|damage| rules.contains(&damage.rule.code)) {
         let name = title(damage);
         seen.push(damage.rule.code);
         let mut draft = base(damage.base);
