@@ -1,5 +1,6 @@
 //! The command line: one subcommand a file, each with its arguments and `run`.
 
+mod bitmap;
 mod check;
 mod dump;
 mod guest;
@@ -36,6 +37,7 @@ enum Command {
     Info(info::Args),
     Map(map::Args),
     Read(read::Args),
+    Bitmap(bitmap::Args),
     Rules(rules::Args),
     Explain(explain::Args),
 }
@@ -82,6 +84,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Info(args) => args.run(arguments.color),
         Command::Map(args) => args.run(),
         Command::Read(args) => args.run(),
+        Command::Bitmap(args) => args.run(),
         Command::Rules(args) => args.run(arguments.color),
         Command::Explain(args) => args.run(),
     };

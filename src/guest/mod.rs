@@ -1,6 +1,7 @@
 //! What the guest sees: from guest offsets to the bytes of the file, for the active disk and every snapshot.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod bitmap;
 mod cluster;
 mod copy;
 mod decompress;
@@ -11,6 +12,7 @@ mod table;
 mod walk;
 mod zstd;
 
+pub use bitmap::{Combine, Combined, DirtyRuns, distrust};
 pub use cluster::State;
 pub use copy::{Cause, Copied, CopyError, CopyOptions, DataFile, Fault, Sink, copy};
 pub use decompress::{Compression, Decoder, StreamFault, decompress};

@@ -25,7 +25,7 @@ impl<W: Write> Document<W> {
     }
 
     /// A key with its value.
-    pub(super) fn field(&mut self, key: &str, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> io::Result<()> {
         self.key(key)?;
         Ok(serde_json::to_writer(&mut self.out, value)?)
     }
@@ -41,6 +41,11 @@ impl<W: Write> Document<W> {
         self.out.write_all(if self.array_empty { b"\n" } else { b",\n" })?;
         self.array_empty = false;
         Ok(serde_json::to_writer(&mut self.out, item)?)
+    }
+
+    /// Text that is JSON where it stands, for arrays within items.
+    pub(super) fn raw(&mut self, parts: &[&str]) -> io::Result<()> {
+        parts.iter().try_for_each(|part| self.out.write_all(part.as_bytes()))
     }
 
     pub(super) fn end_array(&mut self) -> io::Result<()> {

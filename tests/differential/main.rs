@@ -9,6 +9,7 @@
     reason = "what fails here is the test"
 )]
 
+mod bitmap;
 mod bytes;
 mod check;
 mod coverage;
@@ -27,7 +28,7 @@ fn every_image_is_shown_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let samples = factory::samples(dir.path());
     let mut differences = coverage::gaps(&samples);
-    let mut trees = 0;
+    let (mut trees, mut bitmaps) = (0, 0);
     for sample in &samples {
         differences.extend(info::differences(sample));
         differences.extend(dump::differences(sample));
@@ -35,11 +36,14 @@ fn every_image_is_shown_as_it_is() {
         trees += views.len();
         differences.extend(map::differences(sample, &views));
         differences.extend(read::differences(sample, &views));
+        let (different, compared) = bitmap::differences(sample, &views[0]);
+        differences.extend(different);
+        bitmaps += compared;
     }
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
     // Written past the capture of the harness, which would keep it from whoever reads the log.
     let images = samples.len();
-    writeln!(stderr(), "differential: {images} images, {trees} trees, {}", factory::qemu_version()).unwrap();
+    writeln!(stderr(), "differential: {images} images, {trees} trees, {bitmaps} bitmaps, {}", factory::qemu_version()).unwrap();
 }
 
 #[test]

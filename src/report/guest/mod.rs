@@ -1,10 +1,12 @@
 //! Reports on what the guest sees.
 
+mod bitmaps;
 mod hexdump;
 mod map_json;
 mod map_lines;
 mod map_text;
 
+pub use bitmaps::{BitmapOptions, BitmapsTold, write_bitmaps_json, write_bitmaps_text};
 pub use hexdump::HexdumpSink;
 pub use map_json::write_map_json;
 pub use map_lines::write_map_lines;

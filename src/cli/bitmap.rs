@@ -1,0 +1,62 @@
+//! `bitmap`: dirty bitmaps and the guest ranges that they say were written.
+
+use qcow2_inspect::guest::Combine;
+use qcow2_inspect::report::{self, BitmapOptions, Subject};
+
+use super::input::Input;
+use super::output::{self, Format};
+use super::{Failure, Outcome};
+
+/// Show the persistent dirty bitmaps: which guest ranges were written, and whether that can be trusted.
+///
+/// Exit code: 0 when complete, whether trusted or not; 1 where the file is not qcow2 or could not be read, no bitmap
+/// has that name, or a limit cut the work.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+    /// Only the bitmap with this name.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Leave out what is dirty in this bitmap too.
+    #[arg(long, value_name = "NAME", requires = "name", conflicts_with = "and")]
+    minus: Option<String>,
+    /// Only what is dirty in this bitmap too.
+    #[arg(long, value_name = "NAME", requires = "name")]
+    and: Option<String>,
+    /// Leave out the ranges.
+    #[arg(long)]
+    list: bool,
+    /// How to write the report; `jsonl` is the same as `json`.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(super) fn run(&self) -> Result<Outcome, Failure> {
+        let path = self.input.shown_path();
+        let image = match self.input.open() {
+            Ok(image) => image,
+            Err(reason) => return output::refuse(&path, &reason, self.format),
+        };
+        let minus = self.minus.as_ref().map(|name| (Combine::Minus, name.as_bytes()));
+        let and = self.and.as_ref().map(|name| (Combine::And, name.as_bytes()));
+        let options = BitmapOptions {
+            name: self.name.as_ref().map(String::as_bytes),
+            with: minus.or(and),
+            only_list: self.list,
+        };
+        let subject = Subject { path: &path, len: image.file_len() };
+        let out = output::stdout();
+        let told = match self.format {
+            Format::Text => report::write_bitmaps_text(out, &image, &options, &subject)?,
+            Format::Json | Format::Jsonl => report::write_bitmaps_json(out, &image, &options, &subject)?,
+        };
+        match told.cut {
+            Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
+            None if told.missing => Err(Failure::Image(format!("{path}: there is no bitmap of that name"))),
+            None => Ok(Outcome::Complete),
+        }
+    }
+}
