@@ -1,0 +1,150 @@
+//! The guest's view of hostile images: every image of the corpus, cut and damaged, under what must hold for any bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what fails here is the test"
+)]
+
+use std::fs;
+use std::io;
+use std::num::NonZero;
+use std::path::Path;
+
+use qcow2_inspect::guest::{CopyOptions, Disk, Extent, Fault, Sink, copy, distrust};
+use qcow2_inspect::units::{GuestOffset, GuestSpan};
+use qcow2_inspect::{Image, Limits};
+
+/// Guest bytes that are copied; more of a small image says nothing new.
+const COPIED: u64 = 4 << 20;
+/// Extents and runs that are looked at.
+const LOOKED_AT: usize = 5000;
+
+#[test]
+fn any_bytes_have_a_guests_view() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")];
+    let mut images = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.metadata().unwrap().len() < 4 << 20 {
+                images.push(fs::read(&path).unwrap());
+            }
+        }
+    }
+    images.retain(|bytes| bytes.starts_with(b"QFI\xfb"));
+    assert!(images.len() > 100, "{} images", images.len());
+    let mut noise = 1_u64;
+    for image in &images {
+        look_at(image);
+        for n in 0..48_u64 {
+            let mut damaged = image.clone();
+            for _ in 0..=n % 4 {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                // Most bytes of an image are zeros; what matters is where it has others.
+                let mut at = (noise >> 20) as usize % image.len();
+                if n % 3 != 0 {
+                    at = (0..image.len())
+                        .map(|step| (at + step) % image.len())
+                        .find(|at| image[*at] != 0)
+                        .unwrap();
+                }
+                damaged[at] ^= 1 << (noise >> 60 & 7);
+            }
+            if n % 8 == 7 {
+                damaged.truncate((noise >> 8) as usize % image.len());
+            }
+            look_at(&damaged);
+        }
+    }
+}
+
+/// Does what the commands do, within limits.
+fn look_at(bytes: &[u8]) {
+    let limits = Limits { read_bytes: 64 << 20, reads: 100_000, ..Limits::DEFAULT };
+    let Ok(image) = Image::open(bytes, limits) else { return };
+    let trees: Vec<_> = image.trees().take(4).map_while(Result::ok).collect();
+    for tree in trees {
+        let Some(disk) = Disk::of_tree(&image, tree) else { return };
+        for start in [0, 12345] {
+            let range = GuestSpan { start: GuestOffset(start), len: disk.mapped_len().max(disk.len()) };
+            tiles(disk.extents(range).take(LOOKED_AT).map_while(Result::ok), range, true);
+            tiles(disk.clusters(range).take(LOOKED_AT).map_while(Result::ok), range, false);
+        }
+        let range = GuestSpan { start: GuestOffset(0), len: disk.len().min(COPIED) };
+        let options = CopyOptions { keep_going: true, ..CopyOptions::default() };
+        let mut alone = Gathered::default();
+        let alone_went = copy::<_, &[u8]>(&disk, None, range, options, &mut alone);
+        let mut together = Gathered::default();
+        let options = CopyOptions { threads: NonZero::new(2).unwrap(), ..options };
+        let together_went = copy::<_, &[u8]>(&disk, None, range, options, &mut together);
+        match (alone_went, together_went) {
+            (Ok(one), Ok(other)) => {
+                assert_eq!(alone.bytes.len() as u64, range.len);
+                assert!(one == other && alone == together, "threads make a difference");
+            }
+            (Err(_), Err(_)) => {}
+            // The budget is shared by both.
+            (Ok(_), Err(_)) => {}
+            (Err(error), Ok(_)) => panic!("only alone: {error}"),
+        }
+    }
+    for bitmap in image.bitmaps().take(4).map_while(Result::ok) {
+        let _ = distrust(&image, &bitmap);
+        let mut end = 0;
+        for run in image.dirty_runs(&bitmap).into_iter().flatten().take(LOOKED_AT).map_while(Result::ok) {
+            assert!(run.len > 0 && run.start.0 >= end, "{run:?} after {end}");
+            end = run.start.0 + run.len;
+            assert!(end <= image.header().v2.size.0);
+        }
+    }
+}
+
+/// Extents stand side by side, and none could have been one with its neighbour.
+fn tiles(extents: impl Iterator<Item = Extent>, range: GuestSpan, merged: bool) {
+    let mut at = range.start.0;
+    let mut before: Option<Extent> = None;
+    for extent in extents {
+        assert_eq!(extent.guest.start.0, at);
+        assert!(extent.guest.len > 0);
+        at = at.saturating_add(extent.guest.len);
+        let host = |extent: &Extent| extent.host.map(|host| host.0);
+        if let Some(before) = before.filter(|_| merged) {
+            let goes_on = match (host(&before), host(&extent)) {
+                (Some(one), Some(other)) => one.checked_add(before.guest.len) == Some(other),
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(before.state != extent.state || !goes_on, "{before:?} {extent:?}");
+        }
+        before = Some(extent);
+    }
+    assert!(at <= range.start.0.saturating_add(range.len));
+}
+
+#[derive(Default, PartialEq, Eq)]
+struct Gathered {
+    bytes: Vec<u8>,
+    faults: Vec<Fault>,
+}
+
+impl Sink for Gathered {
+    fn bytes(&mut self, at: GuestOffset, bytes: &[u8]) -> io::Result<()> {
+        assert_eq!(at.0, self.bytes.len() as u64);
+        self.bytes.extend(bytes);
+        Ok(())
+    }
+
+    fn zeros(&mut self, range: GuestSpan) -> io::Result<()> {
+        assert_eq!(range.start.0, self.bytes.len() as u64);
+        self.bytes.resize(self.bytes.len() + range.len as usize, 0);
+        Ok(())
+    }
+
+    fn fault(&mut self, fault: &Fault) -> io::Result<()> {
+        self.faults.push(*fault);
+        Ok(())
+    }
+}
