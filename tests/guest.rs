@@ -11,8 +11,8 @@ use std::io;
 use std::num::NonZero;
 use std::path::Path;
 
-use qcow2_inspect::guest::{CopyOptions, Disk, Extent, Fault, Sink, copy, distrust};
-use qcow2_inspect::units::{GuestOffset, GuestSpan};
+use qcow2_inspect::guest::{CopyOptions, Disk, Extent, Fault, Owner, Sink, copy, distrust, owners};
+use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset};
 use qcow2_inspect::{Image, Limits};
 
 /// Guest bytes that are copied; more of a small image says nothing new.
@@ -22,19 +22,7 @@ const LOOKED_AT: usize = 5000;
 
 #[test]
 fn any_bytes_have_a_guests_view() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")];
-    let mut images = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.metadata().unwrap().len() < 4 << 20 {
-                images.push(fs::read(&path).unwrap());
-            }
-        }
-    }
-    images.retain(|bytes| bytes.starts_with(b"QFI\xfb"));
+    let images: Vec<_> = corpus("").into_iter().map(|(_, image)| image).collect();
     assert!(images.len() > 100, "{} images", images.len());
     let mut noise = 1_u64;
     for image in &images {
@@ -59,6 +47,95 @@ fn any_bytes_have_a_guests_view() {
             look_at(&damaged);
         }
     }
+}
+
+/// The images of a folder of the corpus, with their names.
+fn corpus(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(folder)];
+    let mut images = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.metadata().unwrap().len() < 4 << 20 {
+                images.push((path.display().to_string(), fs::read(&path).unwrap()));
+            }
+        }
+    }
+    images.retain(|(_, bytes)| bytes.starts_with(b"QFI\xfb"));
+    images
+}
+
+#[test]
+fn whatever_a_guest_offset_meets_leads_back_to_it() {
+    let (mut ways, mut noise) = (0, 7_u64);
+    let images = corpus("valid");
+    for (name, bytes) in &images {
+        let image = Image::open(bytes.as_slice(), Limits::DEFAULT).unwrap();
+        for tree in image.trees().map(Result::unwrap) {
+            let disk = Disk::of_tree(&image, tree).unwrap();
+            let tree = tree.l1.tree;
+            let extents: Vec<_> = disk
+                .clusters(GuestSpan { start: GuestOffset(0), len: disk.mapped_len() })
+                .map(Result::unwrap)
+                .filter(|extent| extent.host.is_some())
+                .collect();
+            for n in 0..40 {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                // Somewhere on the disk, or where something is.
+                let offset = match extents.get((noise >> 33) as usize % extents.len().max(1)) {
+                    Some(extent) if n % 4 != 0 => extent.guest.start.0 + (noise >> 7) % extent.guest.len,
+                    _ => (noise >> 7) % disk.len().max(1),
+                };
+                let trace = disk.locate(GuestOffset(offset)).unwrap();
+                let owned = |at: HostOffset, wanted: &dyn Fn(&Owner) -> bool| {
+                    let found = owners(&image, at).unwrap();
+                    let is_known = found.owners.iter().any(|owner| owner.tree == Some(tree) && wanted(owner));
+                    assert!(is_known, "{name}: {offset:#x} of {tree} at {at}: {trace:?} {found:?}");
+                };
+                let holds = |owner: &Owner| {
+                    owner.guest.is_some_and(|span| span.start.0 <= offset && offset - span.start.0 < span.len)
+                };
+                if let Some(step) = trace.l1 {
+                    owned(step.at, &|owner| owner.structure == "L1 table" && owner.index == Some(step.index));
+                    ways += 1;
+                }
+                if let Some(step) = trace.l2 {
+                    owned(step.at, &|owner| {
+                        owner.structure == "L2 table" && owner.index == Some(step.index) && holds(owner)
+                    });
+                    ways += 1;
+                }
+                if let Some(host) = trace.host.filter(|_| !image.has_external_data()) {
+                    owned(host, &holds);
+                    ways += 1;
+                }
+            }
+        }
+    }
+    assert!(ways > 1000, "{ways} ways back in {} images", images.len());
+    println!("{ways} ways back in {} images", images.len());
+}
+
+#[test]
+fn references_are_counted_as_refcounts_are_recorded() {
+    let mut clusters = 0;
+    for (name, bytes) in corpus("valid") {
+        let image = Image::open(bytes.as_slice(), Limits::DEFAULT).unwrap();
+        // Refcounts may be behind where the dirty bit says so.
+        if image.header().v3().incompatible_features.has(0) {
+            continue;
+        }
+        let size = image.geometry().unwrap().cluster_size();
+        for cluster in 0..image.geometry().unwrap().clusters_for(image.file_len()).min(400) {
+            let found = owners(&image, HostOffset(cluster * size)).unwrap();
+            assert_eq!(Some(found.counted), found.refcount, "{name}: cluster {cluster}: {found:?}");
+            clusters += 1;
+        }
+    }
+    assert!(clusters > 150, "{clusters} clusters");
+    println!("{clusters} clusters");
 }
 
 /// Does what the commands do, within limits.
@@ -89,6 +166,12 @@ fn look_at(bytes: &[u8]) {
             // The budget is shared by both.
             (Ok(_), Err(_)) => {}
             (Err(error), Ok(_)) => panic!("only alone: {error}"),
+        }
+    }
+    for at in [0, 16, bytes.len() as u64 / 2, bytes.len() as u64, u64::MAX] {
+        let _ = owners(&image, HostOffset(at));
+        if let Some(disk) = Disk::active(&image) {
+            let _ = disk.locate(GuestOffset(at));
         }
     }
     for bitmap in image.bitmaps().take(4).map_while(Result::ok) {

@@ -7,6 +7,7 @@ mod guest;
 mod explain;
 mod info;
 mod input;
+mod locate;
 mod map;
 mod output;
 mod read;
@@ -38,6 +39,7 @@ enum Command {
     Map(map::Args),
     Read(read::Args),
     Bitmap(bitmap::Args),
+    Locate(locate::Args),
     Rules(rules::Args),
     Explain(explain::Args),
 }
@@ -60,8 +62,6 @@ enum Outcome {
     Complete,
     /// A budget or an I/O error cut the work.
     Incomplete,
-    /// It went through with zeros for what could not be had.
-    Filled,
     /// The exit code that the command's own help lists.
     Exit(u8),
 }
@@ -85,13 +85,13 @@ pub(crate) fn run() -> ExitCode {
         Command::Map(args) => args.run(),
         Command::Read(args) => args.run(),
         Command::Bitmap(args) => args.run(),
+        Command::Locate(args) => args.run(),
         Command::Rules(args) => args.run(arguments.color),
         Command::Explain(args) => args.run(),
     };
     match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::FAILURE,
-        Ok(Outcome::Filled) => ExitCode::from(2),
         Ok(Outcome::Exit(code)) => ExitCode::from(code),
         // Whoever reads has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

@@ -197,7 +197,7 @@ impl<R: ReadAt + Sync> Job<'_, R> {
             let _ = writeln!(err, "qcow2-inspect: {}: {more} more ranges like these", self.path);
         }
         let _ = writeln!(err, "qcow2-inspect: {}: zeros stand for {} guest bytes", self.path, copied.lost);
-        Outcome::Filled
+        Outcome::Exit(2)
     }
 }
 

@@ -22,6 +22,7 @@ pub use dump::{Options, dump};
 pub use explain::{RuleDocument, rule_document, write_rule};
 pub use findings::Findings;
 pub use guest::{BitmapOptions, BitmapsTold, write_bitmaps_json, write_bitmaps_text};
+pub use guest::{Located, write_located_json, write_located_text};
 pub use guest::{HexdumpSink, Walked, write_map_json, write_map_lines, write_map_text};
 pub use info::{write_json as write_info_json, write_text as write_info_text};
 pub use json::JsonSink;

@@ -1,0 +1,64 @@
+//! `locate`: from a guest offset to the file, and back.
+
+use qcow2_inspect::guest::owners;
+use qcow2_inspect::report::{self, Located, Subject};
+use qcow2_inspect::units::{GuestOffset, HostOffset};
+
+use super::guest::{View, size};
+use super::input::Input;
+use super::output::{self, Format};
+use super::{Failure, Outcome};
+
+/// Follow a guest offset through the tables to the file, or tell what a byte of the file is and who uses it.
+///
+/// Exit code: 0 when complete; 1 where the file is not qcow2 or could not be read, or a limit cut the work.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("offset-of").required(true).args(["guest", "host"]))]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    view: View,
+    /// The guest offset to follow (decimal, or hex with 0x; K, M, G, T, P or E behind a number is a power of 1024).
+    #[arg(long, value_name = "OFFSET", value_parser = size)]
+    guest: Option<u64>,
+    /// The offset of the file to explain.
+    #[arg(long, value_name = "OFFSET", value_parser = size, conflicts_with = "snapshot")]
+    host: Option<u64>,
+    /// How to write the answer; `jsonl` is the same as `json`.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(super) fn run(&self) -> Result<Outcome, Failure> {
+        let path = self.input.shown_path();
+        let image = match self.input.open() {
+            Ok(image) => image,
+            Err(reason) => return output::refuse(&path, &reason, self.format),
+        };
+        let subject = Subject { path: &path, len: image.file_len() };
+        let tell = |located: Located<'_>| match self.format {
+            Format::Text => report::write_located_text(output::stdout(), located, &subject),
+            Format::Json | Format::Jsonl => report::write_located_json(output::stdout(), located, &subject),
+        };
+        let refuse = |reason: String| output::refuse(&path, &reason, self.format);
+        if let Some(host) = self.host {
+            match owners(&image, HostOffset(host)) {
+                Ok(found) => tell(Located::Host(&found))?,
+                Err(error) => return refuse(error.to_string()),
+            }
+        } else if let Some(guest) = self.guest {
+            let disk = match self.view.disk(&image) {
+                Ok(disk) => disk,
+                Err(reason) => return refuse(reason),
+            };
+            match disk.locate(GuestOffset(guest)) {
+                Ok(trace) => tell(Located::Guest(disk.tree().l1.tree, &trace))?,
+                Err(error) => return refuse(error.to_string()),
+            }
+        }
+        Ok(Outcome::Complete)
+    }
+}

@@ -1,0 +1,85 @@
+//! One guest offset on its way through the tables, with every value that it meets.
+
+use super::{Disk, Extent, State};
+use crate::Error;
+use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
+use crate::source::{Metered, ReadAt};
+use crate::units::{GuestOffset, GuestSpan, HostOffset};
+
+/// A table entry on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step<E> {
+    /// Its place in its table.
+    pub index: u64,
+    /// Where it stands in the file; behind the end of the file QEMU reads zeros.
+    pub at: HostOffset,
+    /// What stands there.
+    pub entry: E,
+}
+
+/// The way of one guest offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The guest offset.
+    pub guest: GuestOffset,
+    /// The L1 entry; `None` where the table does not reach so far.
+    pub l1: Option<Step<L1Entry>>,
+    /// The L2 entry; `None` where there is no table, or its place makes no sense.
+    pub l2: Option<Step<L2Entry>>,
+    /// The subcluster bitmap of an extended L2 entry.
+    pub bitmap: Option<SubclusterBitmap>,
+    /// The subcluster, with extended L2 entries.
+    pub subcluster: Option<u64>,
+    /// What comes of it.
+    pub state: State,
+    /// Where the byte stands in the file, or where its compressed stream starts.
+    pub host: Option<HostOffset>,
+    /// Bytes of the compressed stream, up to the end of its last sector.
+    pub stream_len: u64,
+}
+
+impl<R: ReadAt> Disk<'_, R> {
+    /// Follows a guest offset.
+    ///
+    /// # Errors
+    /// Where a table cannot be read.
+    pub fn locate(&self, guest: GuestOffset) -> Result<Trace, Error> {
+        let (geometry, source) = (self.geometry, self.image().source());
+        let l1_index = guest.0.unbounded_shr(geometry.l2_coverage().trailing_zeros());
+        let in_l2 = guest.0 & geometry.l2_coverage().saturating_sub(1);
+        let within = in_l2 & geometry.cluster_size().saturating_sub(1);
+        let table = self.tree().l1;
+        let l1 = (l1_index < u64::from(table.size)).then(|| {
+            let at = table.at.saturating_add(l1_index.saturating_mul(8));
+            number(source, "an L1 entry", at).map(|raw| Step { index: l1_index, at, entry: L1Entry(raw) })
+        });
+        let l1 = l1.transpose()?;
+        let l2_at = l1.map(|step| step.entry.l2_offset());
+        let l2_at = l2_at.filter(|at| at.0 != 0 && at.is_aligned(geometry.cluster_size()));
+        let (mut l2, mut bitmap) = (None, None);
+        if let Some(l2_at) = l2_at {
+            let index = in_l2.unbounded_shr(geometry.cluster_bits());
+            let at = l2_at.saturating_add(index.saturating_mul(geometry.l2_entry_len()));
+            l2 = Some(Step { index, at, entry: L2Entry(number(source, "an L2 entry", at)?) });
+            if geometry.extended_l2() {
+                bitmap = Some(SubclusterBitmap(number(source, "an L2 entry", at.saturating_add(8))?));
+            }
+        }
+        // What it means is decided in one place.
+        let extent = self.clusters(GuestSpan { start: guest, len: 1 }).next().transpose()?;
+        let (state, host, stream_len) = match extent {
+            Some(Extent { state, host, stream_len, .. }) => (state, host, stream_len),
+            None => (State::Unallocated, None, 0),
+        };
+        let shift = geometry.subcluster_size().trailing_zeros();
+        let subcluster = geometry.extended_l2().then(|| within.unbounded_shr(shift));
+        Ok(Trace { guest, l1, l2, bitmap, subcluster, state, host, stream_len })
+    }
+}
+
+/// The big-endian number at an offset, with zeros for what lies behind the end of the file.
+fn number<R: ReadAt>(source: &Metered<R>, what: &'static str, at: HostOffset) -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    source.read(what, at, &mut bytes)?;
+    Ok(u64::from_be_bytes(bytes))
+}

@@ -1,0 +1,199 @@
+//! Where a guest offset lies in the file, and what an offset of the file is.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::guest::{Owner, Owners, State, Trace};
+use crate::report::document::Document;
+use crate::report::row::Subject;
+use crate::report::value::Value;
+use crate::text;
+use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
+
+/// One of the two answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Located<'a> {
+    /// The way of a guest offset, in this tree.
+    Guest(Tree, &'a Trace),
+    /// What an offset of the file is.
+    Host(&'a Owners),
+}
+
+#[derive(Serialize)]
+struct GuestItem<'a> {
+    tree: Tree,
+    offset: GuestOffset,
+    l1_index: Option<u64>,
+    l1_entry_offset: Option<HostOffset>,
+    l1_entry: Option<Value<'a>>,
+    l2_table_offset: Option<HostOffset>,
+    l2_index: Option<u64>,
+    l2_entry_offset: Option<HostOffset>,
+    l2_entry: Option<Value<'a>>,
+    subcluster_bitmap: Option<Value<'a>>,
+    subcluster: Option<u64>,
+    kind: &'static str,
+    rule: Option<&'static str>,
+    host_offset: Option<HostOffset>,
+    stream_length: Option<u64>,
+}
+
+impl GuestItem<'_> {
+    fn new(tree: Tree, trace: &Trace) -> Self {
+        let l2_table = trace.l1.map(|step| step.entry.l2_offset());
+        Self {
+            tree,
+            offset: trace.guest,
+            l1_index: trace.l1.map(|step| step.index),
+            l1_entry_offset: trace.l1.map(|step| step.at),
+            l1_entry: trace.l1.map(|step| Value::Entry(step.entry.0)),
+            l2_table_offset: l2_table.filter(|_| trace.l2.is_some()),
+            l2_index: trace.l2.map(|step| step.index),
+            l2_entry_offset: trace.l2.map(|step| step.at),
+            l2_entry: trace.l2.map(|step| Value::Entry(step.entry.0)),
+            subcluster_bitmap: trace.bitmap.map(Value::Subclusters),
+            subcluster: trace.subcluster,
+            kind: trace.state.as_str(),
+            rule: match trace.state {
+                State::Broken(rule) => Some(rule.code),
+                _ => None,
+            },
+            host_offset: trace.host,
+            stream_length: (trace.stream_len > 0).then_some(trace.stream_len),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct HostItem<'a> {
+    offset: HostOffset,
+    in_file: bool,
+    owners: Vec<OwnerItem<'a>>,
+    refcount: Option<u64>,
+    counted: u64,
+}
+
+#[derive(Serialize)]
+struct OwnerItem<'a> {
+    structure: &'a str,
+    offset: HostOffset,
+    length: u64,
+    field: Option<&'a str>,
+    index: Option<u64>,
+    tree: Option<Tree>,
+    guest: Option<GuestSpan>,
+}
+
+impl<'a> OwnerItem<'a> {
+    fn new(owner: &'a Owner) -> Self {
+        let Owner { structure, span, field, index, tree, guest } = owner;
+        Self {
+            structure,
+            offset: span.at,
+            length: span.len,
+            field: *field,
+            index: *index,
+            tree: *tree,
+            guest: *guest,
+        }
+    }
+}
+
+/// Writes the answer as JSON.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write_located_json(out: impl Write, located: Located<'_>, subject: &Subject<'_>) -> io::Result<()> {
+    let mut document = Document::new(out);
+    document.field("schema", "qcow2-inspect/locate/1")?;
+    document.field("file", subject)?;
+    match located {
+        Located::Guest(tree, trace) => document.field("guest", &GuestItem::new(tree, trace))?,
+        Located::Host(owners) => {
+            let item = HostItem {
+                offset: owners.at,
+                in_file: owners.at.0 < subject.len,
+                owners: owners.owners.iter().map(OwnerItem::new).collect(),
+                refcount: owners.refcount,
+                counted: owners.counted,
+            };
+            document.field("host", &item)?;
+        }
+    }
+    document.field("complete", &true)?;
+    document.field::<[u8; 0]>("findings", &[])?;
+    document.finish()
+}
+
+/// Writes the answer for people.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write_located_text(
+    mut out: impl Write,
+    located: Located<'_>,
+    subject: &Subject<'_>,
+) -> io::Result<()> {
+    writeln!(out, "file {} ({} bytes)", text::escape(subject.path.as_bytes()), subject.len)?;
+    match located {
+        Located::Guest(tree, trace) => guest_text(&mut out, tree, trace)?,
+        Located::Host(owners) => host_text(&mut out, owners, subject.len)?,
+    }
+    out.flush()
+}
+
+fn guest_text(out: &mut impl Write, tree: Tree, trace: &Trace) -> io::Result<()> {
+    writeln!(out, "guest offset {} of the {tree} disk", trace.guest)?;
+    match trace.l1 {
+        Some(step) => writeln!(out, "{:016x}: L1[{}]={:#018x}", step.at.0, step.index, step.entry.0)?,
+        None => writeln!(out, "the L1 table does not reach so far")?,
+    }
+    if let Some(step) = trace.l2 {
+        writeln!(out, "{:016x}: L2[{}]={:#018x}", step.at.0, step.index, step.entry.0)?;
+        if let Some(bitmap) = trace.bitmap {
+            let subcluster = trace.subcluster.unwrap_or_default();
+            writeln!(
+                out,
+                "{:016x}: bitmap={:#018x} subcluster={subcluster}",
+                step.at.0.saturating_add(8),
+                bitmap.0
+            )?;
+        }
+    }
+    match (trace.state, trace.host) {
+        (State::Broken(rule), _) => writeln!(out, "broken: {}: {}", rule.code, rule.title),
+        (State::Compressed, Some(host)) => {
+            writeln!(out, "{:016x}: compressed, {} bytes at most", host.0, trace.stream_len)
+        }
+        (State::Data, Some(host)) => writeln!(out, "{:016x}: data", host.0),
+        (state, Some(host)) => writeln!(out, "{}, with room kept at {host}", state.as_str()),
+        (state, None) => writeln!(out, "{}", state.as_str()),
+    }
+}
+
+fn host_text(out: &mut impl Write, owners: &Owners, len: u64) -> io::Result<()> {
+    let place = if owners.at.0 < len { "" } else { ", behind the end of the file" };
+    writeln!(out, "file offset {}{place}", owners.at)?;
+    for owner in &owners.owners {
+        write!(out, "{:016x}: {}, {} bytes", owner.span.at.0, owner.structure, owner.span.len)?;
+        if let Some(field) = owner.field {
+            write!(out, ", {field}")?;
+        }
+        if let Some(index) = owner.index {
+            write!(out, ", entry {index}")?;
+        }
+        if let Some(tree) = owner.tree {
+            write!(out, ", {tree}")?;
+        }
+        if let Some(guest) = owner.guest {
+            write!(out, ", guest {} and {} bytes", guest.start, guest.len)?;
+        }
+        writeln!(out)?;
+    }
+    if owners.owners.is_empty() {
+        writeln!(out, "nothing refers to it")?;
+    }
+    let refcount = owners.refcount.map_or_else(|| "none".to_owned(), |refcount| refcount.to_string());
+    writeln!(out, "refcount of its cluster: {refcount} recorded, {} counted", owners.counted)
+}
