@@ -1,6 +1,6 @@
 //! Opening the image: one file, read-only, and nothing that could block or answer differently each time.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,8 @@ pub(super) struct Input {
     /// The image: a file or a block device.
     #[arg(value_name = "IMAGE")]
     path: PathBuf,
-    /// Where the image starts in the file, in bytes (decimal, or hex with 0x).
+    /// Where the image starts in the file, in bytes (decimal, or hex with 0x). Offsets in the report count from
+    /// there.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = number)]
     offset: u64,
 }
@@ -66,9 +67,13 @@ impl Input {
 
     /// The same, with limits that may go by the length of the image.
     pub(super) fn open_within(&self, limits: impl Fn(u64) -> Limits) -> Result<Image<Part>, String> {
-        let part = Part { file: open_file(&self.path)?, start: self.offset };
-        let len = part.len().map_err(|error| reason(&error))?;
-        Image::open(part, limits(len)).map_err(|error| error.to_string())
+        let file = open_file(&self.path)?;
+        let len = file.len().map_err(|error| reason(&error))?;
+        if self.offset > 0 && self.offset >= len {
+            return Err(format!("ends at {len} bytes, so that nothing is at --offset {}", self.offset));
+        }
+        let part = Part { file, start: self.offset };
+        Image::open(part, limits(len.saturating_sub(self.offset))).map_err(|error| error.to_string())
     }
 
     /// Whether a file is the image's own.
@@ -83,15 +88,16 @@ pub(super) fn open_file(path: &Path) -> Result<File, String> {
     if path == Path::new("-") {
         return Err("a qcow2 file needs random access, which standard input does not give".to_owned());
     }
+    // Looked at before it is opened: opening a device can be an act of its own.
+    let kind = fs::metadata(path).map_err(|error| reason(&error))?.file_type();
+    unusable(kind)?;
     let mut options = OpenOptions::new();
     options.read(true);
     no_blocking(&mut options);
     let file = options.open(path).map_err(|error| reason(&error))?;
-    let kind = file.metadata().map_err(|error| reason(&error))?.file_type();
-    match unusable(kind) {
-        Some(what) => Err(format!("is {what}, not a file or a block device")),
-        None => Ok(file),
-    }
+    // And once more: it may be another one by now.
+    unusable(file.metadata().map_err(|error| reason(&error))?.file_type())?;
+    Ok(file)
 }
 
 /// Keeps a FIFO without a writer, or a terminal, from holding up the open itself.
@@ -104,12 +110,17 @@ fn no_blocking(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn no_blocking(_: &mut OpenOptions) {}
 
+/// Refuses what is neither a file nor a block device.
+fn unusable(kind: fs::FileType) -> Result<(), String> {
+    let what = if kind.is_dir() { Some("a directory") } else { special(kind) };
+    what.map_or(Ok(()), |what| Err(format!("is {what}, not a file or a block device")))
+}
+
 #[cfg(unix)]
-fn unusable(kind: std::fs::FileType) -> Option<&'static str> {
+fn special(kind: fs::FileType) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;
     match () {
         () if kind.is_file() || kind.is_block_device() => None,
-        () if kind.is_dir() => Some("a directory"),
         () if kind.is_fifo() => Some("a FIFO"),
         () if kind.is_char_device() => Some("a character device"),
         () if kind.is_socket() => Some("a socket"),
@@ -118,8 +129,8 @@ fn unusable(kind: std::fs::FileType) -> Option<&'static str> {
 }
 
 #[cfg(not(unix))]
-fn unusable(kind: std::fs::FileType) -> Option<&'static str> {
-    if kind.is_dir() { Some("a directory") } else { None }
+fn special(_: fs::FileType) -> Option<&'static str> {
+    None
 }
 
 /// The operating system's reason without its number.
@@ -129,9 +140,13 @@ pub(super) fn reason(error: &io::Error) -> String {
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
     };
-    parsed.map_err(|error| error.to_string())
+    // The standard library takes a sign too.
+    if digits.starts_with('+') {
+        return Err("invalid digit found in string".to_owned());
+    }
+    u64::from_str_radix(digits, radix).map_err(|error| error.to_string())
 }
