@@ -14,10 +14,12 @@ mod read;
 mod sparse;
 mod rules;
 
+use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use qcow2_inspect::text;
 
 /// Inspects QCOW2 disk images that nobody can trust. It opens the one file that it is given, read-only, and
 /// nothing else.
@@ -66,6 +68,18 @@ enum Outcome {
     Exit(u8),
 }
 
+/// Prints the help, the version, or what is wrong with the command line. That quotes arguments, which may be names
+/// of files that nobody can trust.
+fn explain(error: &clap::Error) {
+    if env::args_os().all(|argument| text::is_clean(argument.as_encoded_bytes())) {
+        let _ = error.print();
+        return;
+    }
+    for line in error.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{}", text::escape(line.as_bytes()));
+    }
+}
+
 /// Runs the command. Exit codes: 0 when complete, whatever the findings; 1 otherwise, usage errors included.
 pub(crate) fn run() -> ExitCode {
     let arguments = match Arguments::command()
@@ -74,7 +88,7 @@ pub(crate) fn run() -> ExitCode {
     {
         Ok(arguments) => arguments,
         Err(error) => {
-            let _ = error.print();
+            explain(&error);
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };

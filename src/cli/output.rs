@@ -71,10 +71,11 @@ pub(super) fn refuse(path: &str, reason: &str, format: Format) -> Result<Outcome
     if format != Format::Text {
         let document =
             ErrorDocument { schema: "qcow2-inspect/error/1", file: ErrorFile { path }, error: reason };
-        let mut out = stdout();
-        serde_json::to_writer(&mut out, &document).map_err(io::Error::from)?;
-        writeln!(out)?;
-        out.flush()?;
+        match write_line(&document) {
+            // Whoever closed the pipe has not seen that there is no report.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
     }
     Err(Failure::Image(format!("{path}: {reason}")))
 }
@@ -83,4 +84,11 @@ pub(super) fn refuse(path: &str, reason: &str, format: Format) -> Result<Outcome
 pub(super) fn json(out: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
     writeln!(out)
+}
+
+fn write_line(document: &impl Serialize) -> io::Result<()> {
+    let mut out = stdout();
+    serde_json::to_writer(&mut out, document)?;
+    writeln!(out)?;
+    out.flush()
 }
