@@ -9,7 +9,7 @@ use super::{Survey, compression, encryption};
 use crate::Image;
 use crate::format::features::FeatureSet;
 use crate::format::luks::{SECTOR, SLOT_ENABLED};
-use crate::format::{Field, extension, scalar};
+use crate::format::{Field, extension};
 use crate::image::{Bitmap, Extension, Luks, Snapshot};
 use crate::report::document::Document;
 use crate::report::feature_names;
@@ -49,7 +49,7 @@ pub fn write_json<R: ReadAt>(
     document.begin_array("bitmaps")?;
     survey.bitmaps(|bitmap| document.item(&BitmapItem(bitmap)))?;
     document.end_array()?;
-    document.field("luks", &survey.luks().as_ref().map(LuksItem::new))?;
+    document.field("luks", &survey.luks().as_ref().map(LuksItem))?;
 
     document.field("worst", &survey.findings.worst())?;
     document.field("sandbox", sandbox)?;
@@ -134,12 +134,8 @@ impl Serialize for SnapshotItem<'_> {
         let Snapshot { index, head, id, name, .. } = self.snapshot;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("index", index)?;
-        for (key, hex_key, bytes) in [("id", "id_hex", id), ("name", "name_hex", name)] {
-            map.serialize_entry(key, &text::escape(bytes))?;
-            if let Some(hex) = unclean(bytes) {
-                map.serialize_entry(hex_key, &hex)?;
-            }
-        }
+        text_entry(&mut map, ["id", "id_hex"], id)?;
+        text_entry(&mut map, ["name", "name_hex"], name)?;
         map.serialize_entry("date", &Timestamp::new(head.date_sec.0.into(), head.date_nsec).to_string())?;
         map.serialize_entry("date_sec", &head.date_sec.0)?;
         map.serialize_entry("date_nsec", &head.date_nsec)?;
@@ -159,27 +155,36 @@ impl Serialize for BitmapItem<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Bitmap { head, name, .. } = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", &text::escape(name))?;
-        if let Some(hex) = unclean(name) {
-            map.serialize_entry("name_hex", &hex)?;
-        }
+        text_entry(&mut map, ["name", "name_hex"], name)?;
         map.serialize_entry("granularity", &1_u64.checked_shl(head.granularity_bits.0.into()))?;
         map.serialize_entry("flags", &head.flags.names().collect::<Vec<_>>())?;
         map.end()
     }
 }
 
-#[derive(Serialize)]
-struct LuksItem {
-    version: u16,
-    cipher_name: String,
-    cipher_mode: String,
-    hash_spec: String,
-    payload_offset: u64,
-    key_bytes: u32,
-    mk_digest_iterations: u32,
-    uuid: String,
-    slots: Vec<SlotItem>,
+struct LuksItem<'a>(&'a Luks);
+
+impl Serialize for LuksItem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let head = &self.0.head;
+        let slots = self.0.slots.iter().map(|(_, slot)| SlotItem {
+            active: slot.active.0 == SLOT_ENABLED,
+            iterations: slot.iterations,
+            stripes: slot.stripes,
+            key_offset: u64::from(slot.key_material_offset).saturating_mul(SECTOR),
+        });
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("version", &head.version)?;
+        text_entry(&mut map, ["cipher_name", "cipher_name_hex"], head.cipher_name.text())?;
+        text_entry(&mut map, ["cipher_mode", "cipher_mode_hex"], head.cipher_mode.text())?;
+        text_entry(&mut map, ["hash_spec", "hash_spec_hex"], head.hash_spec.text())?;
+        map.serialize_entry("payload_offset", &u64::from(head.payload_offset).saturating_mul(SECTOR))?;
+        map.serialize_entry("key_bytes", &head.key_bytes)?;
+        map.serialize_entry("mk_digest_iterations", &head.mk_digest_iterations)?;
+        text_entry(&mut map, ["uuid", "uuid_hex"], head.uuid.text())?;
+        map.serialize_entry("slots", &slots.collect::<Vec<_>>())?;
+        map.end()
+    }
 }
 
 #[derive(Serialize)]
@@ -190,26 +195,9 @@ struct SlotItem {
     key_offset: u64,
 }
 
-impl LuksItem {
-    fn new(luks: &Luks) -> Self {
-        let shown = |chars: &[u8]| text::escape(scalar::text(chars)).into_owned();
-        let head = &luks.head;
-        let slots = luks.slots.iter().map(|(_, slot)| SlotItem {
-            active: slot.active.0 == SLOT_ENABLED,
-            iterations: slot.iterations,
-            stripes: slot.stripes,
-            key_offset: u64::from(slot.key_material_offset).saturating_mul(SECTOR),
-        });
-        Self {
-            version: head.version,
-            cipher_name: shown(&head.cipher_name.0),
-            cipher_mode: shown(&head.cipher_mode.0),
-            hash_spec: shown(&head.hash_spec.0),
-            payload_offset: u64::from(head.payload_offset).saturating_mul(SECTOR),
-            key_bytes: head.key_bytes,
-            mk_digest_iterations: head.mk_digest_iterations,
-            uuid: shown(&head.uuid.0),
-            slots: slots.collect(),
-        }
-    }
+/// Text of the image under the first key, and under the second its bytes where it cannot be shown as it is.
+fn text_entry<M: SerializeMap>(map: &mut M, keys: [&'static str; 2], bytes: &[u8]) -> Result<(), M::Error> {
+    let [key, hex_key] = keys;
+    map.serialize_entry(key, &text::escape(bytes))?;
+    unclean(bytes).map_or(Ok(()), |hex| map.serialize_entry(hex_key, &hex))
 }
