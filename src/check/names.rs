@@ -10,14 +10,19 @@ use crate::units::{Span, to_u64};
 /// Characters of a name that a finding shows.
 const SHOWN: usize = 64;
 
-/// A name for a finding's evidence: escaped, and cut after 64 characters.
+/// A name for a line of a report: escaped, and cut after 64 characters.
 pub(crate) fn shown(name: &[u8]) -> String {
+    cut(name, SHOWN)
+}
+
+/// A name, escaped, and cut after `count` characters.
+pub(crate) fn cut(name: &[u8], count: usize) -> String {
     // No character has more than four bytes, so the cut never falls into one that is shown.
-    let escaped = text::escape(name.get(..SHOWN.saturating_mul(4)).unwrap_or(name));
-    if escaped.chars().nth(SHOWN).is_none() {
+    let escaped = text::escape(name.get(..count.saturating_mul(4)).unwrap_or(name));
+    if escaped.chars().nth(count).is_none() {
         return escaped.into_owned();
     }
-    escaped.chars().take(SHOWN.saturating_sub(1)).chain(['…']).collect()
+    escaped.chars().take(count.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// What opening a file by a name leads to.

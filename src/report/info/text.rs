@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::{Survey, compression, encryption};
 use crate::Image;
+use crate::check::names::{cut, shown};
 use crate::format::extension;
 use crate::format::features::FeatureSet;
 use crate::image::{Bitmap, Snapshot};
@@ -14,6 +15,8 @@ use crate::report::text::write_findings;
 use crate::source::ReadAt;
 use crate::text::escape;
 
+/// Characters of a path that one screen has room for; names in lists get fewer.
+const LONGEST_PATH: usize = 1023;
 /// Entries of a list that one screen has room for.
 const SHOWN: usize = 20;
 
@@ -84,13 +87,13 @@ fn header<R: ReadAt>(out: &mut impl Write, image: &Image<R>, subject: &Subject<'
     line_of("compression", told_by, compression(header.compression_type()))?;
     line_of("encryption", "crypt_method", encryption(header.v2.crypt_method))?;
     if let Ok(Some(name)) = image.backing_file() {
-        line(out, "backing file", &escape(&name.bytes))?;
+        line(out, "backing file", &cut(&name.bytes, LONGEST_PATH))?;
     }
     if let Some((_, format)) = image.backing_format() {
-        line(out, "backing format", &escape(format))?;
+        line(out, "backing format", &shown(format))?;
     }
     if let Some((_, name)) = image.data_file() {
-        line(out, "data file", &escape(name))?;
+        line(out, "data file", &cut(name, LONGEST_PATH))?;
     }
     let sets = [v3.incompatible_features, v3.compatible_features, v3.autoclear_features];
     for (set, bits) in FeatureSet::ALL.into_iter().zip(sets).filter(|(_, bits)| bits.0 != 0) {
@@ -144,8 +147,8 @@ fn snapshot_line(snapshot: &Snapshot) -> String {
     let head = &snapshot.head;
     let mut line = format!(
         "{:<4} {:<24} {} clock {}",
-        escape(&snapshot.id),
-        escape(&snapshot.name),
+        shown(&snapshot.id),
+        shown(&snapshot.name),
         Timestamp::new(head.date_sec.0.into(), head.date_nsec),
         Clock(head.vm_clock_nsec),
     );
@@ -159,5 +162,5 @@ fn bitmap_line(bitmap: &Bitmap) -> String {
     let granularity = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into());
     let granularity = granularity.map_or_else(|| "invalid".to_owned(), |bytes| Size(bytes).to_string());
     let flags: Vec<_> = bitmap.head.flags.names().collect();
-    format!("{:<24} granularity {granularity} flags [{}]", escape(&bitmap.name), flags.join(", "))
+    format!("{:<24} granularity {granularity} flags [{}]", shown(&bitmap.name), flags.join(", "))
 }
