@@ -73,8 +73,8 @@ differential: deps ## Compare with real qemu-img and an independent reading of t
 	$(CARGO_TEST) --test differential -- --nocapture
 
 .PHONY: corpus
-corpus: deps ## Make what is missing of corpus/ and write the reports again; look at the difference before you commit it
-	CORPUS=write $(CARGO_TEST) --test corpus
+corpus: deps ## Make what is missing of corpus/ and write all reports again; look at the difference before you commit it
+	CORPUS=write $(CARGO_TEST) --test corpus --test command
 
 .PHONY: bench
 bench: ## Measure time and memory

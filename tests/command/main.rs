@@ -1,0 +1,17 @@
+//! The command as a process: what it answers to bad input, names that attack a terminal, and its options.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what fails here is the test"
+)]
+
+#[cfg(unix)]
+mod bad_files;
+mod foreign;
+mod golden;
+mod names;
+mod options;
+mod process;
+mod usage;
