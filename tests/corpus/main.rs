@@ -230,6 +230,21 @@ fn every_rule_has_a_damage() {
     assert!(missing.is_empty(), "no damage fires {missing:?}");
 }
 
+/// corpus/README.md names the rules without a file in corpus/damaged, and no others.
+#[test]
+fn the_readme_names_the_rules_without_an_image() {
+    let readme = fs::read_to_string(corpus().join("README.md")).unwrap();
+    let table = readme.split_once("| rule | why |").unwrap().1;
+    let cells = table.lines().filter_map(|line| line.split('|').nth(1));
+    let named = cells.flat_map(|cell| cell.split(',')).map(str::trim);
+    let shown: Vec<_> = images("damaged").into_iter().map(|(name, _)| name).collect();
+    let without = catalogue().map(|rule| rule.code);
+    let without: BTreeSet<_> =
+        without.filter(|code| !shown.iter().any(|name| name.starts_with(&format!("{code}-")))).collect();
+    let named: BTreeSet<_> = named.filter(|code| !code.is_empty() && *code != "---").collect();
+    assert_eq!(named, without);
+}
+
 fn base_of(damage: &Damage) -> Draft {
     Draft::new(fs::read(folder().join(format!("{}.qcow2", damage.base))).unwrap())
 }
