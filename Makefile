@@ -66,7 +66,7 @@ check: ## Formatting, lints, documentation and lock files; warnings are errors
 
 .PHONY: replay
 replay: ## Run every image of the corpus through all oracles and compare the reports
-	$(CARGO_TEST) --test replay
+	$(CARGO_TEST) --test replay --test corpus
 
 .PHONY: differential
 differential: deps ## Compare with real qemu-img and an independent reading of the bytes
