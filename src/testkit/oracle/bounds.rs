@@ -35,3 +35,33 @@ pub(super) fn check_bounds(len: usize, run: &Run) {
     assert!(run.bytes_read <= read_bound(len), "{:?} read {} bytes of {len}", run.format, run.bytes_read);
     assert!(run.rows <= row_bound(len), "{:?} wrote {} rows for {len} bytes", run.format, run.rows);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::oracle::Format;
+
+    /// A run over an image of 100 bytes that cost so much.
+    fn check(bytes_read: u64, rows: u64) {
+        let (out, findings) = (Vec::new(), Vec::new());
+        let run = Run { format: Format::Walk, out, findings, complete: true, bytes_read, rows };
+        check_bounds(100, &run);
+    }
+
+    #[test]
+    fn what_a_run_may_cost_passes() {
+        check(read_bound(100), row_bound(100));
+    }
+
+    #[test]
+    #[should_panic = "Walk read 67937 bytes of 100"]
+    fn a_byte_too_many_is_seen() {
+        check(read_bound(100) + 1, 0);
+    }
+
+    #[test]
+    #[should_panic = "Walk wrote 6497 rows for 100 bytes"]
+    fn a_row_too_many_is_seen() {
+        check(0, row_bound(100) + 1);
+    }
+}

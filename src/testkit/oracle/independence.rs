@@ -7,28 +7,32 @@ use std::io::ErrorKind;
 use super::{LIMITS, Run, run};
 use crate::Limits;
 use crate::rules::Finding;
+use crate::source::ReadAt;
 use crate::testkit::readers::{FailingAt, SmallBlocks};
 use crate::units::HostOffset;
 
 /// # Panics
 /// Where a second run differs from the first.
-pub fn check_deterministic(bytes: &[u8], first: &Run) {
-    let second = run(bytes, first.format, LIMITS);
+pub fn check_deterministic<R: ReadAt + ?Sized>(source: &R, first: &Run) {
+    let second = run(source, first.format, LIMITS);
     assert!(second.is_some_and(|second| second.says_as(first)), "two runs differ");
 }
 
 /// # Panics
 /// Where a reader of small blocks gives another report, or one that fails another verdict.
-pub fn check_reader_independent(bytes: &[u8], first: &Run, choice: u64) {
+pub fn check_reader_independent<R: ReadAt + ?Sized>(source: &R, first: &Run, choice: u64) {
     let block = usize::try_from(choice % 97).unwrap_or_default().saturating_add(1);
-    let small = run(SmallBlocks::new(bytes, block), first.format, LIMITS);
+    let small = run(SmallBlocks::new(source, block), first.format, LIMITS);
     assert!(small.is_some_and(|small| small.says_as(first)), "blocks of {block} bytes give another report");
 
     let fails_at = choice % 41;
-    let Some(failing) = run(FailingAt::new(bytes, fails_at, ErrorKind::TimedOut), first.format, LIMITS)
-    else {
-        return;
-    };
+    if let Some(failing) = run(FailingAt::new(source, fails_at, ErrorKind::TimedOut), first.format, LIMITS) {
+        check_failing(first, &failing, fails_at);
+    }
+}
+
+/// What a run of which the read `fails_at` and all later ones failed may say beside the `first`, whose reads did not.
+fn check_failing(first: &Run, failing: &Run, fails_at: u64) {
     if failing.complete {
         assert!(failing.says_as(first), "the failing read {fails_at} was not noticed");
     } else {
@@ -38,7 +42,7 @@ pub fn check_reader_independent(bytes: &[u8], first: &Run, choice: u64) {
 
 /// # Panics
 /// Where a lower limit gives a finding that a higher one does not, other than that of the limit itself.
-pub fn check_limits_are_monotone(bytes: &[u8], first: &Run, choice: u64) {
+pub fn check_limits_are_monotone<R: ReadAt + ?Sized>(source: &R, first: &Run, choice: u64) {
     let small = choice % 61;
     let lower = Limits {
         read_bytes: small.saturating_mul(256),
@@ -49,8 +53,18 @@ pub fn check_limits_are_monotone(bytes: &[u8], first: &Run, choice: u64) {
         bitmaps: small % 3,
         ..LIMITS
     };
-    let Some(low) = run(bytes, first.format, lower) else { return };
-    check_subset(&low.findings, &first.findings, "T01", "a lower limit");
+    if let Some(low) = run(source, first.format, lower) {
+        check_lower(first, &low);
+    }
+}
+
+/// What a run with lower limits may say beside the `first`.
+fn check_lower(first: &Run, low: &Run) {
+    if low.complete {
+        assert!(low.says_as(first), "the report differs although no limit was reached");
+    } else {
+        check_subset(&low.findings, &first.findings, "T01", "a lower limit");
+    }
 }
 
 /// Whether each of `fewer`, other than those of the rule `but`, is among `all`.
@@ -63,5 +77,85 @@ fn check_subset(fewer: &[Finding], all: &[Finding], but: &str, why: &str) {
     for finding in fewer.iter().filter(|finding| finding.rule.code != but) {
         let is_known = known.contains(&place(finding)) || many.contains(finding.rule.code);
         assert!(is_known, "{why} alone gives {}: {}", finding.rule.code, finding.message());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::oracle::Format;
+    use crate::testkit::oracle::planted::{Liar, report_of};
+    use crate::testkit::{Draft, Model};
+
+    fn image() -> Vec<u8> {
+        Model::small_from_seed(3).unwrap().write()
+    }
+
+    /// The image with a disk that is no whole number of sectors: H28, and a pointer behind the file: H34.
+    fn damaged() -> Vec<u8> {
+        let mut draft = Draft::new(image());
+        draft.set_header("size", draft.header("size") + 1);
+        draft.set_header("l1_table_offset", 1 << 40);
+        draft.bytes
+    }
+
+    #[test]
+    #[should_panic = "two runs differ"]
+    fn a_reader_that_changes_its_mind_is_seen() {
+        // The first run reads the size as it is, the second with another lowest byte.
+        let source = Liar::new(image(), |call, at, byte| byte ^ u8::from(call.number > 1000 && at == 31));
+        let first = run(&source, Format::Text, LIMITS).unwrap();
+        source.skip_to(1001);
+        check_deterministic(&source, &first);
+    }
+
+    #[test]
+    #[should_panic = "bytes give another report"]
+    fn a_reader_whose_bytes_depend_on_the_length_of_the_call_is_seen() {
+        let source = Liar::new(image(), |call, at, byte| byte ^ u8::from(call.len < 16 && at == 31));
+        let first = run(&source, Format::Text, LIMITS).unwrap();
+        check_reader_independent(&source, &first, 5);
+    }
+
+    #[test]
+    #[should_panic = "the failing read 7 was not noticed"]
+    fn a_failing_read_that_is_swallowed_is_seen() {
+        let (first, failing) = (report_of(&damaged()), report_of(&image()));
+        assert!(failing.complete);
+        check_failing(&first, &failing, 7);
+    }
+
+    #[test]
+    #[should_panic = "a failing read 7 alone gives H28"]
+    fn a_finding_that_only_a_failing_read_gives_is_seen() {
+        let (first, failing) = (report_of(&image()), report_of(&damaged()));
+        check_failing(&first, &Run { complete: false, ..failing }, 7);
+    }
+
+    #[test]
+    #[should_panic = "a lower limit alone gives H28"]
+    fn a_finding_that_only_a_lower_limit_gives_is_seen() {
+        let (first, low) = (report_of(&image()), report_of(&damaged()));
+        check_lower(&first, &Run { complete: false, ..low });
+    }
+
+    #[test]
+    #[should_panic = "the report differs although no limit was reached"]
+    fn a_budget_that_cuts_without_a_word_is_seen() {
+        let (first, low) = (report_of(&damaged()), report_of(&image()));
+        check_lower(&first, &low);
+    }
+
+    /// What may differ: fewer findings, and the one that says why.
+    #[test]
+    fn a_cut_report_may_say_less() {
+        let (bytes, has) = (damaged(), |run: &Run, code| run.findings.iter().any(|f| f.rule.code == code));
+        let first = report_of(&bytes);
+        let spent = |n: u64| run(bytes.as_slice(), Format::Walk, Limits { read_bytes: n * 64, ..LIMITS });
+        let spent = (0..1000).filter_map(spent).find(|run| has(run, "T01")).unwrap();
+        check_lower(&first, &spent);
+        let failing = |n| run(FailingAt::new(bytes.as_slice(), n, ErrorKind::TimedOut), Format::Walk, LIMITS);
+        let failing = (0..1000).filter_map(failing).find(|run| has(run, "T02")).unwrap();
+        check_failing(&first, &failing, 2);
     }
 }

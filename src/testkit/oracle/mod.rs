@@ -11,6 +11,8 @@
 mod bounds;
 mod independence;
 mod output;
+#[cfg(test)]
+mod planted;
 mod round_trip;
 mod run;
 mod valid;
@@ -39,19 +41,21 @@ pub fn exercise(bytes: &[u8]) {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     let hash = hasher.finish();
-    // Each decision takes other bits of the hash.
-    let is_due =
-        |decision: u32, share: u64| hash.rotate_left(decision.saturating_mul(8)).is_multiple_of(share);
     let Some(walk) = walk(bytes) else { return };
-    if is_due(1, WRITTEN_SHARE) {
+    if is_due(hash, 1, WRITTEN_SHARE) {
         let formats = Format::WRITTEN.iter().cycle().skip(to_usize(hash >> 32 & 7));
         formats.take(1).for_each(|format| check_written(bytes, *format));
     }
     for (decision, oracle) in (2..).zip(DEAR) {
-        if is_due(decision, DEAR_SHARE) {
+        if is_due(hash, decision, DEAR_SHARE) {
             oracle(bytes, &walk, hash >> 16);
         }
     }
+}
+
+/// Whether an input with this hash is one of the `share`. Each decision takes other bits of the hash.
+fn is_due(hash: u64, decision: u32, share: u64) -> bool {
+    hash.rotate_left(decision.saturating_mul(8)).is_multiple_of(share)
 }
 
 /// The same with every format and every oracle.
@@ -87,10 +91,52 @@ fn walk(bytes: &[u8]) -> Option<Run> {
 fn check_written(bytes: &[u8], format: Format) {
     let Some(written) = run(bytes, format, LIMITS) else { return };
     bounds::check_bounds(bytes.len(), &written);
-    match format {
+    check_output(&written);
+}
+
+fn check_output(written: &Run) {
+    match written.format {
         Format::Walk => {}
         Format::Text | Format::Hex | Format::InfoText => check_text(&written.out),
         Format::Json | Format::InfoJson => check_json(&written.out),
         Format::JsonLines => check_json_lines(&written.out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Model;
+
+    /// Inputs whose hashes differ: each decision takes about its share of them, and not the same ones.
+    #[test]
+    fn every_dear_oracle_gets_its_share() {
+        let hashes: Vec<u64> = (0..64 * 256_u64)
+            .map(|input| {
+                let mut hasher = DefaultHasher::new();
+                input.to_be_bytes().hash(&mut hasher);
+                hasher.finish()
+            })
+            .collect();
+        let due = |decision, share| hashes.iter().filter(move |hash| is_due(**hash, decision, share)).count();
+        assert!((900..1150).contains(&due(1, WRITTEN_SHARE)), "{}", due(1, WRITTEN_SHARE));
+        for decision in (2..).take(DEAR.len()) {
+            assert!((200..320).contains(&due(decision, DEAR_SHARE)), "{}", due(decision, DEAR_SHARE));
+            let with_first =
+                |hash: &&u64| is_due(**hash, 2, DEAR_SHARE) && is_due(**hash, decision, DEAR_SHARE);
+            assert!(decision == 2 || hashes.iter().filter(with_first).count() < 20);
+        }
+    }
+
+    /// Each format is held to its own rules.
+    #[test]
+    fn every_format_that_is_broken_is_seen() {
+        let bytes = Model::small_from_seed(3).unwrap().write();
+        for format in Format::WRITTEN {
+            let mut written = run(bytes.as_slice(), format, LIMITS).unwrap();
+            check_output(&written);
+            written.out.extend(b"\x1b[2J");
+            assert!(std::panic::catch_unwind(|| check_output(&written)).is_err(), "{format:?}");
+        }
     }
 }

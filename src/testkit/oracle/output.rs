@@ -48,3 +48,56 @@ pub fn check_json_lines(out: &[u8]) {
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> T {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("not JSON: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"{"schema": "a", "file": {}, "complete": true, "findings": []}"#;
+
+    #[test]
+    fn sound_output_passes() {
+        check_text("header:\n  a name of \u{e9} and \\x1b\n".as_bytes());
+        check_json(DOCUMENT.as_bytes());
+        check_json_lines(b"{\"type\": \"row\", \"name\": \"\\u001b\"}\n{\"type\": \"summary\"}\n");
+    }
+
+    #[test]
+    #[should_panic = "a raw byte in the text"]
+    fn a_raw_escape_is_seen() {
+        check_text(b"header:\n  a name of \x1b[2J\n");
+    }
+
+    /// Each of these could hide or forge a line, or change the terminal.
+    #[test]
+    fn other_raw_bytes_are_seen() {
+        for raw in ["\r", "\t", "\0", "\u{85}", "\u{202e}", "\u{2028}", "\u{e000}"] {
+            assert!(std::panic::catch_unwind(|| check_text(raw.as_bytes())).is_err(), "{raw:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic = "text is not UTF-8"]
+    fn a_byte_that_is_no_text_is_seen() {
+        check_text(b"header\xff\n");
+    }
+
+    #[test]
+    fn broken_json_is_seen() {
+        let cut = &DOCUMENT[..DOCUMENT.len() - 1];
+        let twice = [DOCUMENT, DOCUMENT].concat();
+        let raw = DOCUMENT.replace(r#""a""#, "\"\x1b\"");
+        let keyless = DOCUMENT.replace("findings", "finding");
+        for broken in [cut, &twice, &raw, &keyless, ""] {
+            let seen = std::panic::catch_unwind(|| check_json(broken.as_bytes()));
+            assert!(seen.is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn broken_lines_are_seen() {
+        for broken in ["", "{}\n", "{\"type\": \"row\"}\n", "{\"type\": \"row\"\n{\"type\": \"summary\"}\n"] {
+            assert!(std::panic::catch_unwind(|| check_json_lines(broken.as_bytes())).is_err(), "{broken}");
+        }
+    }
+}

@@ -3,12 +3,19 @@
 use super::LIMITS;
 use crate::Image;
 use crate::format::Layout;
+use crate::source::ReadAt;
 use crate::units::{HostOffset, to_usize};
 
 /// # Panics
 /// Where a structure that was read gives other bytes when it is written.
 pub fn check_round_trip(bytes: &[u8]) {
-    let Ok(image) = Image::open(bytes, LIMITS) else { return };
+    if let Ok(image) = Image::open(bytes, LIMITS) {
+        check_same(bytes, &image);
+    }
+}
+
+/// Whether what was read is what stands there.
+fn check_same<R: ReadAt>(bytes: &[u8], image: &Image<R>) {
     let header = image.header();
     same(bytes, "header", HostOffset(0), &header.v2.encode());
     if header.has_v3() {
@@ -41,4 +48,76 @@ fn same(bytes: &[u8], what: &str, at: HostOffset, written: &[u8]) {
     let (present, behind) = written.split_at(there.len());
     assert_eq!(present, there, "{what} at {at} is written otherwise than it was read");
     assert!(behind.iter().all(|byte| *byte == 0), "{what} at {at} has bytes behind the end of the file");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::format::extension::CRYPTO;
+    use crate::testkit::oracle::planted::Liar;
+    use crate::testkit::{Draft, Model};
+
+    /// A small image with every list, and a LUKS header of nonsense behind its end.
+    fn draft() -> Draft {
+        let has_all = |draft: &Draft| {
+            let image = draft.image();
+            let (mut snapshots, mut bitmaps) = (image.snapshots(), image.bitmaps());
+            image.header().has_v3()
+                && image.extensions_end() < HostOffset(400)
+                && snapshots.any(|snapshot| !snapshot.unwrap().name.is_empty())
+                && bitmaps.any(|bitmap| !bitmap.unwrap().name.is_empty())
+        };
+        let mut drafts = (0..2000).map(|seed| Draft::new(Model::small_from_seed(seed).unwrap().write()));
+        let mut draft = drafts.find(has_all).unwrap();
+        let luks = draft.add_clusters(2);
+        draft.put(luks, &[0x5a; 600]);
+        draft.set_header("crypt_method", 2);
+        draft.add_extension(CRYPTO, &[luks.to_be_bytes(), 600_u64.to_be_bytes()].concat());
+        draft
+    }
+
+    /// What the oracle says of a reader to which the byte at `at` is another.
+    fn verdict(bytes: &[u8], at: u64) -> Result<(), String> {
+        let source = Liar::new(bytes.to_vec(), |_, place, byte| byte ^ u8::from(place == at));
+        let image = Image::open(&source, LIMITS).unwrap();
+        catch_unwind(AssertUnwindSafe(|| check_same(bytes, &image)))
+            .map_err(|panic| panic.downcast::<String>().map_or_else(|_| String::new(), |what| *what))
+    }
+
+    #[test]
+    fn what_is_kept_otherwise_than_it_stands_is_seen() {
+        let draft = draft();
+        check_round_trip(&draft.bytes);
+        let image = draft.image();
+        let named = |mut names: Vec<(HostOffset, Vec<u8>)>| {
+            names.retain(|(_, name)| !name.is_empty());
+            names[0].0.0
+        };
+        let snapshot =
+            image.snapshots().map(Result::unwrap).map(|snapshot| (snapshot.name_at(), snapshot.name));
+        let bitmap = image.bitmaps().map(Result::unwrap).map(|bitmap| (bitmap.name_at(), bitmap.name));
+        let places = [
+            ("header", image.header().span("size").at.0 + 7),
+            ("version 3 header", image.header().span("compatible_features").at.0),
+            ("extension", draft.extension_data(CRYPTO) + 15),
+            ("snapshot", named(snapshot.collect())),
+            ("bitmap", named(bitmap.collect())),
+            ("LUKS header", image.luks().unwrap().unwrap().span.at.0 + 591),
+        ];
+        for (what, at) in places {
+            let said = verdict(&draft.bytes, at).unwrap_err();
+            assert!(said.contains(&format!(": {what} at 0x")), "{what}: {said}");
+        }
+    }
+
+    /// Behind the end of the file there are zeros, and nothing else.
+    #[test]
+    fn bytes_that_stand_nowhere_are_seen() {
+        let seen = catch_unwind(|| same(&[1, 2], "header", HostOffset(0), &[1, 2, 0, 0]));
+        assert!(seen.is_ok());
+        let seen = catch_unwind(|| same(&[1, 2], "header", HostOffset(0), &[1, 2, 0, 3]));
+        assert!(seen.is_err());
+    }
 }

@@ -112,8 +112,7 @@ pub fn exercise_model(bytes: &[u8]) {
     let draft = Draft::new(written.bytes.clone());
     check(&plan, &written, &draft.image());
 
-    let before = fired(&draft, Severity::Warning);
-    assert!(before.is_empty(), "a valid image has {before:?}");
+    check_valid(&draft);
     let damages = (0..BREAKS.len()).filter_map(|n| BREAKS.get(sum.wrapping_add(n) % BREAKS.len()));
     for damage in damages {
         let mut broken = draft.clone();
@@ -122,6 +121,11 @@ pub fn exercise_model(bytes: &[u8]) {
             return;
         }
     }
+}
+
+fn check_valid(draft: &Draft) {
+    let fired = fired(draft, Severity::Warning);
+    assert!(fired.is_empty(), "a valid image has {fired:?}");
 }
 
 fn check_damage(draft: &Draft, broken: &Draft, damage: &Break) {
@@ -221,6 +225,53 @@ mod tests {
             }
             exercise_model(&bytes);
         }
+    }
+
+    /// A break that does what `apply` does, and claims to fire H13 alone.
+    fn check_h13(apply: fn(&mut Draft) -> bool) {
+        let draft = Draft::new(Model::small_from_seed(3).unwrap().write());
+        let mut broken = draft.clone();
+        assert!(is_v3(&draft) && apply(&mut broken));
+        check_damage(&draft, &broken, &one("H13", &[], apply));
+    }
+
+    #[test]
+    fn a_damage_that_fires_its_rule_passes() {
+        check_h13(|draft| set(draft, "compatible_features", |bits| bits | 1 << 63));
+    }
+
+    #[test]
+    #[should_panic = "H13 did not fire"]
+    fn a_damage_that_nobody_sees_is_seen() {
+        check_h13(|_| true);
+    }
+
+    #[test]
+    #[should_panic = "H13 came with [\"H14\"]"]
+    fn a_finding_too_many_is_seen() {
+        check_h13(|draft| {
+            set(draft, "compatible_features", |bits| bits | 1 << 63)
+                && set(draft, "autoclear_features", |bits| bits | 1 << 63)
+        });
+    }
+
+    #[test]
+    #[should_panic = "a valid image has {\"H29\""]
+    fn a_finding_on_a_valid_image_is_seen() {
+        let mut draft = Draft::new(Model::small_from_seed(3).unwrap().write());
+        check_valid(&draft);
+        draft.set_header("refcount_table_clusters", 0);
+        check_valid(&draft);
+    }
+
+    #[test]
+    fn an_image_that_reads_otherwise_than_written_is_seen() {
+        let plan = Model::small_from_seed(3).unwrap().plan();
+        let written = plan.write();
+        let mut draft = Draft::new(written.bytes.clone());
+        check(&plan, &written, &draft.image());
+        draft.set_header("size", draft.header("size") + 512);
+        assert!(std::panic::catch_unwind(|| check(&plan, &written, &draft.image())).is_err());
     }
 
     #[test]
