@@ -1,6 +1,6 @@
 //! What `check` costs beside `qemu-img check`, in one run: cpu time and memory on the largest images, on scattered
 //! clusters and on many snapshots. It prints the targets beside what it measured, and asserts none of them.
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

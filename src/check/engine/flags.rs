@@ -10,6 +10,7 @@ use crate::rules::{Evidence, Finding, Guest, Structure};
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
 
+const COPIED: u64 = 1 << 63;
 /// How many wrong flags are remembered one by one.
 const KEPT: usize = 4096;
 
@@ -83,7 +84,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         for flag in kept {
             let Some(stored) = self.stored(flag.cluster) else { continue };
             // Where the refcount is too high, no data is at risk by that, and the flag is what QEMU counts.
-            if stored < self.clusters.count(flag.cluster).min(max) {
+            let is_copied = flag.raw & COPIED != 0;
+            if (stored == 1) == is_copied || stored < self.clusters.count(flag.cluster).min(max) {
                 continue;
             }
             told.insert(flag.cluster);
@@ -100,7 +102,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             self.found.push(finding.hurting(Guest { tree: Tree::Active, span }));
         }
         let further = self.flags.own.saturating_sub(crate::units::to_u64(told.len()));
-        if further != 0 {
+        if further != 0 && !self.totals.is_cut {
             let found = format!("{further} more clusters with a wrong flag");
             let at = Span::new(HostOffset(0), 0);
             let mut finding = Finding::new(&L11, Structure::L2Table, at, found, "none");

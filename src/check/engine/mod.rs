@@ -182,6 +182,7 @@ struct Engine<'a, 'w, R> {
     touched_end: u64,
     tables: Tables,
     blocks: Blocks,
+    snapshot_table: Span,
     block_clusters: HashSet<u64>,
     conflicts: Conflicts,
     /// The compressed clusters of the table at hand.
@@ -218,6 +219,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             touched_end: 0,
             tables: Tables::default(),
             blocks: Blocks::default(),
+            snapshot_table: Span::default(),
             block_clusters: HashSet::new(),
             conflicts: Conflicts::new(limits.conflicts),
             streams: Vec::new(),
@@ -247,9 +249,16 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
         } else {
             self.compare();
             self.report_flags();
-            self.trailing_data();
+            if !self.totals.is_cut {
+                self.trailing_data();
+            }
         }
         self.find_owners();
+        if self.tables.is_spent {
+            let value = self.image.limits().odd_tables;
+            let error = Error::Budget { limit: "odd_tables", value, at: HostOffset(0) };
+            self.totals.stop(error, Structure::File, &T01);
+        }
     }
 
     /// Counts references to every cluster of a region; `false` where it lies behind the end of the file, so that

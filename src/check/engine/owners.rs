@@ -1,6 +1,6 @@
 //! Who owns a cluster in conflict: a second walk, only where there is a conflict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -9,11 +9,11 @@ use super::Engine;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::mapping::{L2Entry, Mapping};
-use crate::rules::codes::{L27, L28, O01, O02, O03, O04, O05, T01};
+use crate::rules::codes::{B01, B04, L03, L27, L28, O01, O02, O03, O04, O05, S01, T01};
 use crate::rules::{Finding, Guest, Rule, Structure};
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
-use crate::{Error, Image, text};
+use crate::{Error, text};
 
 /// How many owners of a cluster are named.
 const NAMED: usize = 8;
@@ -206,7 +206,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// Looks up the names of the snapshots that own any of these.
     fn load_names(&mut self, clusters: &BTreeMap<u64, Claims>) {
         let owners = clusters.values().flat_map(|claims| &claims.owners);
-        let wanted: std::collections::BTreeSet<u32> = owners
+        let wanted: BTreeSet<u32> = owners
             .filter_map(|owner| match owner.tree {
                 Some(Tree::Snapshot(index)) => Some(index),
                 _ => None,
@@ -215,7 +215,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if wanted.is_empty() {
             return;
         }
-        for snapshot in self.image.snapshots().map_while(Result::ok) {
+        for snapshot in self.image.snapshots() {
+            let snapshot = match snapshot {
+                Ok(snapshot) => snapshot,
+                Err(Error::Cut { .. }) => break,
+                Err(error) => return self.totals.stop(error, Structure::Snapshot, &S01),
+            };
             if wanted.contains(&snapshot.index) {
                 self.names.insert(snapshot.index, text::escape(&snapshot.name).into_owned());
             }
@@ -226,15 +231,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let (image, cluster_size) = (self.image, self.geometry.cluster_size());
         let header = image.header();
         search.plain(Role::Header, HostOffset(0), Span::new(HostOffset(0), cluster_size));
-        let snapshots_at = header.v2.snapshots_offset;
-        let end =
-            image.snapshots().map_while(Result::ok).last().map_or(snapshots_at, |last| last.padding_at());
         let pointer = header.span("snapshots_offset").at;
-        search.plain(
-            Role::SnapshotTable,
-            pointer,
-            Span::new(snapshots_at, end.0.saturating_sub(snapshots_at.0)),
-        );
+        search.plain(Role::SnapshotTable, pointer, self.snapshot_table);
         if let Some(table) = image.refcount_table() {
             search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table);
         }
@@ -249,19 +247,50 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             search.plain(Role::RefcountBlock, block.entry_at, span);
         }
         if header.has_v3() && image.bitmaps_are_loaded() {
-            own_bitmaps(image, cluster_size, search);
+            self.own_bitmaps(search);
+        }
+    }
+
+    fn own_bitmaps(&mut self, search: &mut Search) {
+        let (image, cluster_size) = (self.image, self.geometry.cluster_size());
+        let Some((at, extension)) = image.bitmaps_extension() else { return };
+        let directory = Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size);
+        search.plain(Role::BitmapDirectory, at, directory);
+        self.tables.start_again();
+        for bitmap in image.bitmaps() {
+            let bitmap = match bitmap {
+                Ok(bitmap) => bitmap,
+                Err(Error::Cut { .. }) => return,
+                Err(error) => return self.totals.stop(error, Structure::Bitmap, &B01),
+            };
+            search.plain(Role::BitmapTable(bitmap.index), bitmap.at, bitmap.table());
+            if bitmap.table().at.0 == 0 || !self.tables.is_new(bitmap.table(), image.limits().odd_tables) {
+                continue;
+            }
+            let mut chunks = image.chunks("a bitmap table", bitmap.table());
+            while let Some(chunk) = chunks.next() {
+                let chunk = match chunk {
+                    Ok(chunk) => chunk,
+                    Err(error) => return self.totals.stop(error, Structure::BitmapTable, &B04),
+                };
+                for (at, raw) in chunk.entries() {
+                    if let BitmapData::Serialized(data) = BitmapTableEntry(raw).data() {
+                        search.plain(Role::BitmapData(bitmap.index), at, Span::new(data, cluster_size));
+                    }
+                }
+            }
         }
     }
 
     fn own_trees(&mut self, search: &mut Search) {
-        let trees = self.image.trees().map_while(Result::ok).chain(self.tables.cut);
-        for l1 in trees.map(|tree| tree.l1) {
+        let spans: HashSet<Span> = self.tables.l1.iter().map(|table| table.tree.l1.span()).collect();
+        for l1 in self.trees().into_iter().map(|tree| tree.l1) {
             let pointer = match l1.tree {
                 Tree::Active => self.image.header().span("l1_table_offset").at,
                 // Its entry's first field; where the entry stands, the table of snapshots tells.
                 Tree::Snapshot(_) => HostOffset(0),
             };
-            if self.tables.l1.iter().any(|table| table.tree.l1.span() == l1.span()) {
+            if spans.contains(&l1.span()) {
                 search.claim(
                     l1.span(),
                     Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None },
@@ -281,7 +310,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let mut chunks = self.image.chunks("an L2 table", Span::new(table.at, cluster_size));
             let step = self.geometry.l2_entry_len();
             let mut index = 0_u64;
-            while let Some(Ok(chunk)) = chunks.next() {
+            while let Some(chunk) = chunks.next() {
+                let chunk = match chunk {
+                    Ok(chunk) => chunk,
+                    Err(error) => {
+                        self.totals.stop(error, Structure::L2Table, &L03);
+                        break;
+                    }
+                };
                 for entry in chunk.bytes.chunks_exact(if step == 16 { 16 } else { 8 }) {
                     let raw = entry.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                     let here = index;
@@ -297,23 +333,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     let pointer = table.at.saturating_add(here.saturating_mul(step));
                     let guest = Some(GuestSpan { start, len: cluster_size });
                     search.claim(span, Owner { role, pointer, tree: Some(table.tree.l1.tree), guest });
-                }
-            }
-        }
-    }
-}
-
-fn own_bitmaps<R: ReadAt>(image: &Image<R>, cluster_size: u64, search: &mut Search) {
-    let Some((at, extension)) = image.bitmaps_extension() else { return };
-    let directory = Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size);
-    search.plain(Role::BitmapDirectory, at, directory);
-    for bitmap in image.bitmaps().map_while(Result::ok) {
-        search.plain(Role::BitmapTable(bitmap.index), bitmap.at, bitmap.table());
-        let mut chunks = image.chunks("a bitmap table", bitmap.table());
-        while let Some(Ok(chunk)) = chunks.next() {
-            for (at, raw) in chunk.entries() {
-                if let BitmapData::Serialized(data) = BitmapTableEntry(raw).data() {
-                    search.plain(Role::BitmapData(bitmap.index), at, Span::new(data, cluster_size));
                 }
             }
         }

@@ -136,9 +136,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
     }
 
-    /// The stored refcount of one cluster; `None` where QEMU cannot read it.
-    pub(super) fn stored(&self, cluster: u64) -> Option<u64> {
-        let Some(block) = self.blocks.of(cluster) else { return Some(0) };
+    /// The stored refcount of one cluster; `None` where it cannot be read.
+    pub(super) fn stored(&mut self, cluster: u64) -> Option<u64> {
+        let Some(block) = self.blocks.of(cluster).copied() else { return Some(0) };
         if !block.is_aligned {
             return None;
         }
@@ -147,9 +147,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let at = block.entry.block_offset().saturating_add(width.byte_offset(index));
         let len = u64::from(width.bits().div_ceil(8));
         let mut chunks = self.image.chunks("a refcount", Span::new(at, len));
-        let Some(chunk) = chunks.next() else { return Some(0) };
-        let in_byte = width.index_in_byte(index);
-        Some(chunk.ok().and_then(|chunk| width.get(chunk.bytes, in_byte)).unwrap_or(0))
+        match chunks.next() {
+            None => Some(0),
+            Some(Ok(chunk)) => Some(width.get(chunk.bytes, width.index_in_byte(index)).unwrap_or(0)),
+            Some(Err(error)) => {
+                self.totals.stop(error, Structure::RefcountBlock, &R03);
+                None
+            }
+        }
     }
 
     /// Marks the blocks as metadata, each as often as the table points at it.

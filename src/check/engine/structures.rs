@@ -2,7 +2,7 @@
 
 use super::super::{
     BitmapRules, ExtensionRules, SnapshotRules, check_backing_file, check_bitmap_tail, check_header,
-    check_header_gap, check_luks, check_refcount_table_cover,
+    check_header_gap, check_luks, check_refcount_table_cover, stopped,
 };
 use super::{CheckOptions, Engine, Totals};
 use crate::format::Layout;
@@ -10,7 +10,7 @@ use crate::format::bitmap::{BitmapData, BitmapFlags, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
 use crate::image::{Bitmap, DiskTree, L1Table};
-use crate::rules::codes::{B04, B18, E13, H43, S04, S05, S06, S13};
+use crate::rules::codes::{B04, B18, E13, H43, S01, S04, S05, S06, S13};
 use crate::rules::{Finding, Structure};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
@@ -86,7 +86,11 @@ fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<
         let mut chunks = image.chunks("a snapshot", Span::new(start, SnapshotHead::LEN + SnapshotExtra::LEN));
         let bytes = match chunks.next() {
             Some(Ok(chunk)) => chunk.bytes,
-            _ => &[],
+            Some(Err(error)) => {
+                out.push(stopped(error, Structure::Snapshot, &S01));
+                &[]
+            }
+            None => &[],
         };
         let head = SnapshotHead::decode_zero_filled(bytes).unwrap_or_default();
         let extra = bytes.get(to_usize(SnapshotHead::LEN)..).and_then(SnapshotExtra::decode_zero_filled);
@@ -127,6 +131,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.settle();
         self.claim(table.span, 1);
         self.tables.cut = table.cut;
+        self.snapshot_table = table.span;
         if let Some(table) = image.refcount_table() {
             self.claim(table, 1);
         }

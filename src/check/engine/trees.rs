@@ -7,7 +7,7 @@ use super::Engine;
 use crate::Error;
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
-use crate::rules::codes::{H34, L03, L26, S08, T01};
+use crate::rules::codes::{H34, L03, L26, S01, S08, T01};
 use crate::rules::{Evidence, Finding, Guest, Structure};
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
@@ -26,6 +26,8 @@ pub(super) struct Tables {
     pub(super) cut: Option<DiskTree>,
     seen: HashSet<(u64, u64)>,
     repeated: u64,
+    /// Whether a table was left out because too many are read again, or stand off the boundary.
+    pub(super) is_spent: bool,
     unaligned: u64,
 }
 
@@ -36,7 +38,14 @@ impl Tables {
             return true;
         }
         self.repeated = self.repeated.saturating_add(1);
+        self.is_spent |= self.repeated > limit;
         self.repeated <= limit
+    }
+
+    /// Forgets which tables were read, for another walk.
+    pub(super) fn start_again(&mut self) {
+        self.seen.clear();
+        self.repeated = 0;
     }
 }
 
@@ -116,9 +125,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// The distinct L1 tables that QEMU would read.
     fn collect_l1(&mut self) {
-        let image = self.image;
         let mut places: HashMap<Span, usize> = HashMap::new();
-        for tree in image.trees().map_while(Result::ok).chain(self.tables.cut) {
+        for tree in self.trees() {
             let span = tree.l1.span();
             let is_active = tree.l1.tree == Tree::Active;
             let is_too_large = tree.l1.size > MAX_L1_ENTRIES && !is_active;
@@ -131,6 +139,21 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 None => self.tables.l1.push(L1Use { tree, times: 1 }),
             }
         }
+    }
+
+    /// All trees, as far as the snapshot table goes. What ends it early, its own rules have told; but a reader may
+    /// fail at any time.
+    pub(super) fn trees(&mut self) -> Vec<DiskTree> {
+        let mut trees = Vec::new();
+        for tree in self.image.trees() {
+            match tree {
+                Ok(tree) => trees.push(tree),
+                Err(Error::Cut { .. }) => {}
+                Err(error) => self.totals.stop(error, Structure::Snapshot, &S01),
+            }
+        }
+        trees.extend(self.tables.cut);
+        trees
     }
 
     /// The entries from one edge to the next, which the same tables cover; `false` where no more can be kept.
@@ -194,7 +217,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     fn may_read_unaligned(&mut self) -> bool {
         self.tables.unaligned = self.tables.unaligned.saturating_add(1);
-        self.tables.unaligned <= self.image.limits().odd_tables
+        let may_read = self.tables.unaligned <= self.image.limits().odd_tables;
+        self.tables.is_spent |= !may_read;
+        may_read
     }
 
     fn remember(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, l2: HostOffset) -> bool {

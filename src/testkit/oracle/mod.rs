@@ -97,8 +97,8 @@ fn check_written(bytes: &[u8], format: Format) {
 fn check_output(written: &Run) {
     match written.format {
         Format::Walk => {}
-        Format::Text | Format::Hex | Format::InfoText => check_text(&written.out),
-        Format::Json | Format::InfoJson => check_json(&written.out),
+        Format::Text | Format::Hex | Format::InfoText | Format::CheckText => check_text(&written.out),
+        Format::Json | Format::InfoJson | Format::CheckJson => check_json(&written.out),
         Format::JsonLines => check_json_lines(&written.out),
     }
 }
