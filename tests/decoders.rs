@@ -5,6 +5,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::as_conversions,
+    clippy::explicit_write,
     reason = "what fails here is the test"
 )]
 

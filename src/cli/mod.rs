@@ -3,16 +3,16 @@
 mod bitmap;
 mod check;
 mod dump;
-mod guest;
 mod explain;
+mod guest;
 mod info;
 mod input;
 mod locate;
 mod map;
 mod output;
 mod read;
-mod sparse;
 mod rules;
+mod sparse;
 
 use std::env;
 use std::io::{self, Write};

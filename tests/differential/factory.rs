@@ -16,7 +16,8 @@ use crate::bytes::Image;
 const RECIPES: [&str; 2] = [include_str!("recipes/disks.txt"), include_str!("recipes/companions.txt")];
 const IMAGE: &str = "disk.qcow2";
 const UNLOCKED: &str = "driver=qcow2,encrypt.key-secret=key,file.filename=disk.qcow2";
-pub(crate) const KEYS: [&str; 4] = ["--object", "secret,id=key,data=sesame", "--object", "secret,id=other,data=tahini"];
+pub(crate) const KEYS: [&str; 4] =
+    ["--object", "secret,id=key,data=sesame", "--object", "secret,id=other,data=tahini"];
 /// More L2 tables than `qemu-img` walks over in a second.
 const MANY_TABLES: u64 = 1 << 18;
 const WORKERS: usize = 2;

@@ -43,7 +43,12 @@ fn every_image_is_shown_as_it_is() {
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
     // Written past the capture of the harness, which would keep it from whoever reads the log.
     let images = samples.len();
-    writeln!(stderr(), "differential: {images} images, {trees} trees, {bitmaps} bitmaps, {}", factory::qemu_version()).unwrap();
+    writeln!(
+        stderr(),
+        "differential: {images} images, {trees} trees, {bitmaps} bitmaps, {}",
+        factory::qemu_version()
+    )
+    .unwrap();
 }
 
 #[test]

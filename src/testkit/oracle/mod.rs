@@ -2,7 +2,8 @@
 //! panic where an oracle sees a fault.
 //!
 //! Every input is walked, with all rules and no report: no panic, bounded reads, rows and memory. One in
-//! [`WRITTEN_SHARE`] is written down in one of the formats, which must hold no raw byte and be valid. One in
+//! [`WRITTEN_SHARE`] is written down in one of the formats, which must hold no raw byte and be valid; one in
+//! [`CHECKED_SHARE`] is checked as a whole. One in
 //! [`DEAR_SHARE`] goes through each of the oracles that run the reader again. A hash of the input chooses, so that
 //! an input always meets the same ones; the replay of the corpus runs them all.
 
@@ -30,6 +31,8 @@ use crate::units::to_usize;
 
 /// Of how many inputs one is written down.
 pub const WRITTEN_SHARE: u64 = 16;
+/// Of how many inputs one is checked as a whole.
+pub const CHECKED_SHARE: u64 = 4;
 /// Of how many inputs one goes through each of the dear oracles.
 pub const DEAR_SHARE: u64 = 64;
 
@@ -45,6 +48,9 @@ pub fn exercise(bytes: &[u8]) {
     if is_due(hash, 1, WRITTEN_SHARE) {
         let formats = Format::WRITTEN.iter().cycle().skip(to_usize(hash >> 32 & 7));
         formats.take(1).for_each(|format| check_written(bytes, *format));
+    }
+    if is_due(hash, 7, CHECKED_SHARE) {
+        run(bytes, Format::CheckText, LIMITS);
     }
     for (decision, oracle) in (2..).zip(DEAR) {
         if is_due(hash, decision, DEAR_SHARE) {
