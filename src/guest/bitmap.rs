@@ -309,7 +309,7 @@ where
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "what fails here is the test")]
+#[expect(clippy::arithmetic_side_effects, reason = "the numbers are the test's own")]
 mod tests {
     use super::*;
 

@@ -8,7 +8,7 @@ use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset};
 
 /// Bytes of a portion, unless one compressed cluster has more.
-const PORTION_LEN: u64 = 1 << 20;
+const PORTION_LEN: u64 = 256 << 10;
 /// Zeros from this length on are no part of a portion.
 const LONG_ZEROS: u64 = 64 << 10;
 

@@ -97,7 +97,7 @@ mod tests {
         let mut at = GuestOffset(0x1003);
         for (bytes, zeros) in parts {
             sink.bytes(at, bytes).unwrap();
-            at.0 += bytes.len() as u64;
+            at.0 += to_u64(bytes.len());
             sink.zeros(GuestSpan { start: at, len: *zeros }).unwrap();
             at.0 += zeros;
         }
@@ -109,7 +109,7 @@ mod tests {
     fn zeros_fold_as_if_they_were_written() {
         for zeros in 0..200 {
             let whole = [b"abc".as_slice(), &vec![0; zeros], b"xyz"].concat();
-            let parts: &[(&[u8], u64)] = &[(b"abc", zeros as u64), (b"xyz", 0)];
+            let parts: &[(&[u8], u64)] = &[(b"abc", to_u64(zeros)), (b"xyz", 0)];
             assert_eq!(dump(parts), dump(&[(&whole, 0)]), "{zeros} zeros");
         }
         let dumped = dump(&[(b"", 1 << 60), (b"end", 0)]);
