@@ -35,7 +35,9 @@ pub use bitmaps::BitmapRules;
 pub use bounds::ends_past_file;
 #[cfg(feature = "testkit")]
 pub use engine::count_references;
-pub use engine::{CheckOptions, Checked, Counters, Owner, Progress, QemuAnswer, Role, Verdict, Watch, check};
+pub use engine::{
+    CheckOptions, Checked, Counters, Loss, Owner, Progress, QemuAnswer, Ranges, Role, Verdict, Watch, check,
+};
 pub use extensions::ExtensionRules;
 pub use gap::check_header_gap;
 pub use header::{check_backing_file, check_header};

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::document::Document;
 use super::findings::Findings;
+use super::human::Size;
 use super::json::{FindingItem, write_findings as write_json_findings};
 use super::row::Subject;
 use super::text::write_findings;
 use crate::Image;
-use crate::check::{CheckOptions, Checked, Counters, Owner, Progress, Verdict, Watch, check};
+use crate::check::{CheckOptions, Checked, Counters, Loss, Owner, Progress, Ranges, Verdict, Watch, check};
 use crate::rules::{Finding, Severity};
 use crate::source::ReadAt;
 use crate::text;
@@ -135,6 +136,9 @@ struct Body<'a> {
     qemu: Option<&'a crate::check::QemuAnswer>,
     rules: Vec<RuleCount>,
     owners: Vec<ClusterOwners<'a>>,
+    losses: Vec<LossItem<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<&'a Ranges>,
 }
 
 #[derive(Serialize)]
@@ -142,6 +146,23 @@ struct RuleCount {
     rule: &'static str,
     slug: &'static str,
     count: u64,
+}
+
+/// What is lost of a tree.
+#[derive(Serialize)]
+struct LossItem<'a> {
+    #[serde(flatten)]
+    loss: &'a Loss,
+    /// Of the disk, lost or doubtful; more than 100 where VM state is hit too.
+    percent: f64,
+}
+
+impl<'a> LossItem<'a> {
+    fn new(loss: &'a Loss) -> Self {
+        let hit = loss.lost_bytes.saturating_add(loss.doubtful_bytes);
+        let hundredths = u128::from(hit) * 10_000 / u128::from(loss.disk_size.max(1));
+        Self { loss, percent: f64::from(u32::try_from(hundredths).unwrap_or(u32::MAX)) / 100.0 }
+    }
 }
 
 #[derive(Serialize)]
@@ -167,6 +188,8 @@ impl<'a> Body<'a> {
                 .map(|(rule, count)| RuleCount { rule: rule.code, slug: rule.slug, count: *count })
                 .collect(),
             owners: owners.map(|(cluster, owners)| ClusterOwners { cluster: *cluster, owners }).collect(),
+            losses: checked.losses.iter().map(LossItem::new).collect(),
+            held: checked.held.as_ref(),
         }
     }
 }
@@ -197,6 +220,10 @@ fn write_json(
     }
     document.field("rules", &body.rules)?;
     document.field("owners", &body.owners)?;
+    document.field("losses", &body.losses)?;
+    if let Some(held) = body.held {
+        document.field("held", held)?;
+    }
     write_json_findings(&mut document, findings)?;
     document.finish()
 }
@@ -218,11 +245,45 @@ fn write_text(
     if !checked.complete {
         writeln!(out, "incomplete: something was not looked at, see above")?;
     }
+    write_losses(out, checked)?;
     write_counters(out, &checked.counters)?;
     if report.as_qemu {
         write_qemu(out, checked)?;
     }
     Ok(())
+}
+
+/// How many ranges a line of text names.
+const NAMED: usize = 8;
+
+fn write_losses(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
+    for item in checked.losses.iter().map(LossItem::new).take(NAMED) {
+        let Loss { tree, disk_size, lost, doubtful, .. } = item.loss;
+        writeln!(out, "guest data hit: {tree}, {:.2} % of {}", item.percent, Size(*disk_size))?;
+        for (ranges, what) in [(lost, "lost"), (doubtful, "doubtful")] {
+            if !ranges.is_empty() {
+                writeln!(out, "  {what}: {} in {}", Size(ranges.bytes()), shown(ranges))?;
+            }
+        }
+    }
+    if let Some(further) = checked.losses.len().checked_sub(NAMED).filter(|further| *further != 0) {
+        writeln!(out, "guest data hit: {further} more trees")?;
+    }
+    if let Some(held) = &checked.held {
+        let ranges = if held.is_empty() { "no range".to_owned() } else { shown(held) };
+        writeln!(out, "without the backing file this file holds: {} in {ranges}", Size(held.bytes()))?;
+    }
+    Ok(())
+}
+
+fn shown(ranges: &Ranges) -> String {
+    let mut shown: Vec<_> =
+        ranges.iter().take(NAMED).map(|span| format!("{}+{:#x}", span.start, span.len)).collect();
+    let further = ranges.iter().count().saturating_sub(NAMED);
+    if further != 0 || ranges.further_bytes() != 0 {
+        shown.push(format!("and {further} more ranges"));
+    }
+    shown.join(", ")
 }
 
 fn write_counters(out: &mut impl Write, counters: &Counters) -> io::Result<()> {

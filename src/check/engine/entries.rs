@@ -36,7 +36,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if entry.reserved() != 0 {
             self.totals.qemu.corrupt(table.times);
         }
-        match self.image.mapping(self.geometry, entry) {
+        let mapping = self.image.mapping(self.geometry, entry);
+        if mapping != Mapping::Unallocated || bitmap.zero() != 0 {
+            self.hold(table, index, 1);
+        }
+        match mapping {
             Mapping::Compressed(stream) => self.compressed(table, &place, entry, bitmap, stream),
             Mapping::Data(at) | Mapping::ZeroAllocated(at) => {
                 self.host_cluster(table, index, entry, bitmap, at)

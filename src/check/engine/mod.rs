@@ -10,6 +10,7 @@ mod conflicts;
 mod entries;
 mod flags;
 mod groups;
+mod lost;
 mod outcome;
 mod owners;
 mod refcounts;
@@ -35,6 +36,8 @@ use crate::{Error, Image};
 use conflicts::Conflicts;
 use entries::Stream;
 use flags::Flags;
+use lost::Losses;
+pub use lost::{Loss, Ranges};
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
 pub use owners::{Owner, Role};
 use refcounts::Blocks;
@@ -80,12 +83,14 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     let mut totals = Totals::new(image, watch);
     let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else {
         structures::without_tables(image, options, &mut totals);
-        return totals.finish(image, Counters::default(), Vec::new());
+        return totals.finish(image, outcome::Parts::default());
     };
     let mut engine = Engine::new(image, *options, geometry, rules, totals);
     engine.run();
-    let (counters, owners) = (engine.counters, engine.owners);
-    engine.totals.finish(image, counters, owners)
+    let losses = engine.losses();
+    let parts =
+        outcome::Parts { counters: engine.counters, owners: engine.owners, losses, held: engine.held };
+    engine.totals.finish(image, parts)
 }
 
 /// How often each host cluster is referenced, by QEMU's count: every cluster with a reference, in order.
@@ -190,6 +195,9 @@ struct Engine<'a, 'w, R> {
     flags: Flags,
     counters: Counters,
     owners: Vec<(u64, Vec<Owner>)>,
+    losses: Losses,
+    /// What the active tree maps, where a backing file has the rest.
+    held: Option<Ranges>,
     /// Names of snapshots that own a cluster in conflict.
     names: BTreeMap<u32, String>,
     totals: Totals<'w>,
@@ -226,6 +234,11 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             flags: Flags::default(),
             counters: Counters::default(),
             owners: Vec::new(),
+            losses: Losses::new(limits.lost_ranges),
+            held: image
+                .backing_file()
+                .is_ok_and(|name| name.is_some())
+                .then(|| Ranges::new(limits.lost_ranges)),
             names: BTreeMap::new(),
             totals,
             found: Vec::new(),

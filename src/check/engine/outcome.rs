@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Owner, Totals};
+use super::{Loss, Owner, Ranges, Totals};
 use crate::Image;
 use crate::format::features::EXTERNAL_DATA;
 use crate::format::header::CRYPT_NONE;
@@ -104,6 +104,20 @@ pub struct Checked {
     pub rules: Vec<(&'static Rule, u64)>,
     /// Clusters in conflict with their owners.
     pub owners: Vec<(u64, Vec<Owner>)>,
+    /// Which guest data is hit, for each tree where any is.
+    pub losses: Vec<Loss>,
+    /// With a backing file: which guest ranges this file holds alone, whole clusters at a time. They are all that
+    /// is left where the backing file is lost.
+    pub held: Option<Ranges>,
+}
+
+/// What the walk leaves behind.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) counters: Counters,
+    pub(super) owners: Vec<(u64, Vec<Owner>)>,
+    pub(super) losses: Vec<Loss>,
+    pub(super) held: Option<Ranges>,
 }
 
 /// Whether QEMU refuses an image for this rule where its finding is fatal: nearly always. `qemu-img check` opens
@@ -118,8 +132,7 @@ impl Totals<'_> {
     pub(super) fn finish<R: ReadAt>(
         self,
         image: &Image<R>,
-        counters: Counters,
-        owners: Vec<(u64, Vec<Owner>)>,
+        Parts { counters, owners, losses, held }: Parts,
     ) -> Checked {
         let count = |severity: Severity| self.severities.get(&severity).copied().unwrap_or(0);
         let fatal = count(Severity::Fatal);
@@ -144,6 +157,8 @@ impl Totals<'_> {
             qemu: self.qemu_answer(image),
             rules,
             owners,
+            losses,
+            held,
         }
     }
 

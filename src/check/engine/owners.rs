@@ -188,6 +188,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut finding = Finding::new(rule, structure, at, found, "one owner");
         finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
         finding.consequences = len;
+        for owner in run.iter().flat_map(|(_, claims)| &claims.owners) {
+            let guest = owner.tree.zip(owner.guest).map(|(tree, span)| Guest { tree, span });
+            self.losses.in_tree(&Finding { guest, ..finding.clone() });
+        }
         self.totals.push(finding);
     }
 

@@ -128,7 +128,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if image.header().has_v3() {
             self.totals.qemu.corrupt(table.missing);
         }
-        self.settle();
+        self.settle_grouped();
         self.claim(table.span, 1);
         self.tables.cut = table.cut;
         self.snapshot_table = table.span;

@@ -106,7 +106,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Ok(chunk) => chunk,
                 Err(error) => return self.stop_table(error),
             };
-            if self.geometry.extended_l2() {
+            if is_zero(chunk.bytes) {
+                let entry_bits = self.geometry.l2_entry_len().trailing_zeros();
+                index = index.saturating_add(to_u64(chunk.bytes.len()).unbounded_shr(entry_bits));
+            } else if self.geometry.extended_l2() {
                 let (entries, _) = chunk.bytes.as_chunks::<16>();
                 for entry in entries {
                     let (first, second) = entry.split_at(8);
@@ -135,6 +138,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if table.is_header() {
             self.found.clear();
         }
+        let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
+        self.losses.in_table(table.at.0, start, &self.found);
         self.settle_grouped();
     }
 
@@ -159,6 +164,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         };
         let len = entries.iter().take(most).skip(1).take_while(goes_on).count().saturating_add(1);
         self.count_mapped(table, offset, to_u64(len));
+        self.hold(table, index, to_u64(len));
         self.map_run(table, index, raw, cluster, len);
         len
     }
@@ -207,6 +213,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
         if is_plain {
             self.count_mapped(table, offset, 1);
+            self.hold(table, index, 1);
             self.map(table, index, raw, offset.unbounded_shr(self.cluster_bits));
         } else {
             self.odd_entry(table, index, L2Entry(raw), bitmap);
@@ -254,6 +261,20 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
     }
 
+    /// Takes note that the active tree maps these entries, where a backing file has what it does not.
+    #[inline]
+    pub(super) fn hold(&mut self, table: &Table, index: u64, count: u64) {
+        if self.held.is_none() || table.active_times == 0 || table.is_header() {
+            return;
+        }
+        let start = self.guest_of(table, index);
+        let left = table.tree.disk_size.saturating_sub(start);
+        let len = count.saturating_mul(self.geometry.cluster_size()).min(left);
+        if let Some(held) = &mut self.held {
+            held.add(start, len);
+        }
+    }
+
     /// The guest offset of an entry.
     pub(super) fn guest_of(&self, table: &Table, index: u64) -> u64 {
         let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
@@ -263,4 +284,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
 fn set_private(page: &mut Page, slot: usize) -> bool {
     page.rare_mut().private.set(slot)
+}
+
+/// Whether a chunk has no entry at all, as in a hole of the file. The first entry mostly tells.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.first().is_none_or(|word| *word == [0; 8])
+        && rest.iter().all(|byte| *byte == 0)
+        && words.iter().fold(0, |bits, word| bits | u64::from_ne_bytes(*word)) == 0
 }

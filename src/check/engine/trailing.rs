@@ -8,7 +8,9 @@ use crate::units::{HostOffset, Span};
 
 impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn trailing_data(&mut self) {
-        let at = HostOffset(self.counters.image_end_offset);
+        // Where refcounts cannot be read, the references still tell what is in use.
+        let touched = self.host_offset(self.touched_end);
+        let at = HostOffset(self.counters.image_end_offset).max(touched);
         let len = self.image.file_len().saturating_sub(at.0);
         if len == 0 || self.counters.image_end_offset == 0 {
             return;

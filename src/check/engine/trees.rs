@@ -15,6 +15,9 @@ use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree, to_u64, to_us
 /// QEMU's limit on the entries of an L1 table.
 const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
 
+/// Entries of one tree that point again at the same table, and are told by themselves.
+const TOLD_REPEATS: u64 = 8;
+
 /// The L2 tables, and what leads to them.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -24,6 +27,7 @@ pub(super) struct Tables {
     pub(super) l2: HashMap<u64, L2Use>,
     /// A snapshot that the list does not have, because the file ends within its texts.
     pub(super) cut: Option<DiskTree>,
+    further_repeats: u64,
     seen: HashSet<(u64, u64)>,
     repeated: u64,
     /// Whether a table was left out because too many are read again, or stand off the boundary.
@@ -81,6 +85,8 @@ pub(super) struct L2Use {
     pub(super) l1_index: u32,
     /// Where the last of these entries stands in the file.
     last_entry: u64,
+    /// Entries of one tree that point there again.
+    repeats: u64,
 }
 
 /// The L1 tables over a part of the file.
@@ -100,13 +106,13 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let uses = std::mem::take(&mut self.tables.l1);
         for (place, table) in uses.iter().enumerate() {
             let span = table.span();
-            self.claim(span, table.times);
             let end = span.end().0.min(self.image.file_len());
             if span.at.0 < end {
                 edges.entry(span.at.0).or_default().0.push(place);
                 edges.entry(end).or_default().1.push(place);
             }
         }
+        self.claim_l1(&uses);
         let mut cover = Cover::default();
         let mut from = 0;
         for (at, (starts, ends)) in edges {
@@ -121,6 +127,49 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             from = at;
         }
         self.tables.l1 = uses;
+        if self.tables.further_repeats != 0 {
+            let count = self.tables.further_repeats;
+            let found = format!("{count} more entries of these tables");
+            let at = Span::new(HostOffset(0), 0);
+            let mut finding = Finding::new(&L26, Structure::L1Table, at, found, "none");
+            (finding.at, finding.consequences) = (None, count);
+            self.totals.push(finding);
+        }
+    }
+
+    /// Counts the references to the clusters of the L1 tables, each cluster once however many tables overlap.
+    fn claim_l1(&mut self, uses: &[L1Use]) {
+        let mut edges: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for table in uses {
+            if ends_past_file(self.image.file_len(), table.span(), self.geometry) {
+                self.totals.qemu.corrupt(table.times);
+                continue;
+            }
+            let clusters = self.clusters_of(table.span());
+            let start = edges.entry(*clusters.start()).or_default();
+            start.0 = start.0.saturating_add(table.times);
+            let end = edges.entry(clusters.end().saturating_add(1)).or_default();
+            end.1 = end.1.saturating_add(table.times);
+        }
+        let (mut times, mut from) = (0_u64, 0_u64);
+        for (cluster, (starts, ends)) in edges {
+            if times != 0 {
+                self.claim_clusters(from, cluster, times);
+            }
+            times = times.saturating_add(starts).saturating_sub(ends);
+            from = cluster;
+        }
+    }
+
+    fn claim_clusters(&mut self, from: u64, to: u64, times: u64) {
+        for cluster in from..to {
+            let Some((page, slot)) = self.clusters.at(cluster) else { return };
+            page.add(slot, times);
+            if page.metadata.set(slot) || times > 1 {
+                self.conflicts.add(cluster);
+            }
+        }
+        self.touched_end = self.touched_end.max(to);
     }
 
     /// The distinct L1 tables that QEMU would read.
@@ -175,9 +224,26 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     return false;
                 }
             }
-            self.settle_grouped();
+            self.settle_l1();
         }
         true
+    }
+
+    /// Hands on what was found in an L1 table, with the guest ranges that it hits.
+    fn settle_l1(&mut self) {
+        let found = std::mem::take(&mut self.found);
+        for finding in &found {
+            let guest = finding.guest.map_or(0, |guest| guest.span.start.0);
+            match finding.found {
+                // An entry that leads nowhere is lost in each tree that shares it.
+                Evidence::Hex(raw) if finding.structure == Structure::L1Table => {
+                    self.losses.in_table(L1Entry(raw).l2_offset().0, guest, std::slice::from_ref(finding));
+                }
+                _ => self.losses.in_tree(finding),
+            }
+        }
+        self.found = found;
+        self.settle_grouped();
     }
 
     fn l1_entry(
@@ -231,7 +297,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
         let is_active = cover.active.is_some();
         let (l1, l1_index) = (narrow(to_u64(place)), narrow(index));
-        let new = L2Use { times: 0, active_times: 0, l1, l1_index, last_entry: u64::MAX };
+        let new = L2Use { times: 0, active_times: 0, l1, l1_index, last_entry: u64::MAX, repeats: 0 };
         let table = self.tables.l2.entry(l2.0).or_insert(new);
         if is_active && table.active_times == 0 {
             (table.l1, table.l1_index) = (l1, l1_index);
@@ -242,6 +308,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         table.times = table.times.saturating_add(cover.times);
         table.active_times = table.active_times.saturating_add(u32::from(is_active));
         let other = std::mem::replace(&mut table.last_entry, at.0);
+        table.repeats = table.repeats.saturating_add(u64::from(is_twice));
+        let is_told = table.repeats <= TOLD_REPEATS || self.options.each;
         if l2.0 == 0 {
             // L29 has told it.
             return true;
@@ -249,7 +317,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if is_first && l2.is_aligned(self.geometry.cluster_size()) {
             self.mark(Span::new(l2, self.geometry.cluster_size()), false);
         }
-        if is_twice {
+        if is_twice && !is_told {
+            self.tables.further_repeats = self.tables.further_repeats.saturating_add(1);
+        } else if is_twice {
             let guest = self.l1_guest(place, index);
             let span = Span::new(at, 8);
             let wanted = format!("a table of its own: the entry at {:#x} points there too", other);

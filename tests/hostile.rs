@@ -1,0 +1,154 @@
+//! Small images that ask for endless work: each is checked within the time and the reads that an honest image of
+//! its length would cost, and never called clean.
+#![allow(clippy::unwrap_used, clippy::as_conversions, reason = "a test may stop at what it does not expect")]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
+use qcow2_inspect::format::Layout;
+use qcow2_inspect::format::header::{HeaderV2, HeaderV3, MAGIC};
+use qcow2_inspect::format::scalar::{ByteSize, ClusterBits};
+use qcow2_inspect::format::snapshot::SnapshotHead;
+use qcow2_inspect::rules::Finding;
+use qcow2_inspect::units::HostOffset;
+use qcow2_inspect::{Image, Limits};
+
+const COPIED: u64 = 1 << 63;
+/// Generous: the slowest takes a tenth of it without optimisation.
+const LONGEST: Duration = Duration::from_secs(20);
+
+struct Hostile {
+    header: HeaderV2,
+    file: File,
+    end: u64,
+}
+
+impl Hostile {
+    /// An image of clusters of 2^`cluster_bits` bytes: the header, a refcount table with one block, and an L1 table.
+    fn new(cluster_bits: u32) -> Self {
+        let at = |cluster: u64| HostOffset(cluster << cluster_bits);
+        let header = HeaderV2 {
+            magic: MAGIC,
+            version: 3,
+            cluster_bits: ClusterBits(cluster_bits),
+            size: ByteSize(1 << 40),
+            l1_size: 1,
+            l1_table_offset: at(3),
+            refcount_table_offset: at(1),
+            refcount_table_clusters: 1,
+            ..Default::default()
+        };
+        let hostile = Self { header, file: tempfile::tempfile().unwrap(), end: at(4).0 };
+        hostile.put(at(1).0, &[at(2).0]);
+        hostile
+    }
+
+    fn put(&self, at: u64, entries: &[u64]) {
+        let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_be_bytes()).collect();
+        self.file.write_all_at(&bytes, at).unwrap();
+    }
+
+    /// Checks it; answers what came of it, with the codes of the rules.
+    fn check(self, name: &str) -> (Checked, Vec<&'static str>) {
+        let v3 = HeaderV3 { header_length: 104, refcount_order: 4, ..Default::default() };
+        self.file.write_all_at(&[self.header.encode(), v3.encode()].concat(), 0).unwrap();
+        if self.file.metadata().unwrap().len() < self.end {
+            self.file.set_len(self.end).unwrap();
+        }
+        let image = Image::open(self.file, Limits::default()).unwrap();
+        let (start, mut count) = (Instant::now(), 0_u64);
+        let checked = check(&image, &CheckOptions::default(), &mut |_: Finding| count += 1);
+        let wall = start.elapsed();
+        println!(
+            "{name}: {wall:.2?}, {} bytes read, {count} findings, {:?}",
+            image.bytes_read(),
+            checked.verdict
+        );
+        assert!(wall < LONGEST, "{name}: {wall:.2?}");
+        assert!(count < 100_000, "{name}: {count} findings");
+        assert_ne!(checked.verdict, Verdict::Clean, "{name}");
+        let codes = checked.rules.iter().map(|(rule, _)| rule.code).collect();
+        (checked, codes)
+    }
+}
+
+#[test]
+fn one_l1_of_four_million_entries_on_one_l2() {
+    let mut image = Hostile::new(16);
+    (image.header.l1_size, image.end) = (1 << 22, (4 << 16) + (32 << 20) + (2 << 16));
+    let table = (4 << 16) + (32 << 20);
+    image.header.l1_table_offset = HostOffset(4 << 16);
+    image.put(4 << 16, &vec![table; 1 << 22]);
+    image.put(table, &vec![table + (1 << 16); 8192]);
+    let (checked, codes) = image.check("one L2 table");
+    assert!(codes.contains(&"L26"), "{codes:?}");
+    assert_eq!(checked.counters.allocated_clusters, 8192 << 22);
+}
+
+#[test]
+fn many_used_l1_entries_and_a_hole() {
+    let mut image = Hostile::new(12);
+    image.header.l1_size = 131_072;
+    let entries: Vec<u64> = (0..131_072).map(|n| COPIED | (4096 + n) << 12).collect();
+    image.put(3 << 12, &entries);
+    image.end = 1 << 43;
+    image.check("131,072 tables in a hole");
+}
+
+#[test]
+fn an_l2_that_is_its_own_l1() {
+    let mut image = Hostile::new(16);
+    image.header.l1_size = 8192;
+    image.put(3 << 16, &[3 << 16; 8192]);
+    let (_, codes) = image.check("an L2 table that is its L1 table");
+    assert!(codes.contains(&"L28") || codes.contains(&"O02"), "{codes:?}");
+}
+
+#[test]
+fn refcount_blocks_that_count_themselves() {
+    let mut image = Hostile::new(16);
+    image.put(1 << 16, &[2 << 16; 8192]);
+    image.end = 1 << 43;
+    let (_, codes) = image.check("one refcount block 8,192 times");
+    assert!(codes.contains(&"O05"), "{codes:?}");
+}
+
+#[test]
+fn snapshots_on_one_l1() {
+    let mut image = Hostile::new(16);
+    (image.header.nb_snapshots, image.header.snapshots_offset) = (65_536, HostOffset(600 << 16));
+    let head = SnapshotHead { l1_table_offset: HostOffset(4 << 16), l1_size: 1 << 22, ..Default::default() };
+    image.file.write_all_at(&head.encode().repeat(65_536), 600 << 16).unwrap();
+    image.put(4 << 16, &vec![599 << 16; 1 << 22]);
+    let (_, codes) = image.check("65,536 snapshots on one L1 table");
+    assert!(codes.contains(&"O01"), "{codes:?}");
+}
+
+#[test]
+fn snapshots_on_overlapping_l1s() {
+    let mut image = Hostile::new(9);
+    (image.header.nb_snapshots, image.header.snapshots_offset) = (65_536, HostOffset(128 << 20));
+    let heads = (0..65_536_u64).flat_map(|n| {
+        SnapshotHead { l1_table_offset: HostOffset((4 + n) << 9), l1_size: 1 << 22, ..Default::default() }
+            .encode()
+    });
+    image.file.write_all_at(&heads.collect::<Vec<u8>>(), 128 << 20).unwrap();
+    image.put(4 << 9, &vec![4 << 9; 8 << 20]);
+    image.check("65,536 L1 tables, each a cluster further");
+}
+
+#[test]
+fn tables_at_the_end_of_all_offsets() {
+    let mut image = Hostile::new(12);
+    image.header.l1_table_offset = HostOffset(u64::MAX - 4095);
+    image.header.snapshots_offset = HostOffset(u64::MAX - 4095);
+    image.header.nb_snapshots = 1;
+    image.check("tables at 2^64 - 4096");
+    let mut image = Hostile::new(12);
+    image.put(3 << 12, &[u64::MAX]);
+    image.put(1 << 12, &[u64::MAX, !0xfff]);
+    image.header.size = ByteSize(u64::MAX);
+    image.check("entries of all ones");
+}
