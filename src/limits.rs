@@ -18,7 +18,8 @@ pub struct Limits {
     pub snapshots: u64,
     /// Bitmap directory entries; QEMU's own limit.
     pub bitmaps: u64,
-    /// Tables whose place is remembered so that none is shown twice: 16 bytes of memory each, at most doubled.
+    /// Tables whose place is remembered so that none is shown twice, in 80 bytes of memory each. It holds for the L1
+    /// tables and for the L2 tables, each by themselves.
     pub remembered_tables: usize,
     /// Bytes of a compressed cluster, which is decoded in memory as a whole. QEMU's largest cluster has 2 MiB.
     pub decoded_cluster_len: u64,
