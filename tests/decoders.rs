@@ -2,8 +2,6 @@
 //! damaged, padded, chained and overlong streams. Only damage that the C library does not see, although the
 //! specification of Zstandard names it, may be refused by ours alone.
 #![allow(
-    clippy::as_conversions,
-    clippy::explicit_write,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,

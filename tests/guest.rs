@@ -1,6 +1,5 @@
 //! The guest's view of hostile images: every image of the corpus, cut and damaged, under what must hold for any bytes.
 #![allow(
-    clippy::as_conversions,
     clippy::explicit_write,
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -87,7 +87,6 @@ impl<W: Write> Sink for HexdumpSink<W> {
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, reason = "what fails here is the test")]
 mod tests {
     use super::*;
 
