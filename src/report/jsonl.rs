@@ -28,7 +28,7 @@ struct Start<'a> {
 struct End {
     r#type: &'static str,
     complete: bool,
-    findings: u64,
+    finding_count: u64,
     worst: Option<Severity>,
 }
 
@@ -81,7 +81,7 @@ impl<W: Write> Sink for JsonlSink<W> {
         self.line(&End {
             r#type: "summary",
             complete: summary.complete,
-            findings: summary.findings.count(),
+            finding_count: summary.findings.count(),
             worst: summary.findings.worst(),
         })?;
         self.out.flush()

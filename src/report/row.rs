@@ -200,6 +200,8 @@ pub struct Subject<'a> {
 pub struct Summary {
     /// Whether nothing cut the work.
     pub complete: bool,
+    /// Whether sections were left out, whose rules say nothing then.
+    pub is_part: bool,
     /// What was found.
     pub findings: Findings,
 }

@@ -130,6 +130,9 @@ impl<W: Write> Sink for TextSink<W> {
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
         writeln!(self.out)?;
+        if summary.is_part {
+            write!(self.out, "of these sections alone, ")?;
+        }
         write_findings(&mut self.out, &summary.findings, self.options.color)?;
         if !summary.complete {
             writeln!(self.out, "incomplete: something was not read, see above")?;

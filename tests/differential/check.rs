@@ -131,9 +131,10 @@ impl Comparison {
     }
 }
 
-/// What qemu-img check passes with exit 0: the end of the catalogue's page on it. L22 reports as L23.
+/// What qemu-img check passes with exit 0, as the catalogue's rows tell. L22 reports as L23; L21 at offset 0 is an
+/// entry of zeros, which nobody can tell from an unallocated one.
 const BLIND_SPOTS: &str = "H08 H10 H11 H13 H14 H28 H38 H39 H40 H41 H43 H45 E02 E03 E04 E07 E08 E20 E23 E27 L06 L07 L10 \
-    L20 L21 L23 L24 L26 L27 O01 O02 O03 O04 R08 R12 S01 S09 S10 S12 S14 S15 B04 B10 B13 B18";
+    L20 L23 L24 L26 L27 O01 O02 O03 O04 R08 R12 S01 S09 S10 S12 S14 S15 B04 B10 B13 B18";
 
 /// The blind spots that are not found on any damage of their own that qemu-img check passes.
 pub(crate) fn missed_blind_spots(comparisons: &[Comparison]) -> Vec<&'static str> {

@@ -5,7 +5,7 @@ use std::io;
 use super::Dumper;
 use super::skipped::{BEHIND_THE_END, Empty};
 use crate::check::{self, BitmapRules};
-use crate::format::bitmap::{BitmapData, BitmapTableEntry};
+use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry};
 use crate::format::{Field, Layout, Style};
 use crate::image::{Bitmap, Visited};
 use crate::report::row::{Context, Detail, Label, Row, Sink};
@@ -26,9 +26,12 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let mut rules = BitmapRules::new(image);
         let mut shown = Visited::new(image.limits().remembered_tables);
         let mut fault = None;
+        let directory = image.bitmap_directory().unwrap_or_default();
+        let (mut next, mut index) = (directory.at, 0_u32);
         for bitmap in image.bitmaps() {
             match bitmap {
                 Ok(bitmap) => {
+                    (next, index) = (bitmap.end(), index.saturating_add(1));
                     rules.bitmap(&bitmap, &mut self.found);
                     let earlier = shown.first(self.in_file(bitmap.table()), (bitmap.index, bitmap.table()));
                     if earlier.is_none()
@@ -45,7 +48,11 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                         None => self.bitmap_table(&rules, &bitmap)?,
                     }
                 }
-                Err(error) => fault = Some(error),
+                Err(error) => {
+                    let context = Context { bitmap: Some(index), ..Context::default() };
+                    self.cut_entry::<BitmapHead>("bitmap", context, (next, directory.end()))?;
+                    fault = Some(error);
+                }
             }
         }
         rules.finish(fault, &mut self.found);

@@ -3,8 +3,8 @@
 
 use std::io;
 
-use super::Dumper;
 use super::skipped::{BEHIND_THE_END, Empty};
+use super::{Dumper, NO_CLUSTER_SIZE};
 use crate::Error;
 use crate::check::{L2Place, MappingRules};
 use crate::format::Style;
@@ -41,7 +41,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     }
 
     pub(super) fn l1_tables(&mut self) -> io::Result<()> {
-        let Some(rules) = MappingRules::new(self.image) else { return Ok(()) };
+        let Some(rules) = MappingRules::new(self.image) else { return self.unreadable(NO_CLUSTER_SIZE) };
         let mut shown = Visited::new(self.image.limits().remembered_tables);
         for tree in self.image.trees() {
             let Some(DiskTree { l1, .. }) = self.or_stop(tree) else { break };
@@ -109,7 +109,9 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     pub(super) fn l2_tables(&mut self) -> io::Result<()> {
         let image = self.image;
-        let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else { return Ok(()) };
+        let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else {
+            return self.unreadable(NO_CLUSTER_SIZE);
+        };
         let limit = image.limits().remembered_tables;
         let (mut l1_shown, mut l2_shown) = (Visited::new(limit), Visited::new(limit));
         for tree in image.trees() {

@@ -19,13 +19,15 @@ use super::findings::Findings;
 use super::row::{Context, Detail, Heading, Label, Row, Section, Sink, Summary};
 use super::value::Value;
 use crate::check::stopped;
-use crate::format::Field;
+use crate::format::{Field, Layout};
 use crate::rules::codes::{T01, T02};
 use crate::rules::{self, Finding, Rule, Severity, Structure};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 use crate::{Error, Image};
 
+/// Why no table of clusters is read.
+const NO_CLUSTER_SIZE: &str = "the cluster size is invalid";
 /// Bytes of a value that are shown without `--hex`.
 const SHOWN_BYTES: u64 = 64;
 
@@ -63,7 +65,8 @@ pub fn dump<R: ReadAt, S: Sink>(image: &Image<R>, options: &Options, sink: &mut 
     }
     let findings = dumper.findings;
     let complete = !findings.has(&T01) && !findings.has(&T02);
-    let summary = Summary { complete, findings };
+    let is_part = Section::ALL.iter().any(|section| !options.sections.contains(section));
+    let summary = Summary { complete, is_part, findings };
     sink.finish(&summary)?;
     Ok(summary)
 }
@@ -203,6 +206,34 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         details: &[Detail<'_>],
     ) -> io::Result<()> {
         self.sink.heading(&Heading { at, title, context, details })
+    }
+
+    /// The fields of an entry that does not fit as a whole, as far as it is there. No rule has judged them.
+    fn cut_entry<T: Layout>(
+        &mut self,
+        title: &'static str,
+        context: Context,
+        (at, end): (HostOffset, HostOffset),
+    ) -> io::Result<()> {
+        let span = Span::new(at, T::LEN.min(end.0.saturating_sub(at.0)));
+        let mut chunks = self.image.chunks("an entry that is cut short", span);
+        // That it cannot be read has stopped the list already, and is told there.
+        let Some(Ok(chunk)) = chunks.next() else { return Ok(()) };
+        let Some(layout) = T::decode_zero_filled(chunk.bytes) else { return Ok(()) };
+        self.heading(at, title, context, &[Detail::new("state", Value::Word("cut-short"))])?;
+        let present = to_u64(chunk.bytes.len());
+        for field in layout.fields().iter().filter(|field| field.end() <= present) {
+            let row =
+                Row::remark(Label::Field(field.name), at.saturating_add(field.offset), field.width, &[]);
+            self.sink.row(&Row { value: Value::from(&field.value), ..row })?;
+        }
+        Ok(())
+    }
+
+    /// Says that a section has no rows because the header makes no sense of it.
+    fn unreadable(&mut self, why: &'static str) -> io::Result<()> {
+        let details = [Detail::new("why", Value::Word(why))];
+        self.sink.row(&Row::remark(Label::Field("not read"), HostOffset(0), 0, &details))
     }
 
     /// The bytes of a structure, where the user wants them.

@@ -5,24 +5,33 @@ use std::io;
 use super::Dumper;
 use crate::check::SnapshotRules;
 use crate::format::Layout;
+use crate::format::snapshot::SnapshotHead;
 use crate::image::Snapshot;
 use crate::report::row::{Context, Sink};
 use crate::rules::Structure;
 use crate::source::ReadAt;
-use crate::units::to_u64;
+use crate::units::{HostOffset, to_u64};
 
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     pub(super) fn snapshots(&mut self) -> io::Result<()> {
         let mut rules = SnapshotRules::new(self.image, self.options.now);
         let mut fault = None;
+        let mut next = self.image.header().v2.snapshots_offset;
+        let mut index = 0_u32;
         for snapshot in self.image.snapshots() {
             match snapshot {
                 Ok(snapshot) => {
                     rules.snapshot(&snapshot, &mut self.found);
                     self.snapshot(&snapshot)?;
                     self.settle();
+                    (next, index) = (snapshot.end(), index.saturating_add(1));
                 }
-                Err(error) => fault = Some(error),
+                Err(error) => {
+                    let context = Context { snapshot: Some(index), ..Context::default() };
+                    let end = HostOffset(self.image.file_len());
+                    self.cut_entry::<SnapshotHead>("snapshot", context, (next, end))?;
+                    fault = Some(error);
+                }
             }
         }
         rules.finish(fault, &mut self.found);
