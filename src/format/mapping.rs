@@ -191,6 +191,18 @@ mod tests {
         Geometry::new(cluster_bits, false).unwrap()
     }
 
+    /// Each bit of an entry has one meaning: none is left out, none is judged twice.
+    #[test]
+    fn every_bit_has_one_meaning() {
+        for bit in (0..64).map(|n| 1_u64 << n) {
+            let l1 = [bit & OFFSET_MASK, bit & COPIED, bit & L1Entry::RESERVED];
+            let l2 = [bit & OFFSET_MASK, bit & (COPIED | COMPRESSED | ZERO), bit & L2Entry::RESERVED];
+            for meanings in [l1, l2] {
+                assert_eq!(meanings.iter().filter(|meaning| **meaning != 0).count(), 1, "{bit:#x}");
+            }
+        }
+    }
+
     #[test]
     fn compressed_entries_split_by_cluster_size() {
         // FORMAT: offset bits for cluster_bits 9 to 21.

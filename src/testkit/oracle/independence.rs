@@ -8,7 +8,7 @@ use super::{LIMITS, Run, run};
 use crate::Limits;
 use crate::rules::Finding;
 use crate::source::ReadAt;
-use crate::testkit::readers::{FailingAt, SmallBlocks};
+use crate::testkit::readers::{Counting, FailingAt, SmallBlocks};
 use crate::units::HostOffset;
 
 /// # Panics
@@ -41,7 +41,8 @@ fn check_failing(first: &Run, failing: &Run, fails_at: u64) {
 }
 
 /// # Panics
-/// Where a lower limit gives a finding that a higher one does not, other than that of the limit itself.
+/// Where a lower limit is not held, or gives a finding that a higher one does not, other than that of the limit
+/// itself.
 pub fn check_limits_are_monotone<R: ReadAt + ?Sized>(source: &R, first: &Run, choice: u64) {
     let small = choice % 61;
     let lower = Limits {
@@ -53,9 +54,21 @@ pub fn check_limits_are_monotone<R: ReadAt + ?Sized>(source: &R, first: &Run, ch
         bitmaps: small % 3,
         ..LIMITS
     };
-    if let Some(low) = run(source, first.format, lower) {
+    let counting = Counting::new(source);
+    let low = run(&counting, first.format, lower);
+    check_held(&lower, &counting);
+    if let Some(low) = low {
         check_lower(first, &low);
     }
+}
+
+/// Whether no more was read than the limits allow. Lists come through windows of 64 KiB, tables in chunks of as
+/// much, and the header's 112 bytes always whole.
+fn check_held<R>(limits: &Limits, counting: &Counting<R>) {
+    assert!(counting.bytes() <= limits.read_bytes, "{} bytes, over the limit", counting.bytes());
+    assert!(counting.reads() <= limits.reads, "{} reads, over the limit", counting.reads());
+    let longest = limits.entry_len.max(limits.extension_area_len).max(64 << 10);
+    assert!(counting.longest_buffer() <= longest, "{} bytes in one read", counting.longest_buffer());
 }
 
 /// What a run with lower limits may say beside the `first`.
@@ -144,6 +157,35 @@ mod tests {
     fn a_budget_that_cuts_without_a_word_is_seen() {
         let (first, low) = (report_of(&damaged()), report_of(&image()));
         check_lower(&first, &low);
+    }
+
+    fn read(lens: &[usize], limits: Limits) {
+        let source = Counting::new(vec![0; 1 << 20]);
+        lens.iter().for_each(|len| drop(source.read_at(0, &mut vec![0; *len])));
+        check_held(&limits, &source);
+    }
+
+    #[test]
+    fn what_the_limits_allow_passes() {
+        read(&[100, 64 << 10], Limits { read_bytes: (64 << 10) + 100, reads: 2, entry_len: 9, ..LIMITS });
+    }
+
+    #[test]
+    #[should_panic = "101 bytes, over the limit"]
+    fn a_byte_over_the_limit_is_seen() {
+        read(&[100, 1], Limits { read_bytes: 100, ..LIMITS });
+    }
+
+    #[test]
+    #[should_panic = "2 reads, over the limit"]
+    fn a_read_over_the_limit_is_seen() {
+        read(&[1, 1], Limits { reads: 1, ..LIMITS });
+    }
+
+    #[test]
+    #[should_panic = "65537 bytes in one read"]
+    fn a_buffer_over_the_limit_is_seen() {
+        read(&[(64 << 10) + 1], Limits { entry_len: 100, extension_area_len: 100, ..LIMITS });
     }
 
     /// What may differ: fewer findings, and the one that says why.
