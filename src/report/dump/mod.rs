@@ -217,8 +217,14 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     ) -> io::Result<()> {
         let span = Span::new(at, T::LEN.min(end.0.saturating_sub(at.0)));
         let mut chunks = self.image.chunks("an entry that is cut short", span);
-        // That it cannot be read has stopped the list already, and is told there.
-        let Some(Ok(chunk)) = chunks.next() else { return Ok(()) };
+        let chunk = match chunks.next() {
+            Some(Ok(chunk)) => chunk,
+            Some(Err(error)) => {
+                self.stop(error, Structure::File, &T02);
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
         let Some(layout) = T::decode_zero_filled(chunk.bytes) else { return Ok(()) };
         self.heading(at, title, context, &[Detail::new("state", Value::Word("cut-short"))])?;
         let present = to_u64(chunk.bytes.len());
