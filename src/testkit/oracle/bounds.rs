@@ -39,7 +39,12 @@ pub(super) fn check_bounds(len: usize, run: &Run) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Layout;
+    use crate::format::snapshot::SnapshotHead;
     use crate::testkit::oracle::Format;
+    use crate::testkit::oracle::planted::report_of;
+    use crate::testkit::{Draft, Model};
+    use crate::units::HostOffset;
 
     /// A run over an image of 100 bytes that cost so much.
     fn check(bytes_read: u64, rows: u64) {
@@ -63,5 +68,23 @@ mod tests {
     #[should_panic = "Walk wrote 6497 rows for 100 bytes"]
     fn a_row_too_many_is_seen() {
         check(0, row_bound(100) + 1);
+    }
+
+    /// 300 snapshots share an L1 table whose 64 entries share an L2 table: a walk that forgets where it was reads
+    /// the L2 table 19,200 times, and passes the bounds.
+    #[test]
+    fn tables_that_are_shared_are_walked_once() {
+        let mut draft = Draft::new(Model::small_from_seed(3).unwrap().write());
+        let (l1, l2, table) = (draft.add_clusters(1), draft.add_clusters(1), draft.add_clusters(50));
+        (0..64).for_each(|n| draft.put_u64(l1 + n * 8, l2));
+        let l1_table_offset = HostOffset(l1);
+        let head = SnapshotHead { l1_table_offset, l1_size: 64, extra_data_size: 16, ..Default::default() };
+        let entry = [head.encode(), vec![0; 16]].concat();
+        draft.put(table, &entry.repeat(300));
+        draft.set_header("snapshots_offset", table);
+        draft.set_header("nb_snapshots", 300);
+        let run = report_of(&draft.bytes);
+        assert!(run.rows > 600, "{} rows", run.rows);
+        check_bounds(draft.bytes.len(), &run);
     }
 }
