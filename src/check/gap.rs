@@ -14,6 +14,10 @@ use crate::units::{HostOffset, Span};
 /// # Errors
 /// Where they could not be read.
 pub fn check_header_gap<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) -> Result<(), Error> {
+    // A name that could not be read has its place all the same, and would be taken for what hides.
+    if image.backing_file().is_err() {
+        return Ok(());
+    }
     let behind = image.header_gap();
     let name_at = image.backing_file().ok().flatten().map(|name| name.at);
     let list_end = image.extensions_end();

@@ -71,6 +71,35 @@ impl<R: ReadAt> ReadAt for FailingAt<R> {
     }
 }
 
+/// Fails at one read and at no other, as a cable that is moved.
+#[derive(Debug)]
+pub struct FailingOnce<R> {
+    source: R,
+    fails_at: u64,
+    calls: AtomicU64,
+    kind: io::ErrorKind,
+}
+
+impl<R> FailingOnce<R> {
+    /// The call with this number, from 0 on, fails with this kind of error.
+    pub const fn new(source: R, fails_at: u64, kind: io::ErrorKind) -> Self {
+        Self { source, fails_at, calls: AtomicU64::new(0), kind }
+    }
+}
+
+impl<R: ReadAt> ReadAt for FailingOnce<R> {
+    fn len(&self) -> io::Result<u64> {
+        self.source.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if self.calls.fetch_add(1, Ordering::Relaxed) == self.fails_at {
+            return Err(self.kind.into());
+        }
+        self.source.read_at(offset, buf)
+    }
+}
+
 /// Counts what is read, apart from the library's own meter.
 #[derive(Debug)]
 pub struct Counting<R> {
@@ -172,6 +201,13 @@ mod tests {
             assert_eq!(source.read_at(0, &mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         }
         assert!(source.has_failed());
+    }
+
+    #[test]
+    fn one_read_fails_and_no_other() {
+        let source = FailingOnce::new(&BYTES[..], 1, io::ErrorKind::TimedOut);
+        let outcomes = [(); 4].map(|()| source.read_at(0, &mut [0]).is_ok());
+        assert_eq!(outcomes, [true, false, true, true]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn exercise_fully(bytes: &[u8]) {
         let Some(written) = run(bytes, format, LIMITS) else { return };
         DEAR.iter().for_each(|oracle| oracle(bytes, &written, choice * 7));
     }
-    for choice in 0..12 {
+    for choice in 0..41 {
         DEAR.iter().for_each(|oracle| oracle(bytes, &walk, choice));
     }
 }
