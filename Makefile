@@ -99,9 +99,9 @@ tmin: cargo-fuzz ## Make the crashing input FILE= small; TARGET=parse_image
 
 .PHONY: coverage
 coverage: ## Print the line coverage of src/format, src/parse and src/image under the corpus alone
-	@fuzz/coverage --find >/dev/null || { $(need); need llvm-$(LLVM) /usr/lib/llvm-$(LLVM)/bin/llvm-cov || \
+	@fuzz/line-coverage --find >/dev/null || { $(need); need llvm-$(LLVM) /usr/lib/llvm-$(LLVM)/bin/llvm-cov || \
 		{ echo "or: rustup component add llvm-tools" >&2; exit 1; }; }
-	@fuzz/coverage
+	@fuzz/line-coverage
 
 .PHONY: ci
 ci: ## What CI runs
