@@ -97,6 +97,10 @@ tmin: cargo-fuzz ## Make the crashing input FILE= small; TARGET=parse_image
 	@test -n "$(FILE)" || { echo "usage: make tmin FILE=fuzz/artifacts/parse_image/crash-…" >&2; exit 1; }
 	cargo fuzz tmin -s none $(TARGET) $(FILE)
 
+.PHONY: plant
+plant: cargo-fuzz ## Plant known bugs into a copy, one at a time, and show what catches each
+	@tests/plant/run
+
 .PHONY: coverage
 coverage: ## Print the line coverage of src/format, src/parse and src/image under the corpus alone
 	@fuzz/line-coverage --find >/dev/null || { $(need); need llvm-$(LLVM) /usr/lib/llvm-$(LLVM)/bin/llvm-cov || \
