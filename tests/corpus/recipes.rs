@@ -58,6 +58,9 @@ recipes! {
     "valid/v3-refcount-8": "create -o cluster_size=512,refcount_bits=8 $F 32K; io -c 'write -P 1 0 1k' $F";
     "valid/v3-refcount-32": "create -o cluster_size=512,refcount_bits=32 $F 32K; io -c 'write -P 1 0 1k' $F";
     "valid/v3-refcount-64": "create -o cluster_size=512,refcount_bits=64 $F 32K; io -c 'write -P 1 0 1k' $F";
+    // No qemu-img writes an extension of 5,000 bytes: it begins with the feature name table's bytes.
+    "valid/v3-long-extension": "create -o cluster_size=8k $F 0
+        printf '\\022\\064\\126\\170\\000\\000\\023\\210' | dd of=$F bs=1 seek=112 conv=notrunc 2>/dev/null";
     "valid/v3-size-0": "create -o cluster_size=512 $F 0";
     // Cut behind the partition header: key slots whole would make it half a MiB.
     "damaged/E13-luks-header-cut": "create --object $key \

@@ -34,9 +34,63 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H02,
         variant: "",
-        base: "valid/v3-basic",
-        breaks: |draft| draft.put(3, &[0xfa]),
-        // There is one magic only.
+        base: "valid/v3-512",
+        breaks: |draft| {
+            draft.put(3, &[0xfa]);
+            draft.bytes.truncate(512);
+        },
+        nearly: unchanged,
+        also: &[],
+    },
+    Damage {
+        rule: &H02,
+        variant: "version-1",
+        base: "valid/v3-512",
+        breaks: |draft| {
+            draft.put_number(4, 4, 1);
+            draft.bytes.truncate(512);
+        },
+        nearly: |draft| draft.put_number(4, 4, 2),
+        also: &[],
+    },
+    Damage {
+        rule: &H02,
+        variant: "empty",
+        base: "valid/v3-512",
+        breaks: |draft| {
+            draft.bytes.clear();
+        },
+        nearly: unchanged,
+        also: &[],
+    },
+    Damage {
+        rule: &H02,
+        variant: "zeros",
+        base: "valid/v3-512",
+        breaks: |draft| {
+            draft.bytes = vec![0; 600];
+        },
+        nearly: unchanged,
+        also: &[],
+    },
+    Damage {
+        rule: &H02,
+        variant: "text",
+        base: "valid/v3-512",
+        breaks: |draft| {
+            draft.bytes = b"no such image\n".to_vec();
+        },
+        nearly: unchanged,
+        also: &[],
+    },
+    Damage {
+        rule: &H02,
+        variant: "footer",
+        base: "valid/v3-512",
+        breaks: |draft| {
+            draft.bytes = vec![0; 600];
+            draft.put(600 - 512, b"conectix");
+        },
         nearly: unchanged,
         also: &[],
     },

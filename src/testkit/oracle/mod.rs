@@ -3,13 +3,14 @@
 //!
 //! Every input is walked, with all rules and no report: no panic, bounded reads, rows and memory. One in
 //! [`WRITTEN_SHARE`] is written down in one of the formats, which must hold no raw byte and be valid; one in
-//! [`CHECKED_SHARE`] is checked as a whole. One in
+//! [`CHECKED_SHARE`] is checked as a whole, and one in [`VIEWED_SHARE`] looked at as its guest would. One in
 //! [`DEAR_SHARE`] goes through each of the oracles that run the reader again. A hash of the input chooses, so that
 //! an input always meets the same ones; the replay of the corpus runs them all.
 
 #![expect(clippy::panic, reason = "an oracle says by a panic what it saw")]
 
 mod bounds;
+mod guest;
 mod independence;
 mod output;
 #[cfg(test)]
@@ -21,8 +22,9 @@ mod valid;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub use bounds::{LIMITS, memory_bound, read_bound, row_bound};
+pub use guest::check_guest_view;
 pub use independence::{check_deterministic, check_limits_are_monotone, check_reader_independent};
-pub use output::{check_json, check_json_lines, check_text};
+pub use output::{check_json, check_json_array, check_json_lines, check_text};
 pub use round_trip::check_round_trip;
 pub use run::{Format, Run, run};
 pub use valid::exercise_model;
@@ -33,7 +35,9 @@ use crate::units::to_usize;
 pub const WRITTEN_SHARE: u64 = 16;
 /// Of how many inputs one is checked as a whole.
 pub const CHECKED_SHARE: u64 = 4;
-/// Of how many inputs one goes through each of the dear oracles.
+/// Of how many inputs one is looked at as its guest would.
+pub const VIEWED_SHARE: u64 = 8;
+/// Of how many inputs one goes through each of the dear oracles with the walk, and another with what is written down.
 pub const DEAR_SHARE: u64 = 64;
 
 /// Does to these bytes what a user can do, under all oracles, each of the dear ones on a share of the inputs.
@@ -45,16 +49,26 @@ pub fn exercise(bytes: &[u8]) {
     bytes.hash(&mut hasher);
     let hash = hasher.finish();
     let Some(walk) = walk(bytes) else { return };
-    if is_due(hash, 1, WRITTEN_SHARE) {
-        let formats = Format::WRITTEN.iter().cycle().skip(to_usize(hash >> 32 & 7));
-        formats.take(1).for_each(|format| check_written(bytes, *format));
+    let format = Format::WRITTEN.iter().cycle().nth(to_usize(hash >> 32 & 255));
+    let written = || format.and_then(|format| run(bytes, *format, LIMITS));
+    if is_due(hash, 1, WRITTEN_SHARE)
+        && let Some(written) = written()
+    {
+        check_written(bytes, &written);
     }
     if is_due(hash, 7, CHECKED_SHARE) {
         run(bytes, Format::CheckText, LIMITS);
     }
+    if is_due(hash, 0, VIEWED_SHARE) {
+        check_guest_view(bytes);
+    }
     for (decision, oracle) in (2..).zip(DEAR) {
         if is_due(hash, decision, DEAR_SHARE) {
             oracle(bytes, &walk, hash >> 16);
+        } else if is_due(hash.rotate_left(4), decision, DEAR_SHARE)
+            && let Some(written) = written()
+        {
+            oracle(bytes, &written, hash >> 16);
         }
     }
 }
@@ -70,10 +84,13 @@ fn is_due(hash: u64, decision: u32, share: u64) -> bool {
 /// Where an oracle sees a fault.
 pub fn exercise_fully(bytes: &[u8]) {
     let Some(walk) = walk(bytes) else { return };
+    check_guest_view(bytes);
     for (choice, format) in (0..).zip(Format::WRITTEN) {
-        check_written(bytes, format);
         let Some(written) = run(bytes, format, LIMITS) else { return };
-        DEAR.iter().for_each(|oracle| oracle(bytes, &written, choice * 7));
+        check_written(bytes, &written);
+        for choice in (choice..41).step_by(8) {
+            DEAR.iter().for_each(|oracle| oracle(bytes, &written, choice));
+        }
     }
     for choice in 0..41 {
         DEAR.iter().for_each(|oracle| oracle(bytes, &walk, choice));
@@ -94,18 +111,23 @@ fn walk(bytes: &[u8]) -> Option<Run> {
     Some(walk)
 }
 
-fn check_written(bytes: &[u8], format: Format) {
-    let Some(written) = run(bytes, format, LIMITS) else { return };
-    bounds::check_bounds(bytes.len(), &written);
-    check_output(&written);
+fn check_written(bytes: &[u8], written: &Run) {
+    bounds::check_bounds(bytes.len(), written);
+    check_output(written);
 }
 
 fn check_output(written: &Run) {
     match written.format {
         Format::Walk => {}
-        Format::Text | Format::Hex | Format::InfoText | Format::CheckText => check_text(&written.out),
-        Format::Json | Format::InfoJson | Format::CheckJson => check_json(&written.out),
-        Format::JsonLines => check_json_lines(&written.out),
+        Format::Text
+        | Format::Hex
+        | Format::InfoText
+        | Format::CheckText
+        | Format::MapText
+        | Format::BitmapText => check_text(&written.out),
+        Format::Json | Format::InfoJson | Format::CheckJson | Format::BitmapJson => check_json(&written.out),
+        Format::MapJson => check_json_array(&written.out),
+        Format::JsonLines | Format::MapLines => check_json_lines(&written.out),
     }
 }
 

@@ -38,6 +38,12 @@ pub fn check_json(out: &[u8]) {
 }
 
 /// # Panics
+/// Where this is not one JSON array, as `qemu-img map` writes it.
+pub fn check_json_array(out: &[u8]) {
+    let _: Vec<IgnoredAny> = parse(out);
+}
+
+/// # Panics
 /// Where a line is not a JSON object with a type, or the last is no summary.
 pub fn check_json_lines(out: &[u8]) {
     let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -74,6 +80,13 @@ mod tests {
         for raw in ["\r", "\t", "\0", "\u{85}", "\u{202e}", "\u{2028}", "\u{e000}"] {
             assert!(std::panic::catch_unwind(|| check_text(raw.as_bytes())).is_err(), "{raw:?}");
         }
+    }
+
+    #[test]
+    #[should_panic = "not JSON"]
+    fn an_array_that_does_not_end_is_seen() {
+        check_json_array(b"[{},\n{}]\n");
+        check_json_array(b"[{},\n{}");
     }
 
     #[test]

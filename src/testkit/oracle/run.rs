@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::guest;
 use crate::check::{CheckOptions, Verdict};
 use crate::report::{
     self, CheckFormat, CheckReport, Heading, JsonSink, JsonlSink, Options, Row, Section, Sink, Subject,
@@ -33,11 +34,21 @@ pub enum Format {
     CheckText,
     /// `check --all --format json`.
     CheckJson,
+    /// `map`.
+    MapText,
+    /// `map --format json`.
+    MapJson,
+    /// `map --format jsonl`.
+    MapLines,
+    /// `bitmap`.
+    BitmapText,
+    /// `bitmap --format json`.
+    BitmapJson,
 }
 
 impl Format {
     /// Those that write something down.
-    pub const WRITTEN: [Self; 8] = [
+    pub const WRITTEN: [Self; 13] = [
         Self::Text,
         Self::Hex,
         Self::Json,
@@ -46,6 +57,11 @@ impl Format {
         Self::InfoJson,
         Self::CheckText,
         Self::CheckJson,
+        Self::MapText,
+        Self::MapJson,
+        Self::MapLines,
+        Self::BitmapText,
+        Self::BitmapJson,
     ];
 }
 
@@ -116,6 +132,9 @@ fn write<R: ReadAt>(
             return Ok((Vec::new(), report::write_info_json(out, image, subject, None, "none")?));
         }
         Format::CheckText | Format::CheckJson => return check(image, format, subject, out),
+        Format::MapText | Format::MapJson | Format::MapLines | Format::BitmapText | Format::BitmapJson => {
+            return Ok((Vec::new(), guest::write(image, format, subject, out)?));
+        }
     }?;
     Ok((summary.findings.iter().collect(), summary.complete))
 }
