@@ -59,7 +59,7 @@ features! {
 }
 
 impl FeatureSet {
-    /// All three, in the order of their numbers.
+    /// All three, in the order of the numbers that the feature name table has for them.
     pub const ALL: [Self; 3] = [Self::Incompatible, Self::Compatible, Self::Autoclear];
 
     /// The name that reports use.
@@ -71,23 +71,9 @@ impl FeatureSet {
         }
     }
 
-    /// The number that the feature name table has for this set.
-    pub const fn as_type(self) -> u8 {
-        match self {
-            Self::Incompatible => 0,
-            Self::Compatible => 1,
-            Self::Autoclear => 2,
-        }
-    }
-
     /// The set that the feature name table means by this number.
-    pub const fn from_type(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Incompatible),
-            1 => Some(Self::Compatible),
-            2 => Some(Self::Autoclear),
-            _ => None,
-        }
+    pub fn from_type(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
     }
 
     /// The features of this set that the specification defines.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::ser::{Error as _, Impossible, Serialize, SerializeStruct, Serializer};
+use serde::ser::{Impossible, Serialize, SerializeStruct, Serializer};
 
 use crate::units::to_u64;
 
@@ -63,7 +63,7 @@ pub(super) fn fields_of(layout: &impl Serialize) -> Vec<Field> {
     // Only a layout with a type that no layout may have fails here; the test of each layout's length sees it.
     match layout.serialize(&mut visitor) {
         Ok(()) => visitor.fields,
-        Err(Unsupported) => Vec::new(),
+        Err(fmt::Error) => Vec::new(),
     }
 }
 
@@ -78,47 +78,30 @@ struct Visitor {
 }
 
 impl Visitor {
-    fn push(&mut self, width: u64, value: FieldValue) -> Result<(), Unsupported> {
+    fn push(&mut self, width: u64, value: FieldValue) -> fmt::Result {
         self.fields.push(Field { name: self.name, offset: self.offset, width, value });
         self.offset = self.offset.saturating_add(width);
         (self.style, self.chars) = (None, false);
         Ok(())
     }
 
-    fn number(&mut self, width: u64, value: u64) -> Result<(), Unsupported> {
+    fn number(&mut self, width: u64, value: u64) -> fmt::Result {
         self.push(width, FieldValue::Number(value, self.style.unwrap_or(Style::Number)))
-    }
-}
-
-/// A type that a layout may not have.
-#[derive(Debug)]
-struct Unsupported;
-
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a field of a fixed width")
-    }
-}
-
-impl std::error::Error for Unsupported {}
-
-impl serde::ser::Error for Unsupported {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
     }
 }
 
 macro_rules! unsupported {
     ($($method:ident($($kind:ty),*) -> $ok:ty;)*) => {
-        $(fn $method(self $(, _: $kind)*) -> Result<$ok, Unsupported> { Err(Unsupported) })*
+        $(fn $method(self $(, _: $kind)*) -> Result<$ok, fmt::Error> { Err(fmt::Error) })*
     };
 }
 
-type No = Impossible<(), Unsupported>;
+/// There is none: a layout has no such part.
+type No = Impossible<(), fmt::Error>;
 
 impl Serializer for &mut Visitor {
     type Ok = ();
-    type Error = Unsupported;
+    type Error = fmt::Error;
     type SerializeSeq = No;
     type SerializeTuple = No;
     type SerializeTupleStruct = No;
@@ -127,32 +110,28 @@ impl Serializer for &mut Visitor {
     type SerializeStruct = Self;
     type SerializeStructVariant = No;
 
-    fn serialize_u8(self, value: u8) -> Result<(), Unsupported> {
+    fn serialize_u8(self, value: u8) -> fmt::Result {
         self.number(1, value.into())
     }
 
-    fn serialize_u16(self, value: u16) -> Result<(), Unsupported> {
+    fn serialize_u16(self, value: u16) -> fmt::Result {
         self.number(2, value.into())
     }
 
-    fn serialize_u32(self, value: u32) -> Result<(), Unsupported> {
+    fn serialize_u32(self, value: u32) -> fmt::Result {
         self.number(4, value.into())
     }
 
-    fn serialize_u64(self, value: u64) -> Result<(), Unsupported> {
+    fn serialize_u64(self, value: u64) -> fmt::Result {
         self.number(8, value)
     }
 
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Unsupported> {
+    fn serialize_bytes(self, value: &[u8]) -> fmt::Result {
         let kind = if self.chars { FieldValue::Chars } else { FieldValue::Bytes };
         self.push(to_u64(value.len()), kind(value.to_vec()))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Unsupported> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> fmt::Result {
         self.chars = name == "Chars";
         self.style = match name {
             "HostOffset" | "GuestOffset" | "Magic" => Some(Style::Hex),
@@ -161,12 +140,12 @@ impl Serializer for &mut Visitor {
             "FeatureBits" | "BitmapFlags" => Some(Style::Bits),
             "Seconds" => Some(Style::Seconds),
             "Bytes" | "Chars" => None,
-            _ => return Err(Unsupported::custom(name)),
+            _ => return Err(fmt::Error),
         };
         value.serialize(self)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Unsupported> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, fmt::Error> {
         Ok(self)
     }
 
@@ -192,8 +171,8 @@ impl Serializer for &mut Visitor {
         serialize_struct_variant(&'static str, u32, &'static str, usize) -> No;
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Unsupported> {
-        Err(Unsupported)
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> fmt::Result {
+        Err(fmt::Error)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -202,25 +181,21 @@ impl Serializer for &mut Visitor {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<(), Unsupported> {
-        Err(Unsupported)
+    ) -> fmt::Result {
+        Err(fmt::Error)
     }
 }
 
 impl SerializeStruct for &mut Visitor {
     type Ok = ();
-    type Error = Unsupported;
+    type Error = fmt::Error;
 
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Unsupported> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> fmt::Result {
         self.name = name;
         value.serialize(&mut **self)
     }
 
-    fn end(self) -> Result<(), Unsupported> {
+    fn end(self) -> fmt::Result {
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::Damage;
 use crate::format::Layout;
 use crate::format::extension::{BACKING_FORMAT, BITMAPS, CRYPTO, DATA_FILE, FEATURE_TABLE};
-use crate::format::features::{FeatureName, KNOWN};
+use crate::format::features::{FeatureName, FeatureSet};
 use crate::format::scalar::{Chars, Magic};
 use crate::image::Luks;
 use crate::rules::codes::*;
@@ -28,8 +28,9 @@ pub(super) fn set_string(draft: &mut Draft, magic: Magic, text: &[u8]) {
 /// Adds the feature name table as QEMU writes it. In clusters of 512 bytes it leaves no room for anything else,
 /// and QEMU leaves it out of small ones.
 fn add_table(draft: &mut Draft) {
-    let rows =
-        KNOWN.iter().flat_map(|feature| row(feature.set.as_type(), feature.bit, feature.name.as_bytes()));
+    let rows = (0..).zip(FeatureSet::ALL).flat_map(|(number, set)| {
+        set.known().flat_map(move |feature| row(number, feature.bit, feature.name.as_bytes()))
+    });
     draft.add_extension(FEATURE_TABLE, &rows.collect::<Vec<_>>());
 }
 
