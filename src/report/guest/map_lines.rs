@@ -4,11 +4,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::Walked;
+use super::{Walked, backing};
 use crate::guest::{Disk, State};
 use crate::report::row::Subject;
 use crate::source::ReadAt;
-use crate::text;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
 
 #[derive(Serialize)]
@@ -56,7 +55,7 @@ pub fn write_map_lines<R: ReadAt>(
     subject: &Subject<'_>,
 ) -> io::Result<Walked> {
     let mut line = |item: &dyn erased::Line| -> io::Result<()> { item.write(&mut out) };
-    let backing = disk.image().backing_file().ok().flatten().map(|name| text::escape(&name.bytes));
+    let (backing, unknown) = backing(disk.image());
     line(&Start {
         r#type: "file",
         schema: "qcow2-inspect/map/1",
@@ -65,7 +64,7 @@ pub fn write_map_lines<R: ReadAt>(
         length: disk.len(),
         backing_file: backing.as_deref(),
     })?;
-    let mut walked = Walked::default();
+    let mut walked = Walked { cut: unknown, ..Walked::default() };
     for extent in disk.extents(range) {
         let extent = match extent {
             Ok(extent) => extent,

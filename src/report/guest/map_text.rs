@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Walked;
+use super::{Walked, backing};
 use crate::guest::{Disk, State};
 use crate::report::human::Size;
 use crate::report::row::Subject;
@@ -24,8 +24,8 @@ pub fn write_map_text<R: ReadAt>(
     writeln!(out, "{} disk of {} ({} bytes)\n", disk.tree().l1.tree, Size(disk.len()), disk.len())?;
     let host = if disk.image().has_external_data() { "data file" } else { "file" };
     writeln!(out, "{:<18} {:<18} {:<12} {host}", "guest", "length", "kind")?;
-    let backing = disk.image().backing_file().ok().flatten();
-    let mut walked = Walked::default();
+    let (backing, unknown) = backing(disk.image());
+    let mut walked = Walked { cut: unknown, ..Walked::default() };
     for extent in disk.extents(range) {
         let extent = match extent {
             Ok(extent) => extent,
@@ -50,7 +50,6 @@ pub fn write_map_text<R: ReadAt>(
         writeln!(out, "{name}: {} ({bytes} bytes)", Size(bytes))?;
     }
     if let Some(name) = backing.filter(|_| walked.unallocated() != 0) {
-        let name = text::escape(&name.bytes);
         writeln!(out, "what is unallocated comes from the backing file \"{name}\", which was not opened")?;
     }
     if let Some(error) = walked.cut {

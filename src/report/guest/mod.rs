@@ -14,8 +14,11 @@ pub use map_json::write_map_json;
 pub use map_lines::write_map_lines;
 pub use map_text::write_map_text;
 
-use crate::Error;
+use std::borrow::Cow;
+
 use crate::guest::{Extent, State};
+use crate::source::ReadAt;
+use crate::{Error, Image, text};
 
 /// How a walk along a guest's disk ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +44,15 @@ impl Walked {
     /// Guest bytes that a backing file would fill.
     pub fn unallocated(&self) -> u64 {
         self.bytes.get(place(State::Unallocated)).copied().unwrap_or_default()
+    }
+}
+
+/// The name of the file that what is unallocated comes from, as it may be shown, or what kept it from being read:
+/// without it a map does not say where all bytes come from.
+fn backing<R: ReadAt>(image: &Image<R>) -> (Option<Cow<'_, str>>, Option<Error>) {
+    match image.backing_file() {
+        Ok(name) => (name.map(|name| text::escape(&name.bytes)), None),
+        Err(error) => (None, Some(error)),
     }
 }
 

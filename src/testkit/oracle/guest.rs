@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use super::{Format, LIMITS};
 use crate::guest::{CopyOptions, Disk, Extent, Fault, Sink, copy, distrust, owners};
 use crate::report::{
-    BitmapOptions, Subject, write_bitmaps_json, write_bitmaps_text, write_map_json, write_map_lines,
-    write_map_text,
+    BitmapOptions, Located, Subject, write_bitmaps_json, write_bitmaps_text, write_located_text,
+    write_map_json, write_map_lines, write_map_text,
 };
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, to_u64};
@@ -35,6 +35,7 @@ pub(super) fn write<R: ReadAt>(
     let told = match format {
         Format::BitmapText => write_bitmaps_text(out, image, &options, subject)?,
         Format::BitmapJson => write_bitmaps_json(out, image, &options, subject)?,
+        Format::LocateText => return locate(image, subject, out),
         _ => return write_map(image, format, subject, out),
     };
     Ok(told.cut.is_none())
@@ -62,6 +63,15 @@ fn write_map<R: ReadAt>(
         _ => write_map_json(out, &disk, range)?,
     };
     Ok(walked.cut.is_none())
+}
+
+/// Locates the middle of the guest's disk, and that of the file.
+fn locate<R: ReadAt>(image: &Image<R>, subject: &Subject<'_>, mut out: impl Write) -> io::Result<bool> {
+    let Some(disk) = Disk::active(image) else { return Ok(true) };
+    let Ok(trace) = disk.locate(GuestOffset(disk.len() / 2)) else { return Ok(false) };
+    write_located_text(&mut out, Located::Guest(disk.tree().l1.tree, &trace), subject)?;
+    let Ok(owners) = owners(image, HostOffset(image.file_len() / 2)) else { return Ok(false) };
+    write_located_text(&mut out, Located::Host(&owners), subject).map(|()| true)
 }
 
 /// Does to an image what `map`, `read`, `locate` and `bitmap` do, tree by tree.

@@ -85,16 +85,17 @@ fn is_due(hash: u64, decision: u32, share: u64) -> bool {
 pub fn exercise_fully(bytes: &[u8]) {
     let Some(walk) = walk(bytes) else { return };
     check_guest_view(bytes);
-    for (choice, format) in (0..).zip(Format::WRITTEN) {
+    let all_choices = |run: &Run| {
+        for choice in 0..41 {
+            DEAR.iter().for_each(|oracle| oracle(bytes, run, choice));
+        }
+    };
+    for format in Format::WRITTEN {
         let Some(written) = run(bytes, format, LIMITS) else { return };
         check_written(bytes, &written);
-        for choice in (choice..41).step_by(8) {
-            DEAR.iter().for_each(|oracle| oracle(bytes, &written, choice));
-        }
+        all_choices(&written);
     }
-    for choice in 0..41 {
-        DEAR.iter().for_each(|oracle| oracle(bytes, &walk, choice));
-    }
+    all_choices(&walk);
 }
 
 /// The oracles that run the reader again, each with the run to compare and a number to choose by.
@@ -124,7 +125,8 @@ fn check_output(written: &Run) {
         | Format::InfoText
         | Format::CheckText
         | Format::MapText
-        | Format::BitmapText => check_text(&written.out),
+        | Format::BitmapText
+        | Format::LocateText => check_text(&written.out),
         Format::Json | Format::InfoJson | Format::CheckJson | Format::BitmapJson => check_json(&written.out),
         Format::MapJson => check_json_array(&written.out),
         Format::JsonLines | Format::MapLines => check_json_lines(&written.out),

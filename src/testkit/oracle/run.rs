@@ -44,11 +44,13 @@ pub enum Format {
     BitmapText,
     /// `bitmap --format json`.
     BitmapJson,
+    /// `locate`, once for the guest and once for the file.
+    LocateText,
 }
 
 impl Format {
     /// Those that write something down.
-    pub const WRITTEN: [Self; 13] = [
+    pub const WRITTEN: [Self; 14] = [
         Self::Text,
         Self::Hex,
         Self::Json,
@@ -62,6 +64,7 @@ impl Format {
         Self::MapLines,
         Self::BitmapText,
         Self::BitmapJson,
+        Self::LocateText,
     ];
 }
 
@@ -132,9 +135,7 @@ fn write<R: ReadAt>(
             return Ok((Vec::new(), report::write_info_json(out, image, subject, None, "none")?));
         }
         Format::CheckText | Format::CheckJson => return check(image, format, subject, out),
-        Format::MapText | Format::MapJson | Format::MapLines | Format::BitmapText | Format::BitmapJson => {
-            return Ok((Vec::new(), guest::write(image, format, subject, out)?));
-        }
+        _ => return Ok((Vec::new(), guest::write(image, format, subject, out)?)),
     }?;
     Ok((summary.findings.iter().collect(), summary.complete))
 }

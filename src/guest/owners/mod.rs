@@ -1,11 +1,13 @@
 //! What a byte of the file is: who refers to it, and how often its cluster is counted.
 
-use super::{Disk, State};
+mod trees;
+
+use std::collections::HashMap;
+
 use crate::Error;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
-use crate::format::mapping::L1Entry;
 use crate::format::refcount::RefcountTableEntry;
-use crate::image::Image;
+use crate::image::{Image, Visited};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree};
 
@@ -43,7 +45,8 @@ pub struct Owners {
 }
 
 /// Looks through all that the image refers to for what uses the byte at `at`. Bitmaps, snapshots and tables that do
-/// not make sense are passed over. Work: all tables of all trees; memory: some owners.
+/// not make sense are passed over. Work: each distinct table of all trees once; memory: some owners, and 32 bytes for
+/// each L2 table.
 ///
 /// # Errors
 /// Where a table cannot be read, or a limit is spent.
@@ -61,13 +64,19 @@ pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Err
         ),
         found: Vec::new(),
         counted: 0,
+        odd: 0,
     };
-    search.header();
+    search.header()?;
     let refcount = search.refcounts()?;
     search.lists()?;
     search.trees()?;
     search.bitmaps()?;
     Ok(Owners { at, owners: search.found, counted: search.counted, refcount })
+}
+
+/// The entries of a list up to the first that does not fit, or whose bytes cannot be had.
+fn whole<T>(list: impl Iterator<Item = Result<T, Error>>) -> impl Iterator<Item = Result<T, Error>> {
+    list.take_while(|entry| !matches!(entry, Err(Error::Cut { .. })))
 }
 
 struct Search<'i, R> {
@@ -77,6 +86,17 @@ struct Search<'i, R> {
     cluster: Span,
     found: Vec<Owner>,
     counted: u64,
+    /// Tables that may share their bytes with others, so that each of them is work that no byte of the file pays for.
+    odd: u64,
+}
+
+/// What was found in a table.
+#[derive(Clone, Copy)]
+struct Told {
+    /// References to the byte's cluster.
+    counted: u64,
+    /// Whether something in it uses the byte itself.
+    owned: bool,
 }
 
 impl<'i, R: ReadAt> Search<'i, R> {
@@ -105,12 +125,33 @@ impl<'i, R: ReadAt> Search<'i, R> {
         self.found.last_mut()
     }
 
+    /// Takes what is known of a table; `false` where it has to be looked through, for the first time or because
+    /// it has owners to tell for another tree or bitmap as well.
+    fn is_known(&mut self, told: Option<Told>) -> bool {
+        let known = told.filter(|told| !told.owned || self.found.len() >= TOLD);
+        self.counted = self.counted.saturating_add(known.map_or(0, |told| told.counted));
+        known.is_some()
+    }
+
+    /// Looks through a table, and says what was found in it.
+    fn tell(&mut self, look: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<Told, Error> {
+        let (counted, found) = (self.counted, self.found.len());
+        look(self)?;
+        Ok(Told { counted: self.counted.saturating_sub(counted), owned: self.found.len() > found })
+    }
+
+    fn odd(&mut self, at: HostOffset) -> Result<(), Error> {
+        self.odd = self.odd.saturating_add(1);
+        let value = self.image.limits().odd_tables;
+        if self.odd > value { Err(Error::Budget { limit: "odd_tables", value, at }) } else { Ok(()) }
+    }
+
     /// The entry of a table that the byte is in.
     fn index(&self, table: Span, entry_len: u64) -> Option<u64> {
         self.at.0.saturating_sub(table.at.0).checked_div(entry_len)
     }
 
-    fn header(&mut self) {
+    fn header(&mut self) -> Result<(), Error> {
         if self.counts(Span::new(HostOffset(0), self.geometry.cluster_size())) {
             self.counted = self.counted.saturating_add(1);
         }
@@ -122,9 +163,12 @@ impl<'i, R: ReadAt> Search<'i, R> {
             owner.field = field.map(|field| field.name);
         }
         self.own("header extensions", Span::new(start, end.0.saturating_sub(start.0)));
-        if let Ok(Some(name)) = self.image.backing_file() {
-            self.own("backing file name", name.span());
+        match self.image.backing_file() {
+            Ok(Some(name)) => drop(self.own("backing file name", name.span())),
+            Ok(None) | Err(Error::Cut { .. }) => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     fn refcounts(&mut self) -> Result<Option<u64>, Error> {
@@ -170,7 +214,8 @@ impl<'i, R: ReadAt> Search<'i, R> {
     /// The snapshot table, the LUKS header and the bitmap directory.
     fn lists(&mut self) -> Result<(), Error> {
         let (start, mut end) = (self.image.header().v2.snapshots_offset, HostOffset(0));
-        for snapshot in self.image.snapshots().map_while(Result::ok) {
+        for snapshot in whole(self.image.snapshots()) {
+            let snapshot = snapshot?;
             end = snapshot.end();
             let index = u64::from(snapshot.index);
             if let Some(owner) = self.own("snapshot table", snapshot.span()) {
@@ -186,94 +231,40 @@ impl<'i, R: ReadAt> Search<'i, R> {
         Ok(())
     }
 
-    fn trees(&mut self) -> Result<(), Error> {
-        if let Some(disk) = Disk::active(self.image) {
-            self.tree(&disk)?;
-        }
-        for snapshot in self.image.snapshots().map_while(Result::ok) {
-            if let Some(disk) = Disk::of_snapshot(self.image, &snapshot) {
-                self.tree(&disk)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn tree(&mut self, disk: &Disk<'i, R>) -> Result<(), Error> {
-        let (l1, cluster_size) = (disk.tree().l1, self.geometry.cluster_size());
-        let index = self.index(l1.span(), 8);
-        if let Some(owner) = self.offer("L1 table", l1.span()) {
-            (owner.index, owner.tree) = (index, Some(l1.tree));
-        }
-        let mut l1_index = 0_u64;
-        let mut chunks = self.image.chunks("an L1 table", l1.span());
-        while let Some(chunk) = chunks.next() {
-            for (_, raw) in chunk?.entries() {
-                let at = L1Entry(raw).l2_offset();
-                if at.0 != 0 {
-                    let span = Span::new(at, cluster_size);
-                    let index = self.index(span, self.geometry.l2_entry_len());
-                    let (start, len) = (self.geometry.l1_guest_offset(l1_index), self.geometry.l2_coverage());
-                    if let Some(owner) = self.offer("L2 table", span) {
-                        (owner.index, owner.tree) = (index, Some(l1.tree));
-                        owner.guest = start.map(|start| GuestSpan { start, len });
-                    }
-                }
-                l1_index = l1_index.saturating_add(1);
-            }
-        }
-        if self.image.has_external_data() { Ok(()) } else { self.data(disk) }
-    }
-
-    fn data(&mut self, disk: &Disk<'i, R>) -> Result<(), Error> {
-        let range = GuestSpan { start: Default::default(), len: disk.mapped_len() };
-        let mask = !self.geometry.cluster_size().saturating_sub(1);
-        // Subclusters of one cluster are several extents and one reference.
-        let mut counted_for = None;
-        for extent in disk.clusters(range) {
-            let extent = extent?;
-            let Some(host) = extent.host else { continue };
-            let is_stream = extent.state == State::Compressed;
-            let span = Span::new(host, if is_stream { extent.stream_len } else { extent.guest.len });
-            if !self.counts(span) {
-                continue;
-            }
-            // Where in the extent the byte's cluster begins, and the guest cluster that is there.
-            let ahead = if is_stream { 0 } else { self.cluster.at.0.saturating_sub(host.0) };
-            let guest_cluster = extent.guest.start.0.saturating_add(ahead) & mask;
-            if counted_for != Some(guest_cluster) {
-                counted_for = Some(guest_cluster);
-                self.counted = self.counted.saturating_add(1);
-            }
-            let structure = match extent.state {
-                State::Compressed => "compressed cluster",
-                State::Data => "guest data",
-                _ => "room kept for guest data",
-            };
-            if let Some(owner) = self.own(structure, span) {
-                (owner.tree, owner.guest) = (Some(disk.tree().l1.tree), Some(extent.guest));
-            }
-        }
-        Ok(())
-    }
-
     fn bitmaps(&mut self) -> Result<(), Error> {
         if let Some(directory) = self.image.bitmap_directory() {
             self.offer("bitmap directory", directory);
         }
-        for bitmap in self.image.bitmaps().map_while(Result::ok) {
-            let place = u64::from(bitmap.index);
-            if let Some(owner) = self.offer("bitmap table", bitmap.table()) {
+        let mut known: HashMap<Span, Told> = HashMap::new();
+        let mut places = Visited::new(self.image.limits().remembered_tables);
+        for bitmap in whole(self.image.bitmaps()) {
+            let bitmap = bitmap?;
+            let (place, table) = (u64::from(bitmap.index), bitmap.table());
+            if let Some(owner) = self.offer("bitmap table", table) {
                 owner.index = Some(place);
             }
-            let mut chunks = self.image.chunks("a bitmap table", bitmap.table());
-            while let Some(chunk) = chunks.next() {
-                for (_, raw) in chunk?.entries() {
-                    if let BitmapData::Serialized(at) = BitmapTableEntry(raw).data()
-                        && let Some(owner) =
-                            self.offer("bitmap data", Span::new(at, self.geometry.cluster_size()))
-                    {
-                        owner.index = Some(place);
-                    }
+            let told = known.get(&table).copied();
+            if self.is_known(told) {
+                continue;
+            }
+            if told.is_none() && places.first(table, ()).is_some() {
+                self.odd(table.at)?;
+            }
+            let told = self.tell(|search| search.bitmap_data(place, table))?;
+            known.insert(table, told);
+        }
+        Ok(())
+    }
+
+    fn bitmap_data(&mut self, place: u64, table: Span) -> Result<(), Error> {
+        let mut chunks = self.image.chunks("a bitmap table", table);
+        while let Some(chunk) = chunks.next() {
+            for (_, raw) in chunk?.entries() {
+                if let BitmapData::Serialized(at) = BitmapTableEntry(raw).data()
+                    && let Some(owner) =
+                        self.offer("bitmap data", Span::new(at, self.geometry.cluster_size()))
+                {
+                    owner.index = Some(place);
                 }
             }
         }
