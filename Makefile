@@ -45,8 +45,8 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## Install what the tests need beside Rust: qemu-img, qemu-io and qemu-nbd
-	@$(need); need qemu-utils qemu-img qemu-io qemu-nbd
+deps: ## Install what the tests need beside Rust: qemu-img, qemu-io, qemu-nbd and strace
+	@$(need); need qemu-utils qemu-img qemu-io qemu-nbd && need strace strace
 
 .PHONY: build
 build: ## Build the command, optimised, into target/release

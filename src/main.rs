@@ -1,6 +1,7 @@
 //! The command: parses its arguments, calls, sets the exit code.
 
 mod cli;
+mod sandbox;
 
 use std::process::ExitCode;
 

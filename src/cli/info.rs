@@ -2,6 +2,8 @@
 
 use qcow2_inspect::report::{self, Subject};
 
+use crate::sandbox;
+
 use super::input::Input;
 use super::output::{self, Color, Format};
 use super::{Failure, Outcome};
@@ -33,7 +35,9 @@ impl Args {
         let (out, now) = (output::stdout(), output::now());
         let complete = match self.format {
             Format::Text => report::write_info_text(out, &image, &subject, now, color.wanted())?,
-            Format::Json | Format::Jsonl => report::write_info_json(out, &image, &subject, now, "none")?,
+            Format::Json | Format::Jsonl => {
+                report::write_info_json(out, &image, &subject, now, sandbox::in_force())?
+            }
         };
         Ok(if complete { Outcome::Complete } else { Outcome::Incomplete })
     }

@@ -9,6 +9,8 @@ use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::{Image, Limits};
 
+use crate::sandbox;
+
 /// The image to inspect.
 #[derive(Debug, Args)]
 pub(super) struct Input {
@@ -19,6 +21,10 @@ pub(super) struct Input {
     /// there.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = number)]
     offset: u64,
+    /// Whether the process gives up its rights before it reads the image: to open files, to reach the network, to run
+    /// programs.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = sandbox::Mode::Auto)]
+    sandbox: sandbox::Mode,
 }
 
 /// A file from an offset on.
@@ -60,20 +66,27 @@ impl Input {
         text::escape(self.path.as_os_str().as_encoded_bytes()).into_owned()
     }
 
-    /// Opens the file, and the image in it; else says why not.
+    /// Opens the file, enters the sandbox, and opens the image in the file; else says why not.
     pub(super) fn open(&self) -> Result<Image<Part>, String> {
-        self.open_within(|_| Limits::default())
+        let part = self.open_part()?;
+        self.confine(None)?;
+        Image::open(part, Limits::default()).map_err(|error| error.to_string())
     }
 
-    /// The same, with limits that may go by the length of the image.
-    pub(super) fn open_within(&self, limits: impl Fn(u64) -> Limits) -> Result<Image<Part>, String> {
+    /// Gives up what is not needed from here on. Whatever else has to be opened is open by now; in the folder `output`
+    /// a file can still be put in its place.
+    pub(super) fn confine(&self, output: Option<&Path>) -> Result<(), String> {
+        sandbox::enter(self.sandbox, output)
+    }
+
+    /// Opens the file alone. Nothing of it is read.
+    pub(super) fn open_part(&self) -> Result<Part, String> {
         let file = open_file(&self.path)?;
         let len = file.len().map_err(|error| reason(&error))?;
         if self.offset > 0 && self.offset >= len {
             return Err(format!("ends at {len} bytes, so that nothing is at --offset {}", self.offset));
         }
-        let part = Part { file, start: self.offset };
-        Image::open(part, limits(len.saturating_sub(self.offset))).map_err(|error| error.to_string())
+        Ok(Part { file, start: self.offset })
     }
 
     /// Whether a file is the image's own.

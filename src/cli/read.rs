@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qcow2_inspect::Limits;
 use qcow2_inspect::guest::{Copied, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
 use qcow2_inspect::report::HexdumpSink;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
+use qcow2_inspect::{Image, Limits};
 
 use super::guest::{Range, View};
 use super::input::{self, Input};
@@ -71,7 +71,9 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
         let fail = |reason: String| Failure::Image(format!("{path}: {reason}"));
-        let image = self.input.open_within(limits).map_err(fail)?;
+        let part = self.input.open_part().map_err(fail)?;
+        let limits = limits(part.len().map_err(|error| fail(input::reason(&error)))?);
+        let image = Image::open(part, limits).map_err(|error| fail(error.to_string()))?;
         let disk = self.view.disk(&image).map_err(fail)?;
         let data = self.data_file.as_deref().map(open_data_file).transpose()?;
         if disk.is_encrypted() && !self.raw {

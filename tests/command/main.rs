@@ -14,4 +14,6 @@ mod golden;
 mod names;
 mod options;
 mod process;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod usage;

@@ -83,6 +83,10 @@ fn check_lower(first: &Run, low: &Run) {
     }
 }
 
+/// A table that trees share is judged for the tree that comes by first. Where that one's way to it could not be read,
+/// it is another, and the disk of that one may end earlier.
+const GOES_BY_TREE: &str = "L24";
+
 /// Whether each of `fewer`, other than those of the rule `but`, is among `all`.
 fn check_subset(fewer: &[Finding], all: &[Finding], but: &str, why: &str) {
     // The finding that stands for the rest of a rule has no place of its own.
@@ -90,7 +94,8 @@ fn check_subset(fewer: &[Finding], all: &[Finding], but: &str, why: &str) {
     let known: BTreeSet<(&str, Option<(HostOffset, u64)>)> = all.iter().map(place).collect();
     let many: BTreeSet<&str> =
         all.iter().filter(|finding| finding.at.is_none()).map(|finding| finding.rule.code).collect();
-    for finding in fewer.iter().filter(|finding| finding.rule.code != but) {
+    let has_to_be_known = |finding: &&Finding| ![but, GOES_BY_TREE].contains(&finding.rule.code);
+    for finding in fewer.iter().filter(has_to_be_known) {
         let is_known = known.contains(&place(finding)) || many.contains(finding.rule.code);
         assert!(is_known, "{why} alone gives {}: {}", finding.rule.code, finding.message());
     }

@@ -1,0 +1,183 @@
+//! Landlock and seccomp, through crates that need no unsafe code of ours.
+
+use std::env::consts::ARCH;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope,
+};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+
+/// The newest Landlock that the rights are chosen from; an older kernel enforces those that it knows.
+const LANDLOCK: ABI = ABI::V6;
+
+/// Keeps what was read of the image out of core dumps, and other processes of the user out of this one.
+pub(super) fn give_up_core_dumps() {
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Whether Landlock keeps this process from all files but those in the folder `output`, which it can make and remove.
+pub(super) fn restrict_files(output: Option<&Path>) -> bool {
+    landlocked(output).is_ok_and(|status| status != RulesetStatus::NotEnforced)
+}
+
+fn landlocked(output: Option<&Path>) -> Result<RulesetStatus, RulesetError> {
+    // Files that are open stay as they are: standard output may be a terminal, whose controls `IoctlDev` would not
+    // touch, as it is asked when a device is opened.
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?
+        .create()?;
+    // A folder that cannot be opened is one in which nothing can be made.
+    if let Some(folder) = output.and_then(|folder| PathFd::new(folder).ok()) {
+        rules = rules.add_rule(PathBeneath::new(folder.as_fd(), AccessFs::MakeReg | AccessFs::RemoveFile))?;
+    }
+    Ok(rules.restrict_self()?.ruleset)
+}
+
+/// Whether a filter makes the system calls fail that the work does not need. With `can_rename`, files can be renamed and
+/// removed; where, Landlock says.
+pub(super) fn restrict_calls(can_rename: bool) -> bool {
+    let renaming = if can_rename { &[][..] } else { RENAMING };
+    let denied = DENIED.iter().chain(DENIED_HERE).chain(renaming);
+    let rules = denied.flat_map(|call| aliases(*call)).map(|call| (call, Vec::new())).collect();
+    let fails = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let Ok(arch) = ARCH.try_into() else { return false };
+    let program = SeccompFilter::new(rules, SeccompAction::Allow, fails, arch).and_then(BpfProgram::try_from);
+    program.is_ok_and(|program| apply_filter(&program).is_ok())
+}
+
+/// On x86-64 each call has a second number, of the x32 convention.
+fn aliases(call: i64) -> impl Iterator<Item = i64> {
+    let x32 = cfg!(target_arch = "x86_64").then_some(call | 0x4000_0000);
+    std::iter::once(call).chain(x32)
+}
+
+/// What nobody needs who reads open files, computes, and writes to open files. `clone` stays: threads are started later.
+const DENIED: &[i64] = &[
+    // Files by name or by handle.
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_memfd_create,
+    libc::SYS_truncate,
+    libc::SYS_mkdirat,
+    libc::SYS_mknodat,
+    libc::SYS_symlinkat,
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_removexattr,
+    libc::SYS_chdir,
+    libc::SYS_chroot,
+    // Other machines and other processes.
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    // Programs.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    // Mounts, namespaces and identity.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsmount,
+    libc::SYS_fsconfig,
+    libc::SYS_mount_setattr,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setgroups,
+    libc::SYS_capset,
+    // Doors to the kernel, and ways to make calls that no filter sees.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_fanotify_init,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_syslog,
+];
+
+/// The older names of some of these.
+#[cfg(target_arch = "x86_64")]
+const DENIED_HERE: &[i64] = &[
+    libc::SYS_open,
+    libc::SYS_creat,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_mknod,
+    libc::SYS_symlink,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+    libc::SYS_uselib,
+    libc::SYS_ioperm,
+    libc::SYS_iopl,
+    libc::SYS_modify_ldt,
+    libc::SYS_kexec_file_load,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const DENIED_HERE: &[i64] = &[];
+
+/// What puts an output in its place, or removes it.
+#[cfg(target_arch = "x86_64")]
+const RENAMING: &[i64] = &[
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_link,
+    libc::SYS_linkat,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const RENAMING: &[i64] = &[libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_unlinkat];

@@ -1,0 +1,41 @@
+//! Tries from inside what the sandbox forbids, so that a test can prove it of each command. Only in builds for tests,
+//! and only where this variable of the environment asks for it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+
+const WANTED: &str = "QCOW2_INSPECT_PROBE_SANDBOX";
+
+/// Writes one line per attempt and thread to standard error: what was tried, and the error's number, or `done`.
+pub(super) fn run() {
+    if std::env::var_os(WANTED).is_none() {
+        return;
+    }
+    attempt_all("main");
+    let _ = thread::spawn(|| attempt_all("worker")).join();
+}
+
+fn attempt_all(thread: &str) {
+    let here = std::env::temp_dir();
+    let file = here.join("qcow2-inspect-probe");
+    let attempts: [(&str, io::Result<()>); 8] = [
+        ("open", File::open("/etc/passwd").map(drop)),
+        ("write", File::create(&file).map(drop)),
+        ("truncate", File::options().write(true).open("/dev/null").map(drop)),
+        ("folder", fs::create_dir(&file)),
+        ("rename", fs::rename("/nonexistent", &file)),
+        ("remove", fs::remove_file(&file)),
+        ("connect", TcpStream::connect("127.0.0.1:9").map(drop)),
+        ("execute", Command::new("/bin/true").status().map(drop)),
+    ];
+    for (what, went) in attempts {
+        let outcome = match went {
+            Ok(()) => "done".to_owned(),
+            Err(error) => error.raw_os_error().map_or_else(|| error.to_string(), |number| number.to_string()),
+        };
+        let _ = writeln!(io::stderr(), "probe {thread} {what} {outcome}");
+    }
+}

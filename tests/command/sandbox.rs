@@ -1,0 +1,141 @@
+//! What the process can still do once it reads an image: nothing but read it, and put a named output in its place.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::process::{command, corpus, run, skipped};
+
+/// Each command that reads an image, with what it needs beside it.
+const COMMANDS: &[&[&str]] =
+    &[&["info"], &["dump"], &["check"], &["map"], &["bitmap"], &["locate", "--guest", "0"]];
+
+const EPERM: &str = "1";
+
+/// An image of the corpus, by its path.
+fn image(name: &str) -> String {
+    corpus(name).into_os_string().into_string().unwrap()
+}
+
+/// Whether this kernel has what the sandbox is made of.
+fn is_there(test: &str) -> bool {
+    let there = run(&["info", "--sandbox", "require", &image("valid/v3-basic")]).code == Some(0);
+    if !there {
+        skipped(test, "kernel without Landlock or seccomp");
+    }
+    there
+}
+
+/// What the attempts of a call came to, by thread and attempt: an error's number, or `done`.
+fn attempts(arguments: &[&str]) -> BTreeMap<String, String> {
+    let mut call = command(arguments);
+    let ran = call.env("QCOW2_INSPECT_PROBE_SANDBOX", "1").output().unwrap();
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    let lines = stderr.lines().filter_map(|line| line.strip_prefix("probe "));
+    lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(what, went)| (what.into(), went.into())).collect()
+}
+
+#[test]
+fn nothing_can_be_opened_connected_executed_or_written() {
+    if !is_there("nothing_can_be_opened_connected_executed_or_written") {
+        return;
+    }
+    for arguments in COMMANDS {
+        let image = image("valid/v3-snapshots");
+        let attempts = attempts(&[*arguments, &[image.as_str()]].concat());
+        assert_eq!(attempts.len(), 16, "{arguments:?}: {attempts:?}");
+        for (what, went) in attempts {
+            assert_eq!(went, EPERM, "{arguments:?}: {what}");
+        }
+    }
+}
+
+#[test]
+fn what_is_in_force_is_told() {
+    let image = image("valid/v3-basic");
+    let told =
+        |mode: &str| run(&["info", "--format", "json", "--sandbox", mode, &image]).json()["sandbox"].clone();
+    assert_eq!(told("off"), "none");
+    if is_there("what_is_in_force_is_told") {
+        assert_eq!(told("auto"), "landlock,seccomp");
+    }
+}
+
+/// Images whose names lead elsewhere, and some without.
+fn traced_images() -> Vec<String> {
+    let mut images = Vec::new();
+    for folder in ["hostile", "damaged", "valid"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(folder);
+        let files = fs::read_dir(folder).into_iter().flatten().map(|file| file.unwrap().path());
+        let images_of = files.filter(|path| path.extension().is_some_and(|ending| ending == "qcow2"));
+        let leads_elsewhere = |path: &Path| {
+            let path = path.to_str().unwrap();
+            ["hostile", "backing", "data-file", "H40", "H41", "E25"].iter().any(|part| path.contains(part))
+        };
+        images.extend(
+            images_of.filter(|path| leads_elsewhere(path)).map(|path| path.to_str().unwrap().to_owned()),
+        );
+    }
+    assert!(images.len() >= 10, "{images:?}");
+    images
+}
+
+/// The kernel's own word for it: of the files named in system calls, the image alone is opened, for reading, and what
+/// the dynamic linker and the runtime open before it.
+#[test]
+fn no_other_file_is_opened() {
+    if Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success())
+    {
+        for image in traced_images() {
+            for arguments in COMMANDS {
+                trace(&[*arguments, &[image.as_str()]].concat(), &image);
+            }
+        }
+    } else {
+        skipped("no_other_file_is_opened", "no strace, or it may not trace");
+    }
+}
+
+/// What is opened before the image: none of it can be named by an image.
+const OF_THE_SYSTEM: &[&str] =
+    &["/etc/ld.so", "/lib", "/usr/lib", "/proc/self/", "/sys/fs/cgroup/", "/dev/tty"];
+
+fn trace(arguments: &[&str], image: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut traced = Command::new("strace");
+    traced
+        .args(["-f", "-qq", "-e", "trace=%file,%network,/^exec,/write.*,/^fallocate,/^ftruncate", "-o"])
+        .arg(&log);
+    let call = command(arguments);
+    // Where tests look for libraries is none of a user's business.
+    traced.env_remove("LD_LIBRARY_PATH");
+    traced.arg(call.get_program()).args(call.get_args()).output().unwrap();
+    let log = fs::read_to_string(log).unwrap();
+    let mut opened = 0;
+    for line in log.lines() {
+        let call = line.split_once(' ').map_or(line, |(_, call)| call.trim_start());
+        let (name, rest) = call.split_once('(').unwrap_or((call, ""));
+        match name {
+            "open" | "openat" | "openat2" if rest.contains(&format!("\"{image}\"")) => {
+                assert!(rest.contains("O_RDONLY") && !rest.contains("O_CREAT"), "{line}");
+                opened += 1;
+            }
+            "open" | "openat" | "openat2" | "creat" => {
+                let of_the_system = OF_THE_SYSTEM.iter().any(|start| rest.contains(&format!("\"{start}")));
+                assert!(of_the_system && opened == 0, "{arguments:?}: {line}");
+            }
+            // Looking at the image and at what the runtime wants to know; the first is the command itself.
+            "execve" => assert!(rest.contains("qcow2-inspect"), "{line}"),
+            "access" | "stat" | "newfstatat" | "statx" | "readlink" | "fstat" | "prlimit64" | "getcwd" => {
+                let known = opened == 0 || rest.contains(image) || rest.contains("AT_EMPTY_PATH");
+                assert!(known, "{arguments:?}: {line}");
+            }
+            "write" | "writev" => assert!(rest.starts_with("1,") || rest.starts_with("2,"), "{line}"),
+            "+++" | "---" | "" => {}
+            other => panic!("{arguments:?}: an unexpected call {other}: {line}"),
+        }
+    }
+    assert_eq!(opened, 1, "{arguments:?}: {log}");
+}
