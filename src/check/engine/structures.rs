@@ -80,8 +80,12 @@ fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<
     }
     rules.finish(fault, out);
     let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
-    let all = u64::from(image.header().v2.nb_snapshots);
-    if let (Some(Error::Cut { .. }), true) = (fault, all <= image.limits().snapshots) {
+    let (all, most) = (u64::from(image.header().v2.nb_snapshots), image.limits().snapshots);
+    let is_cut = matches!(fault, Some(Error::Cut { .. }));
+    if is_cut && all > most {
+        let error = Error::Budget { limit: "snapshots", value: most, at: end };
+        out.push(stopped(error, Structure::Snapshot, &S01));
+    } else if is_cut {
         let start = end.saturating_add(end.0.wrapping_neg() & 7);
         let mut chunks = image.chunks("a snapshot", Span::new(start, SnapshotHead::LEN + SnapshotExtra::LEN));
         let bytes = match chunks.next() {

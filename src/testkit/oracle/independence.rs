@@ -77,7 +77,8 @@ fn check_held<R>(limits: &Limits, counting: &Counting<R>) {
 /// What a run with lower limits may say beside the `first`.
 fn check_lower(first: &Run, low: &Run) {
     if low.complete {
-        assert!(low.says_as(first), "the report differs although no limit was reached");
+        let format = first.format;
+        assert!(low.says_as(first), "{format:?}: the report differs although no limit was reached");
     } else {
         check_subset(&low.findings, &first.findings, "T01", "a lower limit");
     }
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "the report differs although no limit was reached"]
+    #[should_panic = "Walk: the report differs although no limit was reached"]
     fn a_budget_that_cuts_without_a_word_is_seen() {
         let (first, low) = (report_of(&damaged()), report_of(&image()));
         check_lower(&first, &low);
