@@ -9,7 +9,7 @@ use std::thread;
 
 use super::super::Disk;
 use super::fault::{Cause, Fault};
-use super::plan::{Piece, Plan, Portion};
+use super::plan::{Piece, Plan, Portion, Source};
 use super::work::{DataFile, Filled, Worker};
 use crate::Error;
 use crate::source::ReadAt;
@@ -95,43 +95,39 @@ pub fn copy<R: ReadAt + Sync, D: ReadAt + Sync>(
     sink: &mut impl Sink,
 ) -> Result<Copied, CopyError> {
     let mut plan = Plan::new(*disk, range, options);
-    let mut out = Out { sink, keep_going: options.keep_going, copied: Copied::default() };
-    if options.threads.get() == 1 {
-        let mut worker = Worker::new(*disk, data);
-        let mut spare = Vec::new();
-        while let Some(portion) = plan.portion()? {
-            match portion {
-                Portion::Zeros(span) => out.sink.zeros(span)?,
-                Portion::Lost(fault) => out.lose(&fault)?,
-                Portion::Pieces(pieces) => {
-                    spare = out.take(start_of(&pieces), worker.fill(&pieces, spare))?
-                }
-            }
-        }
-        out.note_behind_end(plan.behind_end);
-        return Ok(out.copied);
-    }
-    let depth = options.threads.get().saturating_mul(PORTIONS_PER_THREAD);
+    let mut out = Out {
+        sink,
+        worker: Worker::new(*disk, data),
+        spares: Vec::new(),
+        keep_going: options.keep_going,
+        copied: Copied::default(),
+    };
+    let (helpers, depth) = match options.threads.get() {
+        1 => (0, 0),
+        threads => (threads, threads.saturating_mul(PORTIONS_PER_THREAD)),
+    };
     let (jobs, queue) = sync_channel::<Job>(depth);
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
-        for _ in 0..options.threads.get() {
+        for _ in 0..helpers {
             scope.spawn(|| serve(&queue, Worker::new(*disk, data)));
         }
         // Dropped at the end, whatever ends it, so that the threads see that nothing more comes.
         let jobs = jobs;
         let mut under_way = VecDeque::new();
-        let mut spares = Vec::new();
         while let Some(portion) = plan.portion()? {
-            if under_way.len() >= depth
+            under_way.push_back(match portion {
+                Portion::Pieces(pieces) if helpers > 0 && has_streams(&pieces) => out.send(pieces, &jobs),
+                portion => UnderWay::Here(portion),
+            });
+            if under_way.len() > depth
                 && let Some(first) = under_way.pop_front()
             {
-                out.settle(first, &mut spares)?;
+                out.settle(first)?;
             }
-            under_way.push_back(send(portion, &jobs, &mut spares));
         }
         for last in under_way {
-            out.settle(last, &mut spares)?;
+            out.settle(last)?;
         }
         out.note_behind_end(plan.behind_end);
         Ok(out.copied)
@@ -143,28 +139,20 @@ type Job = (Vec<Piece>, Vec<u8>, Sender<Filled>);
 
 /// A portion that is not handed out yet.
 enum UnderWay {
-    Zeros(GuestSpan),
-    Lost(Fault),
+    /// Nothing is gained by having it done elsewhere: bytes that are only read go to the sink from the cache of the one
+    /// processor.
+    Here(Portion),
     Filling(GuestSpan, Receiver<Filled>),
 }
 
-fn start_of(pieces: &[Piece]) -> GuestOffset {
-    pieces.first().map(|piece| piece.guest.start).unwrap_or_default()
+fn span_of(pieces: &[Piece]) -> GuestSpan {
+    let start = pieces.first().map(|piece| piece.guest.start).unwrap_or_default();
+    let len = pieces.iter().fold(0_u64, |len, piece| len.saturating_add(piece.guest.len));
+    GuestSpan { start, len }
 }
 
-fn send(portion: Portion, jobs: &SyncSender<Job>, spares: &mut Vec<Vec<u8>>) -> UnderWay {
-    match portion {
-        Portion::Zeros(span) => UnderWay::Zeros(span),
-        Portion::Lost(fault) => UnderWay::Lost(fault),
-        Portion::Pieces(pieces) => {
-            let len = pieces.iter().fold(0_u64, |len, piece| len.saturating_add(piece.guest.len));
-            let span = GuestSpan { start: start_of(&pieces), len };
-            let (reply, filled) = channel();
-            // Where no thread is left to take it, nobody will answer either, and that is told then.
-            let _ = jobs.send((pieces, spares.pop().unwrap_or_default(), reply));
-            UnderWay::Filling(span, filled)
-        }
-    }
+fn has_streams(pieces: &[Piece]) -> bool {
+    pieces.iter().any(|piece| matches!(piece.source, Source::Stream { .. }))
 }
 
 /// Takes one job after the other until no more come.
@@ -178,38 +166,55 @@ fn serve<R: ReadAt, D: ReadAt>(queue: &Mutex<Receiver<Job>>, mut worker: Worker<
 }
 
 /// The end of the way.
-struct Out<'s, S> {
+struct Out<'s, 'i, S, R, D> {
     sink: &'s mut S,
+    worker: Worker<'i, R, D>,
+    /// Buffers that are free.
+    spares: Vec<Vec<u8>>,
     keep_going: bool,
     copied: Copied,
 }
 
-impl<S: Sink> Out<'_, S> {
-    fn settle(&mut self, portion: UnderWay, spares: &mut Vec<Vec<u8>>) -> Result<(), CopyError> {
+impl<S: Sink, R: ReadAt, D: ReadAt> Out<'_, '_, S, R, D> {
+    /// Has a thread fill a portion.
+    fn send(&mut self, pieces: Vec<Piece>, jobs: &SyncSender<Job>) -> UnderWay {
+        let span = span_of(&pieces);
+        let (reply, filled) = channel();
+        // Where no thread is left to take it, nobody will answer either, and that is told then.
+        let _ = jobs.send((pieces, self.spares.pop().unwrap_or_default(), reply));
+        UnderWay::Filling(span, filled)
+    }
+
+    fn settle(&mut self, portion: UnderWay) -> Result<(), CopyError> {
         match portion {
-            UnderWay::Zeros(span) => self.sink.zeros(span)?,
-            UnderWay::Lost(fault) => self.lose(&fault)?,
+            UnderWay::Here(Portion::Zeros(span)) => Ok(self.sink.zeros(span)?),
+            UnderWay::Here(Portion::Lost(fault)) => self.lose(&fault),
+            UnderWay::Here(Portion::Pieces(pieces)) => {
+                let spare = self.spares.pop().unwrap_or_default();
+                let filled = self.worker.fill(&pieces, spare);
+                self.take(span_of(&pieces).start, filled)
+            }
             UnderWay::Filling(span, filled) => match filled.recv() {
-                Ok(filled) => spares.push(self.take(span.start, filled)?),
+                Ok(filled) => self.take(span.start, filled),
                 // Its thread is gone, which is a fault of ours; the scope tells of it.
                 Err(_) => {
                     let kind = io::ErrorKind::Other;
                     let error = Error::Io { what: "a thread's work", at: Default::default(), kind };
-                    return Err(CopyError::Fault(Fault { guest: span, cause: Cause::Read(error) }));
+                    Err(CopyError::Fault(Fault { guest: span, cause: Cause::Read(error) }))
                 }
             },
         }
-        Ok(())
     }
 
-    /// Hands out what a thread has filled, and gives back the buffer.
-    fn take(&mut self, at: GuestOffset, filled: Filled) -> Result<Vec<u8>, CopyError> {
+    /// Hands out what was filled, and keeps the buffer.
+    fn take(&mut self, at: GuestOffset, filled: Filled) -> Result<(), CopyError> {
         for fault in &filled.faults {
             self.note(fault)?;
         }
         self.note_behind_end(filled.behind_end);
         self.sink.bytes(at, &filled.bytes)?;
-        Ok(filled.bytes)
+        self.spares.push(filled.bytes);
+        Ok(())
     }
 
     /// Passes over bytes that cannot be had.
