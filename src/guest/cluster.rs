@@ -59,6 +59,7 @@ impl Reading {
     }
 
     /// What an entry without subclusters says, or a compressed one.
+    #[inline]
     pub(super) fn cluster(&self, entry: L2Entry, guest: GuestOffset) -> Cluster {
         let (state, host, stream) = match entry.mapping(self.geometry, self.external_data) {
             Mapping::Unallocated => (State::Unallocated, None, None),

@@ -14,69 +14,90 @@ use crate::units::GuestSpan;
 /// Bytes that are gathered before they are written.
 const BATCH_LEN: usize = 64 << 10;
 
+/// What QEMU's flags tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Data,
+    /// Data that lies in a hole of the file.
+    Hole,
+    Compressed,
+    Zero,
+    Unallocated,
+    /// What QEMU would stop at, and an empty range.
+    Nothing,
+}
+
+impl Kind {
+    /// Whether it is present, zero, data, and compressed.
+    const fn flags(self) -> [bool; 4] {
+        match self {
+            Self::Data => [true, false, true, false],
+            Self::Hole => [true, true, true, false],
+            Self::Compressed => [true, false, true, true],
+            Self::Zero => [true, true, false, false],
+            Self::Unallocated => [false, true, false, false],
+            Self::Nothing => [false; 4],
+        }
+    }
+}
+
 /// One object of the array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     start: u64,
     len: u64,
-    present: bool,
-    zero: bool,
-    data: bool,
-    compressed: bool,
+    kind: Kind,
     offset: Option<u64>,
     broken: Option<&'static Rule>,
 }
 
 impl Entry {
+    #[inline]
     fn new(extent: &Extent, in_hole: bool, encrypted: bool) -> Self {
-        let (present, zero, data) = match extent.state {
-            State::Data | State::Compressed => (true, in_hole, true),
-            State::Zero => (true, true, false),
-            State::Unallocated => (false, true, false),
-            State::Broken(_) => (false, false, false),
+        let (kind, broken) = match extent.state {
+            State::Data if in_hole => (Kind::Hole, None),
+            State::Data => (Kind::Data, None),
+            State::Compressed => (Kind::Compressed, None),
+            State::Zero => (Kind::Zero, None),
+            State::Unallocated => (Kind::Unallocated, None),
+            State::Broken(rule) => (Kind::Nothing, Some(rule)),
         };
-        Self {
-            start: extent.guest.start.0,
-            len: extent.guest.len,
-            present,
-            zero,
-            data,
-            compressed: extent.state == State::Compressed,
-            // Ciphertext is not what the guest would read there.
-            offset: extent.host.filter(|_| !encrypted).map(|host| host.0),
-            broken: match extent.state {
-                State::Broken(rule) => Some(rule),
-                _ => None,
-            },
-        }
+        // Ciphertext is not what the guest would read there.
+        let offset = extent.host.filter(|_| !encrypted).map(|host| host.0);
+        Self { start: extent.guest.start.0, len: extent.guest.len, kind, offset, broken }
     }
 
+    /// A range that is neither data nor zero.
+    const fn nothing(start: u64, len: u64) -> Self {
+        Self { start, len, kind: Kind::Nothing, offset: None, broken: None }
+    }
+
+    #[inline]
     fn goes_on_with(&self, next: &Self) -> bool {
-        let alike = self.flags() == next.flags() && self.broken.is_none() && next.broken.is_none();
         let offsets = match (self.offset, next.offset) {
             (Some(offset), Some(next)) => offset.checked_add(self.len) == Some(next),
             (None, None) => true,
             _ => false,
         };
-        alike && offsets
+        offsets && self.kind == next.kind && self.kind != Kind::Nothing
     }
+}
 
-    /// Appends all that stands between the length and the offset.
-    fn write_flags(&self, out: &mut Vec<u8>) {
-        let keys: [(&[u8], bool); 4] = [
-            (b", \"depth\": 0, \"present\": ", self.present),
-            (b", \"zero\": ", self.zero),
-            (b", \"data\": ", self.data),
-            (b", \"compressed\": ", self.compressed),
-        ];
-        for (key, flag) in keys {
-            out.extend_from_slice(key);
-            out.extend_from_slice(if flag { b"true" } else { b"false" });
-        }
+/// What ends the walk early.
+enum Stop {
+    Read(Error),
+    Write(io::Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Read(error)
     }
+}
 
-    fn flags(&self) -> [bool; 4] {
-        [self.present, self.zero, self.data, self.compressed]
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
     }
 }
 
@@ -86,137 +107,137 @@ impl Entry {
 /// # Errors
 /// Where the array cannot be written.
 pub fn write_map_json<R: ReadAt>(
-    mut out: impl Write,
+    out: impl Write,
     disk: &Disk<'_, R>,
     range: GuestSpan,
 ) -> io::Result<Walked> {
-    let mut writer = Writer::new();
-    let mut holes = is_preallocated(disk.image()).then(|| Holes::new(disk.image()));
     let encrypted = disk.is_encrypted();
+    let preallocated = is_preallocated(disk.image()) && !encrypted;
+    let mut holes = preallocated.then(|| Holes::new(disk.image()));
+    let mut writer = Writer::new(out);
     let mut walked = Walked::default();
     let mut at = range.start;
-    for extent in disk.extents(range) {
-        let pushed = extent.and_then(|extent| {
-            walked.add(&extent);
-            at = extent.guest.start.saturating_add(extent.guest.len);
-            writer.extent(extent, holes.as_mut().filter(|_| !encrypted), encrypted)
-        });
-        if let Err(error) = pushed {
-            walked.cut = Some(error);
-            break;
-        }
-        if writer.batch.len() >= BATCH_LEN {
-            out.write_all(&writer.batch)?;
-            writer.batch.clear();
-        }
-    }
-    let nothing = Entry {
-        start: at.0,
-        len: 0,
-        present: false,
-        zero: false,
-        data: false,
-        compressed: false,
-        offset: None,
-        broken: None,
-    };
-    match walked.cut {
-        Some(error) => {
-            writer.close_open(true);
-            let end = range.start.saturating_add(range.len);
-            let rest = Entry { len: end.0.saturating_sub(at.0), ..nothing };
-            writer.write(&rest, Some(&error.to_string()));
-        }
-        None if writer.open.is_some() => writer.close_open(false),
-        // An empty range is one object of its own.
-        None => writer.write(&nothing, None),
-    }
-    writer.batch.extend_from_slice(b"]\n");
-    out.write_all(&writer.batch)?;
-    out.flush()?;
-    Ok(walked)
-}
-
-struct Writer {
-    batch: Vec<u8>,
-    open: Option<Entry>,
-    /// The length and the flags of the object before, and what is written for them: most objects have the same.
-    middle: ((u64, [bool; 4]), Vec<u8>),
-    number: Buffer,
-}
-
-impl Writer {
-    fn new() -> Self {
-        let mut batch = Vec::with_capacity(BATCH_LEN.saturating_add(4096));
-        batch.push(b'[');
-        Self { batch, open: None, middle: ((0, [false; 4]), Vec::new()), number: Buffer::new() }
-    }
-
-    fn extent<R: ReadAt>(
-        &mut self,
-        extent: Extent,
-        holes: Option<&mut Holes<'_, R>>,
-        encrypted: bool,
-    ) -> Result<(), Error> {
-        let Some(holes) = holes else {
-            self.push(Entry::new(&extent, false, encrypted));
-            return Ok(());
+    let went = disk.for_each_run(range, |extent| {
+        walked.add(&extent);
+        at = extent.guest.start.saturating_add(extent.guest.len);
+        let Some(holes) = &mut holes else {
+            return Ok(writer.push(Entry::new(&extent, false, encrypted))?);
         };
         let mut rest = Some(extent);
         while let Some((part, in_hole)) = holes.split(&mut rest)? {
-            self.push(Entry::new(&part, in_hole, encrypted));
+            writer.push(Entry::new(&part, in_hole, encrypted))?;
         }
-        Ok(())
+        Ok::<_, Stop>(())
+    });
+    match went {
+        Ok(()) => {}
+        Err(Stop::Read(error)) => walked.cut = Some(error),
+        Err(Stop::Write(error)) => return Err(error),
+    }
+    writer.close_open()?;
+    let end = range.start.saturating_add(range.len).0;
+    match walked.cut {
+        Some(error) => {
+            writer.write(&Entry::nothing(at.0, end.saturating_sub(at.0)), Some(&error.to_string()))?;
+        }
+        // An empty range is one object of its own.
+        None if writer.is_empty => writer.write(&Entry::nothing(at.0, 0), None)?,
+        None => {}
+    }
+    writer.finish()?;
+    Ok(walked)
+}
+
+struct Writer<W> {
+    out: W,
+    batch: Vec<u8>,
+    is_empty: bool,
+    open: Option<Entry>,
+    /// What stands between the start and the offset of the object before, and what that depends on: most objects have
+    /// the same.
+    middle: (Middle, Vec<u8>),
+    number: Buffer,
+}
+
+/// The length, the kind, and whether there is an offset.
+type Middle = (u64, Kind, bool);
+
+impl<W: Write> Writer<W> {
+    fn new(out: W) -> Self {
+        let batch = Vec::with_capacity(BATCH_LEN.saturating_add(4096));
+        let middle = (0, Kind::Nothing, false);
+        let middle = (middle, middle_of(middle));
+        Self { out, batch, is_empty: true, open: None, middle, number: Buffer::new() }
     }
 
-    fn push(&mut self, next: Entry) {
+    #[inline]
+    fn push(&mut self, next: Entry) -> io::Result<()> {
         match &mut self.open {
             Some(open) if open.goes_on_with(&next) => open.len = open.len.saturating_add(next.len),
             open => {
                 if let Some(whole) = open.replace(next) {
-                    self.write_whole(&whole, true);
+                    self.write_whole(&whole)?;
                 }
             }
         }
+        Ok(())
     }
 
-    fn close_open(&mut self, more: bool) {
-        if let Some(entry) = self.open.take() {
-            self.write_whole(&entry, more);
-        }
+    fn close_open(&mut self) -> io::Result<()> {
+        self.open.take().map_or(Ok(()), |entry| self.write_whole(&entry))
     }
 
-    fn write_whole(&mut self, entry: &Entry, more: bool) {
-        let error = entry.broken.map(|rule| format!("{}: {}", rule.code, rule.title));
-        self.write(entry, error.as_deref());
-        if more {
-            self.batch.extend_from_slice(b",\n");
+    fn write_whole(&mut self, entry: &Entry) -> io::Result<()> {
+        match entry.broken {
+            None => self.write(entry, None),
+            Some(rule) => self.write(entry, Some(&format!("{}: {}", rule.code, rule.title))),
         }
     }
 
     /// Appends an object. A range that QEMU would stop at says why, in a key that QEMU does not have.
-    fn write(&mut self, entry: &Entry, error: Option<&str>) {
-        let out = &mut self.batch;
-        out.extend_from_slice(b"{ \"start\": ");
-        out.extend_from_slice(self.number.format(entry.start).as_bytes());
+    fn write(&mut self, entry: &Entry, error: Option<&str>) -> io::Result<()> {
+        let batch = &mut self.batch;
+        batch.extend_from_slice(if self.is_empty { b"[{ \"start\": " } else { b",\n{ \"start\": " });
+        self.is_empty = false;
+        batch.extend_from_slice(self.number.format(entry.start).as_bytes());
         let (key, middle) = &mut self.middle;
-        if *key != (entry.len, entry.flags()) || middle.is_empty() {
-            *key = (entry.len, entry.flags());
-            middle.clear();
-            middle.extend_from_slice(b", \"length\": ");
-            middle.extend_from_slice(self.number.format(entry.len).as_bytes());
-            entry.write_flags(middle);
+        let wanted = (entry.len, entry.kind, entry.offset.is_some());
+        if *key != wanted {
+            (*key, *middle) = (wanted, middle_of(wanted));
         }
-        out.extend_from_slice(middle);
+        batch.extend_from_slice(middle);
         if let Some(offset) = entry.offset {
-            out.extend_from_slice(b", \"offset\": ");
-            out.extend_from_slice(self.number.format(offset).as_bytes());
+            batch.extend_from_slice(self.number.format(offset).as_bytes());
         }
         if let Some(error) = error {
-            out.extend_from_slice(b", \"error\": ");
+            batch.extend_from_slice(b", \"error\": ");
             // Writing a string to memory does not fail.
-            let _ = serde_json::to_writer(&mut *out, error);
+            let _ = serde_json::to_writer(&mut *batch, error);
         }
-        out.push(b'}');
+        batch.push(b'}');
+        if batch.len() >= BATCH_LEN {
+            self.out.write_all(batch)?;
+            batch.clear();
+        }
+        Ok(())
     }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.batch.extend_from_slice(b"]\n");
+        self.out.write_all(&self.batch)?;
+        self.out.flush()
+    }
+}
+
+/// What stands between the start and the offset, or up to the end where there is none.
+fn middle_of((len, kind, has_offset): Middle) -> Vec<u8> {
+    let [present, zero, data, compressed] = kind.flags();
+    let mut text = format!(
+        ", \"length\": {len}, \"depth\": 0, \"present\": {present}, \"zero\": {zero}, \"data\": {data}, \
+         \"compressed\": {compressed}"
+    );
+    if has_offset {
+        text.push_str(", \"offset\": ");
+    }
+    text.into_bytes()
 }
