@@ -23,6 +23,12 @@ pub struct Limits {
     pub remembered_tables: usize,
     /// Bytes of a compressed cluster, which is decoded in memory as a whole. QEMU's largest cluster has 2 MiB.
     pub decoded_cluster_len: u64,
+    /// Compressed clusters that are compared with one another, and decompressed by a deep check: 16 bytes of memory
+    /// each, 512 MiB in all. It is enough for 2 TiB of disk in clusters of 64 KiB, all compressed.
+    pub compressed_clusters: usize,
+    /// Bytes that a deep check may decompress in all, an hour's work. Streams of a few bytes may hold a cluster of
+    /// 2 MiB, so that the length of the file bounds nothing.
+    pub decoded_bytes: u64,
     /// Pages of 512 host clusters whose references are counted: about 800 bytes of memory each, less than 1 GiB in
     /// all. It is enough for 32 TiB of clusters of 64 KiB that lie side by side, all in use.
     pub counted_pages: usize,
@@ -53,6 +59,8 @@ impl Limits {
         bitmaps: 65_535,
         remembered_tables: 131_072,
         decoded_cluster_len: 2 << 20,
+        compressed_clusters: 32 << 20,
+        decoded_bytes: 4 << 40,
         counted_pages: 1 << 20,
         l2_tables: 8 << 20,
         odd_tables: 256,

@@ -3,7 +3,7 @@
 use super::ends_past_file;
 use crate::Image;
 use crate::format::mapping::L1Entry;
-use crate::image::L1Table;
+use crate::image::DiskTree;
 use crate::rules::codes::{L01, L02, L03, L25, L29};
 use crate::rules::{Evidence, Finding, Guest, Rule, Severity, Structure};
 use crate::source::ReadAt;
@@ -51,7 +51,7 @@ impl MappingRules {
     /// Judges the entry with this index, which stands at `at`.
     pub fn l1_entry(
         &self,
-        table: &L1Table,
+        tree: &DiskTree,
         index: u64,
         at: HostOffset,
         entry: L1Entry,
@@ -75,11 +75,11 @@ impl MappingRules {
         if !l2_offset.is_aligned(cluster_size) {
             out.push(
                 finding(&L02, format!("an offset that is a multiple of {cluster_size:#x}").into())
-                    .hurting(self.l1_guest(table.tree, index)),
+                    .hurting(self.l1_guest(tree, index)),
             );
         }
         if ends_past_file(self.file_len, Span::new(l2_offset, cluster_size), self.geometry) {
-            out.push(finding(&L03, self.inside_file()).hurting(self.l1_guest(table.tree, index)));
+            out.push(finding(&L03, self.inside_file()).hurting(self.l1_guest(tree, index)));
         }
         // Loading a snapshot copies its VM state into the active tree, and deleting the snapshot leaves it there.
         let is_behind_disk = index >= self.geometry.l1_entries_for(self.virtual_size);
@@ -92,11 +92,10 @@ impl MappingRules {
         format!("inside the {:#x} bytes of the file", self.file_len).into()
     }
 
-    /// What an L1 entry maps. How large a snapshot's disk is, only its own entry tells.
-    fn l1_guest(&self, tree: Tree, index: u64) -> Guest {
-        let disk_size = if tree == Tree::Active { self.virtual_size } else { u64::MAX };
+    /// What an L1 entry maps.
+    fn l1_guest(&self, tree: &DiskTree, index: u64) -> Guest {
         let start = index.saturating_mul(self.geometry.l2_coverage());
-        guest(tree, start, self.geometry.l2_coverage(), disk_size)
+        guest(tree.l1.tree, start, self.geometry.l2_coverage(), tree.disk_size)
     }
 }
 
@@ -117,6 +116,7 @@ mod tests {
     use super::super::testing_tables as testing;
     use super::*;
     use crate::format::mapping::{L2Entry, SubclusterBitmap};
+    use crate::image::L1Table;
 
     #[test]
     fn each_damage_breaks_its_rule() {
@@ -191,8 +191,14 @@ mod tests {
         assert_eq!(fired(!(1 << 62), None), ["L05", "L08", "L09"]);
         assert_eq!(fired(0, Some(u64::MAX)), ["L18", "L19"]);
         let mut out = Vec::new();
-        let table = L1Table { tree: Tree::Active, at: HostOffset(0), size: u32::MAX };
-        rules.l1_entry(&table, u64::MAX, HostOffset(u64::MAX), L1Entry(u64::MAX), &mut out);
+        let l1 = L1Table { tree: Tree::Active, at: HostOffset(0), size: u32::MAX };
+        rules.l1_entry(
+            &DiskTree { l1, disk_size: 1 << 20 },
+            u64::MAX,
+            HostOffset(u64::MAX),
+            L1Entry(u64::MAX),
+            &mut out,
+        );
         assert_eq!(testing::codes(&out), ["L01", "L02", "L03", "L25"]);
     }
 }

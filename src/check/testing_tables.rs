@@ -7,7 +7,7 @@ use crate::format::bitmap::BitmapTableEntry;
 use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
 use crate::format::refcount::RefcountTableEntry;
 use crate::format::snapshot::SnapshotHead;
-use crate::image::{Bitmap, L1Table, Snapshot};
+use crate::image::{Bitmap, DiskTree, L1Table, Snapshot};
 use crate::rules::{Finding, Severity, Structure};
 use crate::testkit::{Damage, Draft, damages};
 use crate::units::{HostOffset, Span};
@@ -73,7 +73,7 @@ fn l1(image: &Image<&[u8]>, table: L1Table, disk_size: u64, out: &mut Vec<Findin
     let (rules, geometry) = (MappingRules::new(image).unwrap(), image.geometry().unwrap());
     for (l1_at, entry) in entries(image, table.span()) {
         let l1_index = (l1_at.0 - table.at.0) / 8;
-        rules.l1_entry(&table, l1_index, l1_at, L1Entry(entry), out);
+        rules.l1_entry(&DiskTree { l1: table, disk_size }, l1_index, l1_at, L1Entry(entry), out);
         let l2 = L1Entry(entry).l2_offset();
         if l2.0 == 0 {
             continue;

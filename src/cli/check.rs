@@ -1,6 +1,8 @@
 //! `check`: the whole rule catalogue.
 
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -25,6 +27,11 @@ pub(super) struct Args {
     /// List each breach by itself.
     #[arg(long)]
     all: bool,
+    /// Decompress every compressed cluster too.
+    ///
+    /// What QEMU would fail to read is a corruption, with the guest ranges that are lost.
+    #[arg(long)]
+    deep: bool,
     /// Exit with 2 for findings of this severity too.
     #[arg(long, value_enum, value_name = "SEVERITY")]
     fail_on: Option<FailOn>,
@@ -74,7 +81,7 @@ impl Args {
         };
         let report = CheckReport {
             subject: Subject { path: &path, len: image.file_len() },
-            options: CheckOptions { each: self.all, now: output::now() },
+            options: CheckOptions { each: self.all, deep: self.deep.then(threads), now: output::now() },
             format,
             as_qemu: self.as_qemu,
         };
@@ -92,6 +99,12 @@ impl Args {
         // Leaks are worse than a warning, but have a code of their own.
         Ok(Outcome::Exit(if fails && code == 0 { 2 } else { code }))
     }
+}
+
+/// Threads that decompress. More have more in memory, and the one that reads cannot keep up.
+fn threads() -> NonZero<usize> {
+    let most = NonZero::new(4).unwrap_or(NonZero::<usize>::MIN);
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(most)
 }
 
 /// Tells the progress, not too often.

@@ -89,6 +89,14 @@ impl Decoder {
     /// # Errors
     /// Where QEMU would refuse the cluster; `out` then holds nothing of use.
     pub fn decompress(&mut self, input: &[u8], out: &mut [u8]) -> Result<(), StreamFault> {
+        self.measure(input, out).map(|_| ())
+    }
+
+    /// The same, and says how many bytes of `input` were used: all behind them could be anything.
+    ///
+    /// # Errors
+    /// As [`Self::decompress`].
+    pub fn measure(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize, StreamFault> {
         match &mut self.0 {
             Method::Zlib(decoder) => inflate_cluster(decoder, input, out),
             Method::Zstd(decoder) => decoder.decompress(input, out),
@@ -111,13 +119,17 @@ pub fn decompress(method: Compression, input: &[u8], out: &mut [u8]) -> Result<(
 ///
 /// Two differences from zlib in damaged streams are known, one in some ten thousand: a match that starts before the
 /// cluster, right behind its last byte, is damage here; a code table without an end-of-block code is none.
-fn inflate_cluster(decoder: &mut DecompressorOxide, input: &[u8], out: &mut [u8]) -> Result<(), StreamFault> {
+fn inflate_cluster(
+    decoder: &mut DecompressorOxide,
+    input: &[u8],
+    out: &mut [u8],
+) -> Result<usize, StreamFault> {
     decoder.init();
-    let (status, _, len) = inflate(decoder, input, out, 0, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF);
+    let (status, used, len) = inflate(decoder, input, out, 0, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF);
     let (full, after) = (len == out.len(), to_u64(len));
     match status {
         TINFLStatus::Done | TINFLStatus::HasMoreOutput | TINFLStatus::FailedCannotMakeProgress if full => {
-            Ok(())
+            Ok(used)
         }
         TINFLStatus::Done | TINFLStatus::FailedCannotMakeProgress | TINFLStatus::NeedsMoreInput => {
             Err(StreamFault::Short { after })

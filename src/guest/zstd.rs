@@ -52,8 +52,9 @@ impl ZstdDecoder {
         Self { context: DecompressContext::new(), out: Vec::new() }
     }
 
-    /// Frame after frame until the cluster is full, which has to be at the end of a frame.
-    pub(super) fn decompress(&mut self, input: &[u8], out: &mut [u8]) -> Result<(), StreamFault> {
+    /// Frame after frame until the cluster is full, which has to be at the end of a frame. Answers how many bytes
+    /// of `input` these frames take.
+    pub(super) fn decompress(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize, StreamFault> {
         self.out.clear();
         let mut rest = input;
         while self.out.len() < out.len() {
@@ -75,7 +76,7 @@ impl ZstdDecoder {
             Some(bytes) => out.copy_from_slice(bytes),
             None => return Err(StreamFault::Damaged { after: 0 }),
         }
-        Ok(())
+        Ok(input.len().saturating_sub(rest.len()))
     }
 
     /// Appends what one frame holds, at most `room` bytes.

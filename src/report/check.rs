@@ -138,6 +138,8 @@ struct Body<'a> {
     owners: Vec<ClusterOwners<'a>>,
     losses: Vec<LossItem<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    decompressed_clusters: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<&'a Ranges>,
 }
 
@@ -153,7 +155,7 @@ struct RuleCount {
 struct LossItem<'a> {
     #[serde(flatten)]
     loss: &'a Loss,
-    /// Of the disk, lost or doubtful; more than 100 where VM state is hit too.
+    /// Of the disk, lost or doubtful.
     percent: f64,
 }
 
@@ -189,6 +191,7 @@ impl<'a> Body<'a> {
                 .collect(),
             owners: owners.map(|(cluster, owners)| ClusterOwners { cluster: *cluster, owners }).collect(),
             losses: checked.losses.iter().map(LossItem::new).collect(),
+            decompressed_clusters: checked.decompressed,
             held: checked.held.as_ref(),
         }
     }
@@ -221,6 +224,9 @@ fn write_json(
     document.field("rules", &body.rules)?;
     document.field("owners", &body.owners)?;
     document.field("losses", &body.losses)?;
+    if let Some(decompressed) = body.decompressed_clusters {
+        document.field("decompressed_clusters", &decompressed)?;
+    }
     if let Some(held) = body.held {
         document.field("held", held)?;
     }
@@ -247,6 +253,9 @@ fn write_text(
     }
     write_losses(out, checked)?;
     write_counters(out, &checked.counters)?;
+    if let Some(decompressed) = checked.decompressed {
+        writeln!(out, "decompressed: {decompressed} compressed clusters of all trees")?;
+    }
     if report.as_qemu {
         write_qemu(out, checked)?;
     }
@@ -258,9 +267,10 @@ const NAMED: usize = 8;
 
 fn write_losses(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
     for item in checked.losses.iter().map(LossItem::new).take(NAMED) {
-        let Loss { tree, disk_size, lost, doubtful, .. } = item.loss;
+        let Loss { tree, disk_size, lost, doubtful, vm_state, .. } = item.loss;
         writeln!(out, "guest data hit: {tree}, {:.2} % of {}", item.percent, Size(*disk_size))?;
-        for (ranges, what) in [(lost, "lost"), (doubtful, "doubtful")] {
+        let kinds = [(lost, "lost"), (doubtful, "doubtful"), (vm_state, "VM state, behind the disk")];
+        for (ranges, what) in kinds {
             if !ranges.is_empty() {
                 writeln!(out, "  {what}: {} in {}", Size(ranges.bytes()), shown(ranges))?;
             }

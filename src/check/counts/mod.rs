@@ -20,8 +20,9 @@ pub(super) struct Clusters {
     last: Option<(u64, usize)>,
     limit: usize,
     is_spent: bool,
-    /// Pages with a bit of the snapshot at hand; each once, since neighbours come together nearly always.
-    private: Vec<u64>,
+    /// Pages of the table at hand, where it is one of several for its guest range; and of that range.
+    own: Vec<u64>,
+    range: Vec<u64>,
 }
 
 impl Clusters {
@@ -34,7 +35,8 @@ impl Clusters {
             last: None,
             limit,
             is_spent: false,
-            private: Vec::new(),
+            own: Vec::new(),
+            range: Vec::new(),
         }
     }
 
@@ -76,24 +78,26 @@ impl Clusters {
         Some(place)
     }
 
-    /// Takes note that a private bit of this cluster is set.
-    pub(super) fn remember_private(&mut self, cluster: u64) {
-        let number = cluster / PAGE_LEN;
-        if self.private.last() != Some(&number) {
-            // Scattered clusters name a page over and over: never keep more names than there are pages.
-            if self.private.len() > self.pages.len() {
-                self.private.sort_unstable();
-                self.private.dedup();
+    /// Takes note that the table at hand maps this cluster, and is one of several for its guest range.
+    pub(super) fn remember_own(&mut self, cluster: u64) {
+        push(&mut self.own, cluster / PAGE_LEN, self.pages.len());
+    }
+
+    /// The table at hand ends.
+    pub(super) fn end_table(&mut self) {
+        for number in std::mem::take(&mut self.own) {
+            if let Some(page) = self.page(number) {
+                page.end_table();
             }
-            self.private.push(number);
+            push(&mut self.range, number, self.pages.len());
         }
     }
 
-    /// Clears the private bits of all clusters.
-    pub(super) fn forget_private(&mut self) {
-        for number in std::mem::take(&mut self.private) {
+    /// The guest range at hand ends: no later table shares it.
+    pub(super) fn end_range(&mut self) {
+        for number in std::mem::take(&mut self.range) {
             if let Some(page) = self.page(number) {
-                page.rare_mut().private.clear();
+                page.end_range();
             }
         }
     }
@@ -114,6 +118,19 @@ impl Clusters {
     pub(super) fn count(&self, cluster: u64) -> u64 {
         self.peek(cluster / PAGE_LEN).map_or(0, |page| page.count(to_usize(cluster % PAGE_LEN)))
     }
+}
+
+/// Adds the number of a page. Neighbours come together nearly always; but scattered clusters name a page over and
+/// over, and there are never more names than twice the pages.
+fn push(numbers: &mut Vec<u64>, number: u64, pages: usize) {
+    if numbers.last() == Some(&number) {
+        return;
+    }
+    if numbers.len() > pages.saturating_mul(2) {
+        numbers.sort_unstable();
+        numbers.dedup();
+    }
+    numbers.push(number);
 }
 
 #[cfg(test)]

@@ -41,9 +41,11 @@ impl Bits {
         }
     }
 
-    /// Clears all.
-    pub(in crate::check) fn clear(&mut self) {
-        self.0 = [0; LEN / 64];
+    /// Clears all, after setting them in `other`.
+    pub(in crate::check) fn move_into(&mut self, other: &mut Self) {
+        for (to, from) in other.0.iter_mut().zip(&mut self.0) {
+            *to |= std::mem::take(from);
+        }
     }
 }
 
@@ -82,8 +84,8 @@ pub(in crate::check) struct Page {
     pub(in crate::check) metadata: Bits,
     /// A standard entry of any tree maps it.
     pub(in crate::check) plain: Bits,
-    /// A standard entry of the active tree maps it.
-    pub(in crate::check) active: Bits,
+    /// A standard entry of a guest range that was walked before maps it, or of the table at hand.
+    pub(in crate::check) seen: Bits,
     rare: Option<Box<Rare>>,
 }
 
@@ -92,8 +94,10 @@ pub(in crate::check) struct Page {
 pub(in crate::check) struct Rare {
     /// A compressed cluster lies there.
     pub(in crate::check) packed: Bits,
-    /// A table that only the snapshot at hand has maps it.
-    pub(in crate::check) private: Bits,
+    /// The table at hand maps it, one of several for its guest range.
+    pub(in crate::check) own: Bits,
+    /// Another table for the same guest range maps it.
+    pub(in crate::check) range: Bits,
     /// An entry that maps it has a wrong bit 63.
     pub(in crate::check) flagged: Bits,
 }
@@ -105,7 +109,7 @@ impl Default for Page {
             one: Bits::default(),
             metadata: Bits::default(),
             plain: Bits::default(),
-            active: Bits::default(),
+            seen: Bits::default(),
             rare: None,
         }
     }
@@ -155,6 +159,26 @@ impl Page {
     /// The rare bits, to set some.
     pub(in crate::check) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Whether the table at hand, of several for its guest range, maps any of a run.
+    pub(in crate::check) fn is_own(&self, slot: usize, len: usize) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.own.any(slot, len))
+    }
+
+    /// The table at hand ends: what it maps, a table for its guest range maps.
+    pub(in crate::check) fn end_table(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            let Rare { own, range, .. } = &mut **rare;
+            own.move_into(range);
+        }
+    }
+
+    /// The guest range at hand ends: what its tables map is seen.
+    pub(in crate::check) fn end_range(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.range.move_into(&mut self.seen);
+        }
     }
 
     /// Whether compressed clusters may lie in the page.
@@ -252,7 +276,11 @@ mod tests {
         assert!(bits.set(64));
         let set: Vec<_> = (0..512).filter(|slot| bits.get(*slot)).collect();
         assert_eq!(set, [0, 63, 64, 511]);
-        bits.clear();
+        let mut others = Bits::default();
+        others.set(5);
+        bits.move_into(&mut others);
         assert!((0..512).all(|slot| !bits.get(slot)));
+        let set: Vec<_> = (0..512).filter(|slot| others.get(*slot)).collect();
+        assert_eq!(set, [0, 5, 63, 64, 511]);
     }
 }

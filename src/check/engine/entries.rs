@@ -4,22 +4,8 @@ use super::super::{L2Place, ends_past_file};
 use super::Engine;
 use super::tables::Table;
 use crate::format::mapping::{Compressed, L2Entry, Mapping, SubclusterBitmap};
-use crate::rules::codes::O04;
-use crate::rules::{Finding, Structure};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
-
-/// Bytes of the last sector that need not belong to a stream.
-const SECTOR_REST: u64 = 511;
-
-/// The bytes that a compressed cluster surely takes, and its entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stream {
-    start: u64,
-    end: u64,
-    at: HostOffset,
-    raw: u64,
-}
 
 impl<R: ReadAt> Engine<'_, '_, R> {
     /// One entry that has to be looked at closely.
@@ -65,7 +51,15 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if entry.copied() {
             self.totals.qemu.corrupt(table.times);
         }
-        if self.has_external_data || bitmap.0 != 0 {
+        if self.has_external_data {
+            return self.totals.qemu.corrupt(table.times);
+        }
+        let span = Span::new(stream.at, stream.len);
+        if !table.is_header() && !ends_past_file(self.image.file_len(), span, self.geometry) {
+            self.streams.push(stream, table.number, place.index);
+        }
+        if bitmap.0 != 0 {
+            // QEMU reads it all the same, and counts none of its clusters.
             return self.totals.qemu.corrupt(table.times);
         }
         if table.active_times != 0 {
@@ -78,16 +72,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 *counter = counter.saturating_add(table.active_times);
             }
         }
-        let span = Span::new(stream.at, stream.len);
-        // The last sector may hold only one byte of it.
-        let least = stream.len.saturating_sub(SECTOR_REST);
-        let at = place.at;
-        self.streams.push(Stream {
-            start: stream.at.0,
-            end: stream.at.0.saturating_add(least),
-            at,
-            raw: entry.0,
-        });
         if self.refer(span, table.times) && !table.is_header() {
             for cluster in self.clusters_of(span) {
                 let Some((page, slot)) = self.clusters.at(cluster) else { return };
@@ -135,24 +119,5 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if table.active_times != 0 && !table.is_header() {
             self.flag_beyond_file(cluster, entry.copied(), table.active_times);
         }
-    }
-
-    /// O04, among the streams of a table: they are written one behind the other, and so never overlap.
-    pub(super) fn overlapping_streams(&mut self) {
-        let mut streams = std::mem::take(&mut self.streams);
-        streams.sort_unstable();
-        let mut before: Option<&Stream> = None;
-        for stream in &streams {
-            if let Some(earlier) = before.filter(|earlier| stream.start < earlier.end) {
-                let found = format!("{:#x}, bytes from {:#x} on", stream.raw, stream.start);
-                let wanted =
-                    format!("bytes from {:#x} on, behind those of the entry at {}", earlier.end, earlier.at);
-                let at = Span::new(stream.at, self.geometry.l2_entry_len());
-                self.found.push(Finding::new(&O04, Structure::L2Table, at, found, wanted));
-            }
-            before = before.filter(|earlier| earlier.end > stream.end).or(Some(stream));
-        }
-        streams.clear();
-        self.streams = streams;
     }
 }

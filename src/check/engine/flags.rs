@@ -3,12 +3,13 @@
 //! A wrong refcount makes the flags wrong that were right; such a flag is a consequence of the refcount, and
 //! only where the refcount is right the flag itself is to blame. So wrong flags wait until all is counted.
 
+use super::super::mapping::guest;
 use super::Engine;
 use crate::format::mapping::L1Entry;
 use crate::rules::codes::{L04, L11};
-use crate::rules::{Evidence, Finding, Guest, Structure};
+use crate::rules::{Evidence, Finding, Structure};
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
+use crate::units::{HostOffset, Span, Tree};
 
 const COPIED: u64 = 1 << 63;
 /// How many wrong flags are remembered one by one.
@@ -96,10 +97,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let entry_len = if flag.is_l1 { 8 } else { self.geometry.l2_entry_len() };
             let is = if stored == 1 { "set" } else { "clear" };
             let wanted = format!("bit 63 {is}, since the refcount is {stored}");
-            let span = GuestSpan { start: GuestOffset(flag.guest), len };
+            let guest = guest(Tree::Active, flag.guest, len, self.image.header().v2.size.0);
             let at = Span::new(flag.at, entry_len);
             let finding = Finding::new(rule, structure, at, Evidence::Hex(flag.raw), wanted);
-            self.found.push(finding.hurting(Guest { tree: Tree::Active, span }));
+            self.found.push(finding.hurting(guest));
         }
         let further = self.flags.own.saturating_sub(crate::units::to_u64(told.len()));
         if further != 0 && !self.totals.is_cut {

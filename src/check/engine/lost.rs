@@ -70,6 +70,15 @@ impl Ranges {
             .map(|(start, end)| GuestSpan { start: GuestOffset(*start), len: end.saturating_sub(*start) })
     }
 
+    /// Moves what lies from `vm_state` on into ranges of its own, and drops what lies between `end` and there.
+    fn clip(&mut self, end: u64, vm_state: u64, into: &mut Self) {
+        for (start, range_end) in std::mem::take(&mut self.ranges) {
+            self.add(start, range_end.min(end).saturating_sub(start));
+            let start = start.max(vm_state);
+            into.add(start, range_end.saturating_sub(start));
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -97,6 +106,9 @@ pub struct Loss {
     pub lost: Ranges,
     /// Where these are.
     pub doubtful: Ranges,
+    /// Lost or doubtful ranges of the VM state, which lies behind the disk: offsets count on from the disk's.
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    pub vm_state: Ranges,
 }
 
 /// Ranges of damaged L2 tables and of trees, as the findings come.
@@ -185,10 +197,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     (start, steps) = (start.saturating_add(coverage), steps.saturating_add(1));
                 }
             }
-            if !lost.is_empty() || !doubtful.is_empty() {
-                let (lost_bytes, doubtful_bytes) = (lost.bytes(), doubtful.bytes());
-                let disk_size = tree.disk_size;
-                all.push(Loss { tree: tree.l1.tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful });
+            let (disk_size, mut vm_state) = (tree.disk_size, Ranges::new(limit));
+            // No guest can read what lies between the end of the disk and the VM state.
+            let vm_start = self.geometry.l1_entries_for(disk_size).saturating_mul(coverage);
+            lost.clip(disk_size, vm_start, &mut vm_state);
+            doubtful.clip(disk_size, vm_start, &mut vm_state);
+            if !lost.is_empty() || !doubtful.is_empty() || !vm_state.is_empty() {
+                let (tree, lost_bytes, doubtful_bytes) = (tree.l1.tree, lost.bytes(), doubtful.bytes());
+                all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
             }
             if all.len() >= limit {
                 break;
@@ -213,5 +229,17 @@ mod tests {
         assert_eq!((ranges.further_bytes(), ranges.bytes()), (7, 27));
         ranges.add(0, u64::MAX);
         assert_eq!(ranges.iter().count(), 1);
+    }
+
+    #[test]
+    fn ranges_end_with_the_disk_and_the_vm_state_is_apart() {
+        let (mut ranges, mut vm_state) = (Ranges::new(9), Ranges::new(9));
+        for (start, len) in [(0, 5), (90, 20), (115, 3), (120, 4), (130, 5), (140, 2)] {
+            ranges.add(start, len);
+        }
+        ranges.clip(100, 133, &mut vm_state);
+        let shown = |ranges: &Ranges| ranges.iter().map(|span| (span.start.0, span.len)).collect::<Vec<_>>();
+        assert_eq!(shown(&ranges), [(0, 5), (90, 10)]);
+        assert_eq!(shown(&vm_state), [(133, 2), (140, 2)]);
     }
 }

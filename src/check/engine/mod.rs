@@ -3,10 +3,11 @@
 //!
 //! Work is linear in the distinct metadata of the file. L1 tables that overlap are swept once, each L2 table is
 //! read once, with the number of L1 entries that lead to it as its multiplicity; memory follows the clusters
-//! that are touched.
+//! that are touched, and the compressed ones.
 
 mod compare;
 mod conflicts;
+mod deep;
 mod entries;
 mod flags;
 mod groups;
@@ -14,12 +15,15 @@ mod lost;
 mod outcome;
 mod owners;
 mod refcounts;
+mod sharing;
+mod streams;
 mod structures;
 mod tables;
 mod trailing;
 mod trees;
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
 
 use super::counts::Clusters;
 #[cfg(feature = "testkit")]
@@ -34,13 +38,13 @@ use crate::units::{Geometry, HostOffset, Span};
 use crate::{Error, Image};
 
 use conflicts::Conflicts;
-use entries::Stream;
 use flags::Flags;
 use lost::Losses;
 pub use lost::{Loss, Ranges};
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
 pub use owners::{Owner, Role};
 use refcounts::Blocks;
+use streams::Streams;
 use trees::Tables;
 
 /// What a check looks at beyond the tables.
@@ -48,6 +52,9 @@ use trees::Tables;
 pub struct CheckOptions {
     /// Whether each breach is a finding of its own, where neighbours with one cause would be one finding.
     pub each: bool,
+    /// Whether every compressed cluster is decompressed, and on how many threads; with 1 there are none beside the
+    /// caller's. What is found is the same whatever their number.
+    pub deep: Option<NonZero<usize>>,
     /// The present, in seconds since 1970; without it nothing is said of dates in the future.
     pub now: Option<i64>,
 }
@@ -57,7 +64,7 @@ pub struct CheckOptions {
 pub struct Progress {
     /// What it is at.
     pub stage: &'static str,
-    /// L2 tables or refcount blocks done.
+    /// L2 tables, refcount blocks or compressed clusters done.
     pub done: u64,
     /// Of how many.
     pub of: u64,
@@ -88,8 +95,8 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     let mut engine = Engine::new(image, *options, geometry, rules, totals);
     engine.run();
     let losses = engine.losses();
-    let parts =
-        outcome::Parts { counters: engine.counters, owners: engine.owners, losses, held: engine.held };
+    let Engine { counters, owners, held, decompressed, .. } = engine;
+    let parts = outcome::Parts { counters, owners, losses, held, decompressed };
     engine.totals.finish(image, parts)
 }
 
@@ -190,8 +197,9 @@ struct Engine<'a, 'w, R> {
     snapshot_table: Span,
     block_clusters: HashSet<u64>,
     conflicts: Conflicts,
-    /// The compressed clusters of the table at hand.
-    streams: Vec<Stream>,
+    streams: Streams,
+    /// Compressed clusters that a deep check has decompressed.
+    decompressed: Option<u64>,
     flags: Flags,
     counters: Counters,
     owners: Vec<(u64, Vec<Owner>)>,
@@ -230,7 +238,8 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             snapshot_table: Span::default(),
             block_clusters: HashSet::new(),
             conflicts: Conflicts::new(limits.conflicts),
-            streams: Vec::new(),
+            streams: Streams::new(geometry, limits.compressed_clusters),
+            decompressed: None,
             flags: Flags::default(),
             counters: Counters::default(),
             owners: Vec::new(),
@@ -267,6 +276,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             }
         }
         self.find_owners();
+        self.judge_streams();
         if self.tables.is_spent {
             let value = self.image.limits().odd_tables;
             let error = Error::Budget { limit: "odd_tables", value, at: HostOffset(0) };

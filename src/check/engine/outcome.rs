@@ -106,6 +106,8 @@ pub struct Checked {
     pub owners: Vec<(u64, Vec<Owner>)>,
     /// Which guest data is hit, for each tree where any is.
     pub losses: Vec<Loss>,
+    /// Compressed clusters that were decompressed, by a deep check.
+    pub decompressed: Option<u64>,
     /// With a backing file: which guest ranges this file holds alone, whole clusters at a time. They are all that
     /// is left where the backing file is lost.
     pub held: Option<Ranges>,
@@ -118,6 +120,7 @@ pub(super) struct Parts {
     pub(super) owners: Vec<(u64, Vec<Owner>)>,
     pub(super) losses: Vec<Loss>,
     pub(super) held: Option<Ranges>,
+    pub(super) decompressed: Option<u64>,
 }
 
 /// Whether QEMU refuses an image for this rule where its finding is fatal: nearly always. `qemu-img check` opens
@@ -132,7 +135,7 @@ impl Totals<'_> {
     pub(super) fn finish<R: ReadAt>(
         self,
         image: &Image<R>,
-        Parts { counters, owners, losses, held }: Parts,
+        Parts { counters, owners, losses, held, decompressed }: Parts,
     ) -> Checked {
         let count = |severity: Severity| self.severities.get(&severity).copied().unwrap_or(0);
         let fatal = count(Severity::Fatal);
@@ -158,6 +161,7 @@ impl Totals<'_> {
             rules,
             owners,
             losses,
+            decompressed,
             held,
         }
     }

@@ -5,14 +5,17 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::super::mapping::guest;
 use super::Engine;
+use super::sharing::Sharers;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::mapping::{L2Entry, Mapping};
+use crate::image::DiskTree;
 use crate::rules::codes::{B01, B04, L03, L27, L28, O01, O02, O03, O04, O05, S01, T01};
 use crate::rules::{Finding, Guest, Rule, Structure};
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
+use crate::units::{GuestSpan, HostOffset, Span, Tree};
 use crate::{Error, text};
 
 /// How many owners of a cluster are named.
@@ -105,6 +108,10 @@ impl fmt::Display for Owner {
 struct Claims {
     owners: Vec<Owner>,
     further: u64,
+    /// The L2 tables whose entries map it.
+    tables: Sharers,
+    /// The rule that this sharing breaks.
+    rule: Option<&'static Rule>,
 }
 
 /// The clusters in conflict, as their owners come by.
@@ -114,13 +121,17 @@ struct Search {
 }
 
 impl Search {
-    fn claim(&mut self, span: Span, owner: Owner) {
+    /// Takes note of an owner; `table` is the L2 table that maps the cluster, if one does.
+    fn claim(&mut self, span: Span, owner: Owner, table: Option<u64>) {
         if span.len == 0 {
             return;
         }
         let last = span.at.saturating_add(span.len.saturating_sub(1));
         let range = span.at.0.unbounded_shr(self.cluster_bits)..=last.0.unbounded_shr(self.cluster_bits);
         for claims in self.clusters.range_mut(range).map(|(_, claims)| claims) {
+            if let Some(table) = table {
+                claims.tables.add(table);
+            }
             if claims.owners.len() < NAMED {
                 claims.owners.push(owner);
             } else {
@@ -130,7 +141,7 @@ impl Search {
     }
 
     fn plain(&mut self, role: Role, pointer: HostOffset, span: Span) {
-        self.claim(span, Owner { role, pointer, tree: None, guest: None });
+        self.claim(span, Owner { role, pointer, tree: None, guest: None }, None);
     }
 }
 
@@ -145,10 +156,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.own_structures(&mut search);
         self.own_trees(&mut search);
         self.load_names(&search.clusters);
+        self.judge_claims(&mut search.clusters);
         let mut runs: Vec<Vec<(u64, Claims)>> = Vec::new();
         for (cluster, claims) in search.clusters {
             let goes_on = runs.last().and_then(|run| run.last()).is_some_and(|(last, earlier)| {
-                last.saturating_add(1) == cluster && rule_for(earlier) == rule_for(&claims)
+                last.saturating_add(1) == cluster && earlier.rule == claims.rule
             });
             match runs.last_mut().filter(|_| goes_on && !self.options.each) {
                 Some(run) => run.push((cluster, claims)),
@@ -156,7 +168,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             }
         }
         for run in runs {
-            self.conflict_finding(&run);
+            let Some(rule) = run.first().and_then(|(_, claims)| claims.rule) else { continue };
+            self.conflict_finding(rule, &run);
             self.owners.extend(run.into_iter().map(|(cluster, claims)| (cluster, claims.owners)));
         }
         if self.conflicts.further() != 0 {
@@ -166,9 +179,24 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
     }
 
-    fn conflict_finding(&mut self, run: &[(u64, Claims)]) {
+    /// Finds the rule that each sharing breaks. Data that two trees share is what snapshots are for: only where one
+    /// tree maps the cluster twice is that a breach.
+    fn judge_claims(&mut self, clusters: &mut BTreeMap<u64, Claims>) {
+        clusters.values_mut().for_each(|claims| claims.rule = rule_for(claims));
+        let is_data = |claims: &&mut Claims| claims.rule == Some(&L27);
+        let lists: Vec<Sharers> =
+            clusters.values_mut().filter(is_data).map(|claims| std::mem::take(&mut claims.tables)).collect();
+        if lists.is_empty() {
+            return;
+        }
+        let answers = self.one_tree_has_two(&lists);
+        for (claims, is_one_tree) in clusters.values_mut().filter(is_data).zip(answers) {
+            claims.rule = claims.rule.filter(|_| is_one_tree);
+        }
+    }
+
+    fn conflict_finding(&mut self, rule: &'static Rule, run: &[(u64, Claims)]) {
         let Some((first, claims)) = run.first() else { return };
-        let Some(rule) = rule_for(claims) else { return };
         let cluster_size = self.geometry.cluster_size();
         let len = crate::units::to_u64(run.len());
         let at = Span::new(self.host_offset(*first), len.saturating_mul(cluster_size));
@@ -295,22 +323,19 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Tree::Snapshot(_) => HostOffset(0),
             };
             if spans.contains(&l1.span()) {
-                search.claim(
-                    l1.span(),
-                    Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None },
-                );
+                let owner = Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None };
+                search.claim(l1.span(), owner, None);
             }
         }
         let cluster_size = self.geometry.cluster_size();
         for (at, table) in self.ordered_tables() {
             let place = table.place();
-            let guest = self.l1_guest(place, table.l1_index.into());
+            let maps = self.l1_guest(place, table.l1_index.into());
             let l1_at = self.tables.l1.get(place).map_or(HostOffset(0), |l1| l1.tree.l1.at);
             let pointer = l1_at.saturating_add(u64::from(table.l1_index).saturating_mul(8));
-            let owner =
-                Owner { role: Role::L2Table, pointer, tree: Some(guest.tree), guest: Some(guest.span) };
+            let owner = Owner { role: Role::L2Table, pointer, tree: Some(maps.tree), guest: Some(maps.span) };
             let table = self.table(at, &table);
-            search.claim(Span::new(table.at, cluster_size), owner);
+            search.claim(Span::new(table.at, cluster_size), owner, None);
             let mut chunks = self.image.chunks("an L2 table", Span::new(table.at, cluster_size));
             let step = self.geometry.l2_entry_len();
             let mut index = 0_u64;
@@ -333,10 +358,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                         Mapping::Compressed(stream) => (Role::Compressed, Span::new(stream.at, stream.len)),
                         _ => continue,
                     };
-                    let start = GuestOffset(self.guest_of(&table, here));
                     let pointer = table.at.saturating_add(here.saturating_mul(step));
-                    let guest = Some(GuestSpan { start, len: cluster_size });
-                    search.claim(span, Owner { role, pointer, tree: Some(table.tree.l1.tree), guest });
+                    let DiskTree { l1, disk_size } = table.tree;
+                    let guest = guest(l1.tree, self.guest_of(&table, here), cluster_size, disk_size);
+                    let owner = Owner { role, pointer, tree: Some(l1.tree), guest: Some(guest.span) };
+                    search.claim(span, owner, Some(table.at.0));
                 }
             }
         }

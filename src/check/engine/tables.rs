@@ -1,13 +1,15 @@
 //! The walk over the L2 tables, each read once.
 
 use super::super::L2Place;
-use super::super::counts::{PAGE_LEN, Page};
+use super::super::counts::PAGE_LEN;
 use super::Engine;
 use super::trees::L2Use;
 use crate::format::mapping::{L2Entry, SubclusterBitmap};
 use crate::image::DiskTree;
+use crate::rules::Structure;
+use crate::rules::codes::L03;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{HostOffset, Span, to_u64, to_usize};
 
 /// What a plain entry may have beside its offset: bit 63.
 const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
@@ -19,6 +21,10 @@ const COPIED: u64 = 1 << 63;
 pub(super) struct Table {
     /// Where it starts.
     pub(super) at: HostOffset,
+    /// Its place in the order of the walk.
+    pub(super) number: u32,
+    /// Whether snapshots have other tables for its guest range.
+    has_company: bool,
     /// The tree that stands for it.
     pub(super) tree: DiskTree,
     /// The index of the L1 entry there.
@@ -52,33 +58,39 @@ impl Table {
 }
 
 impl<R: ReadAt> Engine<'_, '_, R> {
-    /// Walks all tables: those of the active tree first, then those that a snapshot has alone, by snapshot.
+    /// Walks all tables, guest range by guest range. Those of one range are copies that snapshots keep, and map the
+    /// same clusters; no tree has two of them. So a cluster that was seen in another range, or that one table maps
+    /// twice, is all that can be mapped twice by one tree.
     pub(super) fn walk_tables(&mut self) {
         let tables = self.ordered_tables();
         let of = to_u64(tables.len());
-        let mut tree = Tree::Active;
-        for (done, (at, table)) in (0_u64..).zip(tables) {
-            let table = self.table(at, &table);
-            if table.tree.l1.tree != tree {
-                self.clusters.forget_private();
-                tree = table.tree.l1.tree;
+        let mut done = 0_u64;
+        for range in tables.chunk_by(|(_, a), (_, b)| a.shares_range(b)) {
+            let has_company = range.len() > 1;
+            for (at, table) in range {
+                let number = u32::try_from(done).unwrap_or(u32::MAX);
+                self.walk_table(Table { number, has_company, ..self.table(*at, table) });
+                self.clusters.end_table();
+                if self.clusters.is_spent() {
+                    return;
+                }
+                self.progress("L2 tables", done, of);
+                done = done.saturating_add(1);
             }
-            self.walk_table(table);
-            if self.clusters.is_spent() {
-                break;
-            }
-            self.progress("L2 tables", done, of);
+            self.clusters.end_range();
         }
-        self.clusters.forget_private();
     }
 
-    /// The tables in the order of the walk.
+    /// The tables in the order of the walk: by guest range, the one of the active tree first.
     pub(super) fn ordered_tables(&self) -> Vec<(u64, L2Use)> {
         let mut tables: Vec<(u64, L2Use)> = self.tables.l2.iter().map(|(at, table)| (*at, *table)).collect();
-        tables.sort_unstable_by_key(|(at, table)| (table.active_times == 0, table.l1, *at));
+        tables.sort_unstable_by_key(|(at, table)| {
+            (table.wanders, table.l1_index, table.active_times == 0, table.l1, *at)
+        });
         tables
     }
 
+    /// A table, as if it were the only one.
     pub(super) fn table(&self, at: u64, table: &L2Use) -> Table {
         let geometry = self.geometry;
         let active = DiskTree { l1: self.image.active_l1(), disk_size: self.image.header().v2.size.0 };
@@ -87,6 +99,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(geometry.l2_coverage()));
         Table {
             at: HostOffset(at),
+            number: 0,
+            has_company: false,
             tree,
             l1_index,
             times: table.times,
@@ -104,7 +118,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         while let Some(chunk) = chunks.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
-                Err(error) => return self.stop_table(error),
+                Err(error) => return self.totals.stop(error, Structure::L2Table, &L03),
             };
             if is_zero(chunk.bytes) {
                 let entry_bits = self.geometry.l2_entry_len().trailing_zeros();
@@ -134,7 +148,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 }
             }
         }
-        self.overlapping_streams();
         if table.is_header() {
             self.found.clear();
         }
@@ -172,16 +185,23 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// Counts the references of a run of plain entries, all at once where nothing is wrong with any of them.
     #[inline]
     fn map_run(&mut self, table: &Table, index: u64, raw: u64, cluster: u64, len: usize) {
-        let is_active = table.active_times != 0;
-        if len > 1 && is_active && !table.is_header() {
+        if len > 1 && !table.is_header() {
             let Some((page, slot)) = self.clusters.at(cluster) else { return };
-            let is_flag_right =
-                if raw & COPIED != 0 { page.one.all(slot, len) } else { !page.one.any(slot, len) };
-            let is_alone = !page.active.any(slot, len) && !page.metadata.any(slot, len) && !page.has_packed();
-            if is_flag_right && is_alone {
+            let is_flag_right = match (table.active_times, raw & COPIED) {
+                (0, _) => true,
+                (_, 0) => !page.one.any(slot, len),
+                _ => page.one.all(slot, len),
+            };
+            let is_alone = !page.seen.any(slot, len) && !page.metadata.any(slot, len) && !page.has_packed();
+            if is_flag_right && is_alone && !(table.has_company && page.is_own(slot, len)) {
                 page.add_run(slot, len, table.times);
-                page.active.set_run(slot, len);
                 page.plain.set_run(slot, len);
+                if table.has_company {
+                    page.rare_mut().own.set_run(slot, len);
+                    self.clusters.remember_own(cluster);
+                } else {
+                    page.seen.set_run(slot, len);
+                }
                 self.touched_end = self.touched_end.max(cluster.saturating_add(to_u64(len)));
                 return;
             }
@@ -243,13 +263,16 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if table.is_header() {
             return self.touched_end = self.touched_end.max(cluster.saturating_add(1));
         }
-        let is_twice = if is_active { page.active.set(slot) } else { set_private(page, slot) };
+        let is_twice = match table.has_company {
+            true => page.rare_mut().own.set(slot) || page.seen.get(slot),
+            false => page.seen.set(slot),
+        };
         let is_conflict = is_twice || page.metadata.get(slot) || page.is_packed(slot);
         page.plain.set(slot);
         let is_flag_wrong = is_active && page.one.get(slot) != (raw & COPIED != 0);
         self.touched_end = self.touched_end.max(cluster.saturating_add(1));
-        if !is_active {
-            self.clusters.remember_private(cluster);
+        if table.has_company {
+            self.clusters.remember_own(cluster);
         }
         if is_conflict {
             self.conflicts.add(cluster);
@@ -280,10 +303,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
         start.saturating_add(index.saturating_mul(self.geometry.cluster_size()))
     }
-}
-
-fn set_private(page: &mut Page, slot: usize) -> bool {
-    page.rare_mut().private.set(slot)
 }
 
 /// Whether a chunk has no entry at all, as in a hole of the file. The first entry mostly tells.

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::super::ends_past_file;
+use super::super::mapping::guest;
 use super::Engine;
 use crate::Error;
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
-use crate::rules::codes::{H34, L03, L26, S01, S08, T01};
+use crate::rules::codes::{H34, L26, S01, S08, T01};
 use crate::rules::{Evidence, Finding, Guest, Structure};
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 
 /// QEMU's limit on the entries of an L1 table.
 const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
@@ -73,7 +74,7 @@ impl L1Use {
 }
 
 /// An L2 table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct L2Use {
     /// L1 entries that lead to it, over all trees.
     pub(super) times: u64,
@@ -83,10 +84,12 @@ pub(super) struct L2Use {
     pub(super) l1: u32,
     /// The index of the entry there.
     pub(super) l1_index: u32,
-    /// Where the last of these entries stands in the file.
+    /// Behind the first byte of the last of these entries in the file.
     last_entry: u64,
     /// Entries of one tree that point there again.
     repeats: u64,
+    /// Whether it stands for several guest ranges, in one tree or in several.
+    pub(super) wanders: bool,
 }
 
 /// The L1 tables over a part of the file.
@@ -233,11 +236,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     fn settle_l1(&mut self) {
         let found = std::mem::take(&mut self.found);
         for finding in &found {
-            let guest = finding.guest.map_or(0, |guest| guest.span.start.0);
-            match finding.found {
-                // An entry that leads nowhere is lost in each tree that shares it.
-                Evidence::Hex(raw) if finding.structure == Structure::L1Table => {
-                    self.losses.in_table(L1Entry(raw).l2_offset().0, guest, std::slice::from_ref(finding));
+            match (&finding.found, finding.guest) {
+                // An entry that leads nowhere is lost in each tree that shares it, as far as its disk goes.
+                (Evidence::Hex(raw), Some(mut guest)) if finding.structure == Structure::L1Table => {
+                    guest.span.len = self.geometry.l2_coverage();
+                    let whole = finding.clone().hurting(guest);
+                    self.losses.in_table(L1Entry(*raw).l2_offset().0, guest.span.start.0, &[whole]);
                 }
                 _ => self.losses.in_tree(finding),
             }
@@ -254,7 +258,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         at: HostOffset,
         entry: L1Entry,
     ) -> bool {
-        self.mapping.l1_entry(&table.tree.l1, index, at, entry, &mut self.found);
+        self.mapping.l1_entry(&table.tree, index, at, entry, &mut self.found);
         if entry.reserved() != 0 {
             self.totals.qemu.corrupt(cover.times);
         }
@@ -297,17 +301,17 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
         let is_active = cover.active.is_some();
         let (l1, l1_index) = (narrow(to_u64(place)), narrow(index));
-        let new = L2Use { times: 0, active_times: 0, l1, l1_index, last_entry: u64::MAX, repeats: 0 };
-        let table = self.tables.l2.entry(l2.0).or_insert(new);
+        let table = self.tables.l2.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
+        table.wanders |= table.l1_index != l1_index || cover.is_shifted();
         if is_active && table.active_times == 0 {
             (table.l1, table.l1_index) = (l1, l1_index);
         }
         let lowest = cover.tables.first().map_or(u64::MAX, |(start, _)| *start);
-        let is_twice = table.last_entry != u64::MAX && table.last_entry >= lowest;
+        let is_twice = table.last_entry > lowest;
         let is_first = table.times == 0;
         table.times = table.times.saturating_add(cover.times);
         table.active_times = table.active_times.saturating_add(u32::from(is_active));
-        let other = std::mem::replace(&mut table.last_entry, at.0);
+        let other = std::mem::replace(&mut table.last_entry, at.0.saturating_add(1)).saturating_sub(1);
         table.repeats = table.repeats.saturating_add(u64::from(is_twice));
         let is_told = table.repeats <= TOLD_REPEATS || self.options.each;
         if l2.0 == 0 {
@@ -333,13 +337,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn l1_guest(&self, place: usize, index: u64) -> Guest {
         let coverage = self.geometry.l2_coverage();
         let start = index.saturating_mul(coverage);
-        let tree = self.tables.l1.get(place).map_or(Tree::Active, |table| table.tree.l1.tree);
-        Guest { tree, span: GuestSpan { start: GuestOffset(start), len: coverage } }
-    }
-
-    /// What ended the reading of an L2 table.
-    pub(super) fn stop_table(&mut self, error: Error) {
-        self.totals.stop(error, Structure::L2Table, &L03);
+        match self.tables.l1.get(place).map(|table| table.tree) {
+            Some(tree) => guest(tree.l1.tree, start, coverage, tree.disk_size),
+            None => guest(Tree::Active, start, coverage, self.image.header().v2.size.0),
+        }
     }
 }
 
@@ -359,6 +360,12 @@ impl Cover {
         }
     }
 
+    /// Whether an entry here has another index in one tree than in another.
+    fn is_shifted(&self) -> bool {
+        let (first, last) = (self.tables.first(), self.tables.last());
+        first.zip(last).is_some_and(|((first, _), (last, _))| first != last)
+    }
+
     /// The table that findings name: the active one where it is among them, else the first.
     fn stands_for<'u>(&self, uses: &'u [L1Use]) -> Option<(usize, &'u L1Use)> {
         let place = self.active.or(self.tables.first().map(|(_, place)| *place))?;
@@ -372,6 +379,11 @@ fn narrow(index: u64) -> u32 {
 }
 
 impl L2Use {
+    /// Whether both stand for the same guest range, and no other, so that no tree has both.
+    pub(super) fn shares_range(&self, other: &Self) -> bool {
+        !self.wanders && !other.wanders && self.l1_index == other.l1_index
+    }
+
     /// The place of its tree.
     pub(super) fn place(&self) -> usize {
         to_usize(self.l1.into())

@@ -44,11 +44,12 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let Some(rules) = MappingRules::new(self.image) else { return self.unreadable(NO_CLUSTER_SIZE) };
         let mut shown = Visited::new(self.image.limits().remembered_tables);
         for tree in self.image.trees() {
-            let Some(DiskTree { l1, .. }) = self.or_stop(tree) else { break };
+            let Some(tree) = self.or_stop(tree) else { break };
+            let l1 = tree.l1;
             self.heading(l1.at, "L1 table", tree_context(&l1), &[])?;
             match shown.first(self.in_file(l1.span()), l1) {
                 Some(earlier) => self.shared_l1(&l1, &earlier)?,
-                None => self.l1_table(&rules, &l1)?,
+                None => self.l1_table(&rules, &tree)?,
             }
         }
         Ok(())
@@ -62,7 +63,8 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         self.sink.row(&Row::remark(Label::Field("L1"), l1.at, 0, &details))
     }
 
-    fn l1_table(&mut self, rules: &MappingRules, l1: &L1Table) -> io::Result<()> {
+    fn l1_table(&mut self, rules: &MappingRules, tree: &DiskTree) -> io::Result<()> {
+        let l1 = &tree.l1;
         let mut empty = Empty::default();
         let (mut index, mut at) = (0_u64, l1.at);
         let mut chunks = self.image.chunks("an L1 table", l1.span());
@@ -80,7 +82,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                     empty.add(index, entry_at);
                 } else {
                     self.skipped("L1", &mut empty)?;
-                    rules.l1_entry(l1, index, entry_at, L1Entry(raw), &mut self.found);
+                    rules.l1_entry(tree, index, entry_at, L1Entry(raw), &mut self.found);
                     self.l1_entry(index, entry_at, L1Entry(raw))?;
                     self.settle();
                 }

@@ -12,6 +12,7 @@ mod overlap;
 mod payload;
 mod refcounts;
 mod snapshots;
+mod streams;
 mod tables;
 
 use super::Draft;
@@ -53,6 +54,7 @@ pub fn damages() -> impl Iterator<Item = &'static Damage> {
         mapping::DAMAGES,
         refcounts::DAMAGES,
         snapshots::DAMAGES,
+        streams::DAMAGES,
         bitmap_tables::DAMAGES,
         bitmaps::DAMAGES,
         luks::DAMAGES,

@@ -32,6 +32,15 @@ fn link_new(draft: &mut Draft, index: u64) {
     link(draft, index, new);
 }
 
+/// Gives a snapshot a second guest range, whose table maps this cluster.
+fn link_in_snapshot(draft: &mut Draft, snapshot: usize, host: u64) {
+    let table = draft.add_clusters(1);
+    draft.put_u64(table, host);
+    draft.put_u64(draft.snapshot(snapshot).l1().at.0 + 8, table);
+    draft.set_snapshot(snapshot, "l1_size", 2);
+    draft.agree();
+}
+
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L26,
@@ -77,6 +86,20 @@ pub(super) static DAMAGES: &[Damage] = &[
             draft.agree();
         },
         nearly: |draft| draft.agree(),
+        also: &[],
+    },
+    // The range of its own that one snapshot has maps what the range that it shares with the active disk maps.
+    Damage {
+        rule: &L27,
+        variant: "over-two-tables",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            let shared = draft.get(draft.l1_entry(0), 8) & !(1 << 63);
+            draft.put_u64(draft.snapshot(1).l1().at.0, shared);
+            link_in_snapshot(draft, 1, host(draft, 8));
+        },
+        // The first snapshot does not have this cluster elsewhere.
+        nearly: |draft| link_in_snapshot(draft, 0, host(draft, 8)),
         also: &[],
     },
     Damage {
@@ -152,6 +175,40 @@ pub(super) static DAMAGES: &[Damage] = &[
         base: "valid/v3-zlib",
         breaks: |draft| map(draft, 20, draft.get(draft.l2_entry(0), 8)),
         nearly: unchanged,
+        also: &["L24"],
+    },
+    Damage {
+        rule: &O04,
+        variant: "over-two-tables",
+        base: "valid/v3-zlib",
+        breaks: |draft| {
+            draft.set_header("l1_size", 2);
+            let (table, stream) = (draft.add_clusters(1), draft.get(draft.l2_entry(0), 8));
+            draft.put_u64(table, stream);
+            link(draft, 1, table);
+        },
+        nearly: |draft| {
+            draft.set_header("l1_size", 2);
+            let (table, stream) = (draft.add_clusters(1), draft.add_clusters(1));
+            draft.put_u64(table, 1 << 62 | stream);
+            link(draft, 1, table);
+        },
+        also: &["L25"],
+    },
+    Damage {
+        rule: &O04,
+        variant: "in-part",
+        base: "valid/v3-zlib",
+        // Two sectors from one byte on, and one from the next.
+        breaks: |draft| {
+            let stream = draft.get(draft.l2_entry(0), 8);
+            draft.put_u64(draft.l2_entry(0), stream | 1 << 60);
+            map(draft, 20, stream + 1);
+        },
+        nearly: |draft| {
+            let stream = draft.get(draft.l2_entry(0), 8);
+            map(draft, 20, stream + 1);
+        },
         also: &["L24"],
     },
     Damage {

@@ -148,7 +148,7 @@ fn check<R: ReadAt>(
     out: &mut Vec<u8>,
 ) -> io::Result<(Vec<Finding>, bool)> {
     let is_json = format == Format::CheckJson;
-    let options = CheckOptions { each: is_json, now: None };
+    let options = CheckOptions { each: is_json, ..CheckOptions::default() };
     let format = if is_json { CheckFormat::Json } else { CheckFormat::Text { color: false } };
     let report = CheckReport { subject: *subject, options, format, as_qemu: true };
     let (checked, _) = report::write_check(out, image, &report, &mut |_| ())?;

@@ -29,6 +29,7 @@ pub use plan::{
     Backing, BitmapCluster, BitmapPlan, DataFile, EntryPlan, LayoutPlan, Plan, SnapshotPlan, StreamPlan,
     TablePlan, TreePlan, Version3,
 };
+pub(super) use stream::stored;
 
 /// An image that was written, and where everything in it is.
 #[derive(Clone, Debug)]

@@ -13,6 +13,11 @@ pub(super) fn encode(plan: &StreamPlan, zstd: bool, cluster_size: usize) -> Vec<
     miniz_oxide::deflate::compress_to_vec(&content, level)
 }
 
+/// A stream that stores these bytes as they are, or that repeats them.
+pub(in crate::testkit) fn stored(content: &[u8], zstd: bool) -> Vec<u8> {
+    if zstd { zstd_frames(content, 4) } else { miniz_oxide::deflate::compress_to_vec(content, 0) }
+}
+
 /// Frames of stored and run-length blocks, which need no compressor. `style` chooses among what the format
 /// allows: how long a block is, whether the header tells the content's length, a skippable frame in front, and
 /// two frames.
