@@ -5,9 +5,11 @@
 use std::fs;
 use std::hint::black_box;
 use std::io;
+use std::num::NonZero;
 use std::path::Path;
 
 use peak_alloc::PeakAlloc;
+use qcow2_inspect::check::{CheckOptions, check};
 use qcow2_inspect::format::Layout;
 use qcow2_inspect::format::bitmap::BitmapHead;
 use qcow2_inspect::format::extension::{BITMAPS, BitmapsExtension, ExtensionHead};
@@ -15,10 +17,12 @@ use qcow2_inspect::format::features::BITMAPS as BITMAPS_BIT;
 use qcow2_inspect::format::header::{HeaderV2, HeaderV3, MAGIC};
 use qcow2_inspect::format::scalar::{ByteSize, ClusterBits, FeatureBits, GranularityBits, Magic};
 use qcow2_inspect::format::snapshot::SnapshotHead;
+use qcow2_inspect::rules::Finding;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
 use qcow2_inspect::testkit::{exercise_fully, memory_bound};
 use qcow2_inspect::units::HostOffset;
+use qcow2_inspect::{Image, Limits};
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -27,6 +31,13 @@ static HEAP: PeakAlloc = PeakAlloc;
 /// are remembered at most, the L1 tables of 65,536 snapshots and the active one, and 131,072 L2 tables, in 79 bytes
 /// each, which makes 15.5 million. All else takes 3 million at most: the first cluster of 2 MiB, and what is found.
 const WALK: usize = 16 << 20;
+
+/// Bytes that a deep check on two threads may take beyond the tables, by the size of a cluster: six parts of the file,
+/// each of 1 MiB or of four clusters, and two clusters for each thread and its tables, whatever the file's length.
+const fn deep_bound(cluster_size: usize) -> usize {
+    let window = if 4 * cluster_size > 1 << 20 { 4 * cluster_size } else { 1 << 20 };
+    6 * window + 4 * cluster_size + (4 << 20)
+}
 
 /// The most that was in use at once while `run` ran, beyond what was before. While a vector moves, it counts twice.
 fn peak(run: impl FnOnce()) -> usize {
@@ -55,6 +66,29 @@ fn memory_is_bounded_whatever_the_counts_say() {
     for (name, hostile) in hostile() {
         println!("{:>10}  {name}", walk(name, hostile));
     }
+    for cluster_bits in [12, 16, 21] {
+        let image = Image::open(streams(cluster_bits), Limits::default()).unwrap();
+        let options = CheckOptions { deep: NonZero::new(2), ..CheckOptions::default() };
+        let mut decompressed = None;
+        let deep = peak(|| decompressed = check(&image, &options, &mut |_: Finding| ()).decompressed);
+        println!("{deep:>10}  a deep check of {} MiB of streams", image.file_len() >> 20);
+        assert_eq!(decompressed, Some(32));
+        assert!(deep < deep_bound(1 << cluster_bits), "clusters of 2^{cluster_bits}: {deep} bytes");
+    }
+}
+
+/// 32 compressed clusters with as much room as an entry can give, and as much between them: no two are read at once.
+fn streams(cluster_bits: u32) -> Sparse {
+    let entry =
+        |n: u64| 1 << 62 | !(u64::MAX << (cluster_bits - 8)) << (70 - cluster_bits) | (n << cluster_bits);
+    let entries = (0..32_u64).flat_map(|n| entry(8 + 4 * n).to_be_bytes()).collect();
+    let parts = vec![
+        (3 << cluster_bits, (4_u64 << cluster_bits).to_be_bytes().to_vec()),
+        (4 << cluster_bits, entries),
+    ];
+    let mut image = image(cluster_bits, |_| {}, |_| {}, &[], parts);
+    image.len = (8 + 4 * 32) << cluster_bits;
+    image
 }
 
 fn walk(name: &str, source: impl ReadAt) -> usize {

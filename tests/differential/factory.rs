@@ -232,7 +232,7 @@ impl Kitchen<'_> {
 }
 
 /// Text that compresses, noise that does not, and zeros, in turns of 32 KiB.
-fn mixture(length: usize) -> Vec<u8> {
+pub(crate) fn mixture(length: usize) -> Vec<u8> {
     let mut noise = 0x9e37_79b9_u32;
     let mut bytes = Vec::with_capacity(length + 32);
     while bytes.len() < length {
