@@ -1,10 +1,13 @@
-//! Small images that ask for endless work: each is checked within the time and the reads that an honest image of
-//! its length would cost, and never called clean.
+//! Small images that ask for endless work: each is checked within reads that its stored bytes account for, however
+//! much it claims, and is never called clean. Each step of the check is over bytes that were read, so that a bound on
+//! them bounds the steps; no time is asserted.
 #![allow(clippy::unwrap_used, clippy::as_conversions, reason = "a test may stop at what it does not expect")]
 
 use std::fs::File;
+use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
 use qcow2_inspect::format::Layout;
@@ -12,12 +15,25 @@ use qcow2_inspect::format::header::{HeaderV2, HeaderV3, MAGIC};
 use qcow2_inspect::format::scalar::{ByteSize, ClusterBits};
 use qcow2_inspect::format::snapshot::SnapshotHead;
 use qcow2_inspect::rules::Finding;
+use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::units::HostOffset;
 use qcow2_inspect::{Image, Limits};
 
 const COPIED: u64 = 1 << 63;
-/// Generous: the slowest takes a tenth of it without optimisation.
-const LONGEST: Duration = Duration::from_secs(20);
+
+/// Counts the calls that read.
+struct Counting<'c>(File, &'c AtomicU64);
+
+impl ReadAt for Counting<'_> {
+    fn len(&self) -> io::Result<u64> {
+        ReadAt::len(&self.0)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        ReadAt::read_at(&self.0, offset, buf)
+    }
+}
 
 struct Hostile {
     header: HeaderV2,
@@ -50,23 +66,22 @@ impl Hostile {
         self.file.write_all_at(&bytes, at).unwrap();
     }
 
-    /// Checks it; answers what came of it, with the codes of the rules.
-    fn check(self, name: &str) -> (Checked, Vec<&'static str>) {
+    /// Checks it, within so many bytes and calls; answers what came of it, with the codes of the rules.
+    fn check(self, name: &str, most_bytes: u64, most_reads: u64) -> (Checked, Vec<&'static str>) {
         let v3 = HeaderV3 { header_length: 104, refcount_order: 4, ..Default::default() };
         self.file.write_all_at(&[self.header.encode(), v3.encode()].concat(), 0).unwrap();
         if self.file.metadata().unwrap().len() < self.end {
             self.file.set_len(self.end).unwrap();
         }
-        let image = Image::open(self.file, Limits::default()).unwrap();
-        let (start, mut count) = (Instant::now(), 0_u64);
-        let checked = check(&image, &CheckOptions::default(), &mut |_: Finding| count += 1);
-        let wall = start.elapsed();
-        println!(
-            "{name}: {wall:.2?}, {} bytes read, {count} findings, {:?}",
-            image.bytes_read(),
-            checked.verdict
-        );
-        assert!(wall < LONGEST, "{name}: {wall:.2?}");
+        let reads = AtomicU64::new(0);
+        let image = Image::open(Counting(self.file, &reads), Limits::default()).unwrap();
+        let mut count = 0_u64;
+        let options = CheckOptions { deep: NonZero::new(1), ..CheckOptions::default() };
+        let checked = check(&image, &options, &mut |_: Finding| count += 1);
+        let (bytes, reads) = (image.bytes_read(), reads.into_inner());
+        println!("{name}: {bytes} bytes in {reads} reads, {count} findings, {:?}", checked.verdict);
+        assert!(bytes <= most_bytes, "{name}: {bytes} bytes read, over {most_bytes}");
+        assert!(reads <= most_reads, "{name}: {reads} reads, over {most_reads}");
         assert!(count < 100_000, "{name}: {count} findings");
         assert_ne!(checked.verdict, Verdict::Clean, "{name}");
         let codes = checked.rules.iter().map(|(rule, _)| rule.code).collect();
@@ -82,7 +97,8 @@ fn one_l1_of_four_million_entries_on_one_l2() {
     image.header.l1_table_offset = HostOffset(4 << 16);
     image.put(4 << 16, &vec![table; 1 << 22]);
     image.put(table, &vec![table + (1 << 16); 8192]);
-    let (checked, codes) = image.check("one L2 table");
+    // The L1 table is read for its entries, and once more for what is lost.
+    let (checked, codes) = image.check("one L2 table", (64 << 20) + (1 << 20), 1100);
     assert!(codes.contains(&"L26"), "{codes:?}");
     assert_eq!(checked.counters.allocated_clusters, 8192 << 22);
 }
@@ -94,7 +110,8 @@ fn many_used_l1_entries_and_a_hole() {
     let entries: Vec<u64> = (0..131_072).map(|n| COPIED | (4096 + n) << 12).collect();
     image.put(3 << 12, &entries);
     image.end = 1 << 43;
-    image.check("131,072 tables in a hole");
+    // Each table once, the L1 table twice, and what `trailing_bytes` allows of the hole.
+    image.check("131,072 tables in a hole", (131_072 << 12) + (64 << 20) + (4 << 20), 131_072 + 1100);
 }
 
 #[test]
@@ -102,7 +119,8 @@ fn an_l2_that_is_its_own_l1() {
     let mut image = Hostile::new(16);
     image.header.l1_size = 8192;
     image.put(3 << 16, &[3 << 16; 8192]);
-    let (_, codes) = image.check("an L2 table that is its L1 table");
+    // The table in each of its roles.
+    let (_, codes) = image.check("an L2 table that is its L1 table", 10 << 16, 16);
     assert!(codes.contains(&"L28") || codes.contains(&"O02"), "{codes:?}");
 }
 
@@ -111,7 +129,9 @@ fn refcount_blocks_that_count_themselves() {
     let mut image = Hostile::new(16);
     image.put(1 << 16, &[2 << 16; 8192]);
     image.end = 1 << 43;
-    let (_, codes) = image.check("one refcount block 8,192 times");
+    // The block as often as `odd_tables` allows, in two walks, and what `trailing_bytes` allows.
+    let (_, codes) =
+        image.check("one refcount block 8,192 times", (2 * 257 << 16) + (64 << 20) + (1 << 20), 1600);
     assert!(codes.contains(&"O05"), "{codes:?}");
 }
 
@@ -122,7 +142,8 @@ fn snapshots_on_one_l1() {
     let head = SnapshotHead { l1_table_offset: HostOffset(4 << 16), l1_size: 1 << 22, ..Default::default() };
     image.file.write_all_at(&head.encode().repeat(65_536), 600 << 16).unwrap();
     image.put(4 << 16, &vec![599 << 16; 1 << 22]);
-    let (_, codes) = image.check("65,536 snapshots on one L1 table");
+    // The L1 table twice, and six times the 40 bytes of each snapshot.
+    let (_, codes) = image.check("65,536 snapshots on one L1 table", (64 << 20) + 6 * (65_536 * 40), 1300);
     assert!(codes.contains(&"O01"), "{codes:?}");
 }
 
@@ -136,7 +157,12 @@ fn snapshots_on_overlapping_l1s() {
     });
     image.file.write_all_at(&heads.collect::<Vec<u8>>(), 128 << 20).unwrap();
     image.put(4 << 9, &vec![4 << 9; 8 << 20]);
-    image.check("65,536 L1 tables, each a cluster further");
+    // The 64 MiB that they cover twice, cut where each begins, and as above.
+    image.check(
+        "65,536 L1 tables, each a cluster further",
+        (128 << 20) + 6 * (65_536 * 40),
+        2 * 65_536 + 2048,
+    );
 }
 
 #[test]
@@ -145,10 +171,12 @@ fn tables_at_the_end_of_all_offsets() {
     image.header.l1_table_offset = HostOffset(u64::MAX - 4095);
     image.header.snapshots_offset = HostOffset(u64::MAX - 4095);
     image.header.nb_snapshots = 1;
-    image.check("tables at 2^64 - 4096");
+    // The clusters that are there.
+    image.check("tables at 2^64 - 4096", 1 << 16, 16);
     let mut image = Hostile::new(12);
     image.put(3 << 12, &[u64::MAX]);
     image.put(1 << 12, &[u64::MAX, !0xfff]);
     image.header.size = ByteSize(u64::MAX);
-    image.check("entries of all ones");
+    // The same.
+    image.check("entries of all ones", 1 << 16, 32);
 }
