@@ -38,7 +38,8 @@ pub struct Limits {
     /// Tables that stand off a cluster boundary, or that are pointed at again, and are read all the same because
     /// QEMU does: they may share their bytes, so that more of them would cost more than the file is long.
     pub odd_tables: u64,
-    /// Host clusters in conflict whose owners are looked for, about 1 KiB of memory each.
+    /// Host clusters in conflict whose owners are looked for, about 1 KiB of memory each; up to 32 KiB where thousands
+    /// of tables map it.
     pub conflicts: usize,
     /// Guest ranges remembered as lost, for each tree; past it, neighbours are taken as one.
     pub lost_ranges: usize,

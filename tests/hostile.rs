@@ -165,6 +165,36 @@ fn snapshots_on_overlapping_l1s() {
     );
 }
 
+/// 4,000 snapshots, each with an L1 and an L2 table of its own, map the same 64 clusters, one in 64 of them at the
+/// same guest offset. No tree maps any twice, unless the last one has a second table.
+#[test]
+fn clusters_that_many_trees_map_elsewhere() {
+    const COUNT: u64 = 4000;
+    for twice in [false, true] {
+        let mut image = Hostile::new(9);
+        let (l1, l2, data, table) = (16, 16 + COUNT, 16 + 2 * COUNT, 16 + 2 * COUNT + 64);
+        (image.header.nb_snapshots, image.header.snapshots_offset) = (4000, HostOffset(table << 9));
+        for n in 0..COUNT {
+            let entries: Vec<u64> = (0..64).map(|k| (data + (k + n) % 64) << 9).collect();
+            image.put((l1 + n) << 9 | n % 64 * 8, &[(l2 + n) << 9]);
+            image.put((l2 + n) << 9, &entries);
+        }
+        if twice {
+            image.put((l1 + COUNT - 1) << 9, &[l2 << 9]);
+        }
+        let heads = (0..COUNT).flat_map(|n| {
+            let l1_table_offset = HostOffset((l1 + n) << 9);
+            SnapshotHead { l1_table_offset, l1_size: 64, ..Default::default() }.encode()
+        });
+        image.file.write_all_at(&heads.collect::<Vec<u8>>(), table << 9).unwrap();
+        // Each table three times: for the references, for the owners, and for which tree has which.
+        let most = 3 * (2 * COUNT << 9) + 6 * (COUNT * 40) + (64 << 10);
+        let (checked, codes) = image.check("clusters that many trees map", most, 3 * 2 * COUNT + 100);
+        assert_eq!(codes.contains(&"L27"), twice, "{codes:?}");
+        assert!(!checked.rules.iter().any(|(rule, _)| rule.code == "T01"), "{codes:?}");
+    }
+}
+
 #[test]
 fn tables_at_the_end_of_all_offsets() {
     let mut image = Hostile::new(12);

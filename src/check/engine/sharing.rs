@@ -9,8 +9,8 @@ use crate::rules::codes::{H34, S08};
 use crate::source::ReadAt;
 use crate::units::{Tree, to_u64};
 
-/// So many tables that share a cluster are told apart.
-const TOLD_APART: usize = 64;
+/// So many tables that share a cluster are told apart, 8 bytes each.
+const TOLD_APART: usize = 4096;
 
 /// L2 tables that map one cluster at more than one guest offset.
 #[derive(Clone, Debug, Default)]
@@ -21,9 +21,9 @@ pub(super) struct Sharers {
 }
 
 impl Sharers {
-    /// Takes one more table, by its offset.
+    /// Takes one more table, by its offset; what a table maps comes together.
     pub(super) fn add(&mut self, table: u64) {
-        self.is_sure |= self.tables.contains(&table) || self.tables.len() >= TOLD_APART;
+        self.is_sure |= self.tables.last() == Some(&table) || self.tables.len() >= TOLD_APART;
         if !self.is_sure {
             self.tables.push(table);
         }
