@@ -9,11 +9,13 @@
 
 #[cfg(unix)]
 mod bad_files;
+mod check;
 mod foreign;
 mod golden;
 mod names;
 mod options;
 mod process;
+mod rules;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod usage;
