@@ -268,7 +268,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             let value = crate::units::to_u64(self.image.limits().counted_pages);
             let error = Error::Budget { limit: "counted_pages", value, at: HostOffset(0) };
             self.totals.stop(error, Structure::File, &T01);
-        } else {
+        } else if !self.blocks.is_cut {
             self.compare();
             self.report_flags();
             if !self.totals.is_cut {

@@ -18,6 +18,8 @@ const MAX_ENTRIES: u64 = (8 << 20) / 8;
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     all: Rc<Vec<Block>>,
+    /// Whether the table could not be read to its end, so that nobody knows which refcounts there are.
+    pub(super) is_cut: bool,
     /// Refcounts in a block.
     per_block: u64,
 }
@@ -73,6 +75,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Ok(chunk) => chunk,
                 Err(error) => {
                     self.totals.stop(error, Structure::RefcountTable, &H34);
+                    self.blocks.is_cut = true;
                     break;
                 }
             };
