@@ -3,6 +3,7 @@
 //! The reader is lenient, the judge strict: a broken structure becomes a [`Finding`](rules::Finding), and the
 //! rest is still read. An [`Error`] means that one structure, or the file, cannot be read further.
 
+pub mod audit;
 pub mod check;
 mod error;
 pub mod format;

@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The rooms from the ground up. Those on one floor do not import one another, except on the ground floor.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["units", "limits", "error", "text"],
     &["format"],
     &["parse", "source", "rules"],
     &["image"],
     &["guest"],
     &["check"],
+    &["audit"],
     &["report"],
     &["testkit"],
     &["sandbox"],

@@ -131,7 +131,7 @@ fn refcount_blocks_that_count_themselves() {
     image.end = 1 << 43;
     // The block as often as `odd_tables` allows, in two walks, and what `trailing_bytes` allows.
     let (_, codes) =
-        image.check("one refcount block 8,192 times", (2 * 257 << 16) + (64 << 20) + (1 << 20), 1600);
+        image.check("one refcount block 8,192 times", ((2 * 257) << 16) + (64 << 20) + (1 << 20), 1600);
     assert!(codes.contains(&"O05"), "{codes:?}");
 }
 
@@ -176,7 +176,7 @@ fn clusters_that_many_trees_map_elsewhere() {
         (image.header.nb_snapshots, image.header.snapshots_offset) = (4000, HostOffset(table << 9));
         for n in 0..COUNT {
             let entries: Vec<u64> = (0..64).map(|k| (data + (k + n) % 64) << 9).collect();
-            image.put((l1 + n) << 9 | n % 64 * 8, &[(l2 + n) << 9]);
+            image.put(((l1 + n) << 9) | (n % 64 * 8), &[(l2 + n) << 9]);
             image.put((l2 + n) << 9, &entries);
         }
         if twice {
@@ -188,7 +188,7 @@ fn clusters_that_many_trees_map_elsewhere() {
         });
         image.file.write_all_at(&heads.collect::<Vec<u8>>(), table << 9).unwrap();
         // Each table three times: for the references, for the owners, and for which tree has which.
-        let most = 3 * (2 * COUNT << 9) + 6 * (COUNT * 40) + (64 << 10);
+        let most = 3 * ((2 * COUNT) << 9) + 6 * (COUNT * 40) + (64 << 10);
         let (checked, codes) = image.check("clusters that many trees map", most, 3 * 2 * COUNT + 100);
         assert_eq!(codes.contains(&"L27"), twice, "{codes:?}");
         assert!(!checked.rules.iter().any(|(rule, _)| rule.code == "T01"), "{codes:?}");

@@ -66,6 +66,12 @@ impl Input {
         text::escape(self.path.as_os_str().as_encoded_bytes()).into_owned()
     }
 
+    /// The path from the root, as its bytes. No link is followed.
+    pub(super) fn absolute_path(&self) -> Option<Vec<u8>> {
+        let path = std::path::absolute(&self.path).ok()?;
+        Some(path.into_os_string().into_encoded_bytes())
+    }
+
     /// Opens the file, enters the sandbox, and opens the image in the file; else says why not.
     pub(super) fn open(&self) -> Result<Image<Part>, String> {
         let part = self.open_part()?;

@@ -1,5 +1,6 @@
 //! The command line: one subcommand a file, each with its arguments and `run`.
 
+mod audit;
 mod bitmap;
 mod check;
 mod dump;
@@ -10,6 +11,7 @@ mod input;
 mod locate;
 mod map;
 mod output;
+mod policy;
 mod read;
 mod rules;
 mod sparse;
@@ -36,6 +38,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Audit(audit::Args),
+    Policy(policy::Args),
     Dump(dump::Args),
     Info(info::Args),
     Map(map::Args),
@@ -94,6 +98,8 @@ pub(crate) fn run() -> ExitCode {
     };
     let outcome = match &arguments.command {
         Command::Check(args) => args.run(arguments.color),
+        Command::Audit(args) => args.run(arguments.color),
+        Command::Policy(args) => args.run(),
         Command::Dump(args) => args.run(arguments.color),
         Command::Info(args) => args.run(arguments.color),
         Command::Map(args) => args.run(),

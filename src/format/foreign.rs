@@ -1,4 +1,6 @@
-//! What a file that is not qcow2 looks like, by its first and last bytes.
+//! What a file that is not qcow2 looks like, by its first and last bytes; and what else a qcow2 file looks like.
+
+use crate::units::to_u64;
 
 /// Bytes of the file's start that [`identify`] looks at: an ISO 9660 volume descriptor is the farthest.
 pub const START_LEN: u64 = 0x8006;
@@ -10,8 +12,12 @@ const FOOTERS: &[(&[u8], &str)] =
     &[(b"conectix", "a VHD image of a fixed size"), (b"koly", "an Apple disk image")];
 
 /// Bytes that give a format away: where, what, and the format.
-const SIGNATURES: &[(usize, &[u8], &str)] = &[
+type Signature = (usize, &'static [u8], &'static str);
+
+/// Those of disk images, which name other files or map their own sectors: a program that probes opens them as such.
+const DISK_IMAGES: &[Signature] = &[
     (0, b"QFI\xfb\0\0\0\x01", "a qcow image of version 1"),
+    (0, b"QFI\xfb", "a qcow2 image"),
     (0, b"QED\0", "a QED image"),
     (0, b"KDMV", "a VMDK image"),
     (0, b"COWD", "a VMDK image (ESX server sparse)"),
@@ -22,6 +28,10 @@ const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"WithoutFreeSpace", "a Parallels image"),
     (0, b"WithouFreSpacExt", "a Parallels image"),
     (0, b"Bochs Virtual HD Image", "a Bochs image"),
+];
+
+/// Those of everything else.
+const OTHERS: &[Signature] = &[
     (0, b"EVF\t\r\n\xff\0", "an EnCase image"),
     (0, b"MSWIM\0\0\0", "a WIM image"),
     (0, b"\x3a\xff\x26\xed", "an Android sparse image"),
@@ -63,9 +73,7 @@ pub fn identify(start: &[u8], tail: &[u8]) -> &'static str {
     if let Some((_, name)) = footer {
         return name;
     }
-    let known =
-        SIGNATURES.iter().find(|(at, bytes, _)| start.get(*at..).is_some_and(|at| at.starts_with(bytes)));
-    if let Some((.., name)) = known {
+    if let Some((.., name)) = DISK_IMAGES.iter().chain(OTHERS).find(|signature| is_in(start, signature)) {
         return name;
     }
     if start.iter().all(|byte| *byte == 0) {
@@ -78,17 +86,142 @@ pub fn identify(start: &[u8], tail: &[u8]) -> &'static str {
     "raw data"
 }
 
+fn is_in(start: &[u8], (at, bytes, _): &Signature) -> bool {
+    start.get(*at..).is_some_and(|at| at.starts_with(bytes))
+}
+
+/// The disk image that a program which probes would take these first bytes of a disk for; 512 are enough.
+pub fn disk_image(start: &[u8]) -> Option<&'static str> {
+    DISK_IMAGES.iter().find(|signature| is_in(start, signature)).map(|(.., name)| *name)
+}
+
+/// Bytes of the file's end that [`beside_qcow2`] looks at: the longest comment behind a zip archive's directory.
+pub const LONG_TAIL_LEN: u64 = (64 << 10) + 22;
+/// Bytes of the file's start in which readers look for a PDF's first line.
+const PDF_AREA: usize = 1024;
+/// Bytes of the record that ends a zip archive, the last two of which are the length of the comment behind it.
+const ZIP_END: usize = 22;
+
+/// Another format that a file reads as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where its signature stands in the file.
+    pub at: u64,
+    /// The signature's length in bytes.
+    pub len: u64,
+    /// The format.
+    pub name: &'static str,
+    /// Whether the signature is too long, or at too odd a place, to be there by accident.
+    pub is_certain: bool,
+}
+
+/// What else a file reads as that starts with the qcow2 magic: signatures that their readers look for elsewhere.
+/// `tail` is what the file has from `tail_at` on.
+pub fn beside_qcow2(start: &[u8], tail: &[u8], tail_at: u64) -> Vec<Foreign> {
+    let mut found = Vec::new();
+    let mut add = |at: u64, len: usize, name, is_certain| {
+        found.push(Foreign { at, len: to_u64(len), name, is_certain });
+    };
+    for (at, bytes, name) in DISK_IMAGES.iter().chain(OTHERS) {
+        // Two bytes at 510 are in the first cluster, where a 0xaa is neither a number nor a letter; those of an ext
+        // file system may be in any table.
+        if *at > 0 && is_in(start, &(*at, bytes, name)) {
+            add(to_u64(*at), bytes.len(), name, bytes.len() > 2 || *at == 510);
+        }
+    }
+    let pdf = b"%PDF-";
+    let first = start.get(..PDF_AREA).unwrap_or(start);
+    if let Some(at) = first.windows(pdf.len()).position(|bytes| bytes == pdf) {
+        add(to_u64(at), pdf.len(), "a PDF document", true);
+    }
+    let from_end =
+        |back: usize| tail.len().checked_sub(back).map(|at| (at, tail.get(at..).unwrap_or_default()));
+    // The footer of an old VHD has 511 bytes.
+    for back in [512, 511] {
+        let Some((at, footer)) = from_end(back) else { continue };
+        for (bytes, name) in FOOTERS.iter().filter(|(bytes, _)| footer.starts_with(bytes)) {
+            add(tail_at.saturating_add(to_u64(at)), bytes.len(), name, true);
+        }
+    }
+    let zip = b"PK\x05\x06";
+    let mut ends = tail.windows(ZIP_END).enumerate().filter(|(at, record)| {
+        let behind = tail.len().saturating_sub(at.saturating_add(ZIP_END));
+        let comment = match record.last_chunk::<2>() {
+            Some(len) => usize::from(u16::from_le_bytes(*len)),
+            None => return false,
+        };
+        record.starts_with(zip) && comment == behind
+    });
+    if let Some((at, _)) = ends.next_back() {
+        add(tail_at.saturating_add(to_u64(at)), zip.len(), "a zip archive", true);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_signature_is_within_what_is_read() {
-        for (at, bytes, name) in SIGNATURES {
+        for (at, bytes, name) in DISK_IMAGES.iter().chain(OTHERS) {
             let mut start = vec![0; at + bytes.len()];
             start[*at..].copy_from_slice(bytes);
-            assert!(crate::units::to_u64(start.len()) <= START_LEN, "{name}");
+            assert!(to_u64(start.len()) <= START_LEN, "{name}");
             assert_eq!(identify(&start, &[]), *name);
+        }
+        for (at, bytes, name) in DISK_IMAGES {
+            assert!(at + bytes.len() <= 512, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_else_a_qcow2_file_is_shows_where_its_readers_look() {
+        let len = 100 << 10;
+        let with = |puts: &[(usize, &[u8])]| {
+            let mut file = vec![0; len];
+            file[..4].copy_from_slice(b"QFI\xfb");
+            for (at, bytes) in puts {
+                file[*at..*at + bytes.len()].copy_from_slice(bytes);
+            }
+            let tail_at = len - usize::try_from(LONG_TAIL_LEN).unwrap();
+            let start = usize::try_from(START_LEN).unwrap();
+            let found = beside_qcow2(&file[..start], &file[tail_at..], to_u64(tail_at));
+            found
+                .into_iter()
+                .map(|foreign| (foreign.at, foreign.name, foreign.is_certain))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[]), []);
+        assert_eq!(with(&[(510, b"\x55\xaa")]), [(510, "a raw disk with a boot sector", true)]);
+        assert_eq!(with(&[(512, b"EFI PART")]), [(512, "a raw disk with a GPT", true)]);
+        assert_eq!(with(&[(0x8001, b"CD001")]), [(0x8001, "an ISO 9660 image", true)]);
+        assert_eq!(with(&[(257, b"ustar")]), [(257, "a tar archive", true)]);
+        assert_eq!(with(&[(0x40, b"\x7f\x10\xda\xbe")]), [(0x40, "a VDI image", true)]);
+        assert_eq!(with(&[(0x438, b"\x53\xef")]), [(0x438, "a raw ext2, ext3 or ext4 file system", false)]);
+        assert_eq!(with(&[(1019, b"%PDF-")]), [(1019, "a PDF document", true)]);
+        assert_eq!(with(&[(1020, b"%PDF-")]), []);
+        for back in [511, 512] {
+            let at = len - back;
+            assert_eq!(with(&[(at, b"conectix")]), [(to_u64(at), "a VHD image of a fixed size", true)]);
+        }
+        assert_eq!(with(&[(len - 513, b"conectix")]), []);
+        let comment = len - 22 - 300;
+        assert_eq!(
+            with(&[(comment, b"PK\x05\x06"), (comment + 20, &[44, 1])]),
+            [(to_u64(comment), "a zip archive", true)]
+        );
+        assert_eq!(with(&[(comment, b"PK\x05\x06"), (comment + 20, &[45, 1])]), []);
+    }
+
+    #[test]
+    fn a_disk_image_is_told_from_what_disks_have() {
+        assert_eq!(disk_image(b"QFI\xfb\0\0\0\x03"), Some("a qcow2 image"));
+        assert_eq!(disk_image(b"KDMV"), Some("a VMDK image"));
+        let mut boot = [0; 512];
+        boot[510..].copy_from_slice(b"\x55\xaa");
+        for ordinary in [&boot[..], b"LUKS\xba\xbe", b"XFSB", b""] {
+            assert_eq!(disk_image(ordinary), None);
         }
     }
 

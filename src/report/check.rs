@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::document::Document;
-use super::findings::Findings;
 use super::human::Size;
 use super::json::{FindingItem, write_findings as write_json_findings};
 use super::row::Subject;
 use super::text::write_findings;
 use crate::Image;
 use crate::check::{CheckOptions, Checked, Counters, Loss, Owner, Progress, Ranges, Verdict, Watch, check};
+use crate::rules::Findings;
 use crate::rules::{Finding, Severity};
 use crate::source::ReadAt;
 use crate::text;

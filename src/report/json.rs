@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::document::Document;
-use super::findings::Findings;
 use super::row::{Context, Heading, Row, Section, Sink, Subject, Summary};
 use super::value::{Value, unclean};
+use crate::rules::Findings;
 use crate::rules::{Evidence, Finding, Rule};
 use crate::units::{HostOffset, to_u64};
 

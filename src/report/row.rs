@@ -5,9 +5,9 @@ use std::io;
 
 use serde::{Serialize, Serializer};
 
-use super::findings::Findings;
 use super::value::Value;
 use crate::format::Style;
+use crate::rules::Findings;
 use crate::rules::Rule;
 use crate::units::{HostOffset, Tree};
 

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::findings::Findings;
 use super::hex::HexWriter;
 use super::row::{Detail, Heading, Row, Section, Sink, Subject, Summary};
 use super::value::{Shown, Value};
+use crate::rules::Findings;
 use crate::rules::{Finding, Severity};
 use crate::text;
 use crate::units::HostOffset;

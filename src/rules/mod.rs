@@ -37,6 +37,7 @@ macro_rules! rules {
 mod bitmaps;
 mod extensions;
 mod finding;
+mod findings;
 mod header;
 mod luks;
 mod mapping;
@@ -53,6 +54,7 @@ use std::sync::LazyLock;
 use serde::Serialize;
 
 pub use finding::{Evidence, Finding, Guest, Structure};
+pub use findings::Findings;
 
 /// Every rule by its code.
 pub mod codes {

@@ -48,6 +48,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         bitmap: SubclusterBitmap,
         stream: Compressed,
     ) {
+        self.has_compressed = true;
         if entry.copied() {
             self.totals.qemu.corrupt(table.times);
         }

@@ -95,8 +95,8 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     let mut engine = Engine::new(image, *options, geometry, rules, totals);
     engine.run();
     let losses = engine.losses();
-    let Engine { counters, owners, held, decompressed, .. } = engine;
-    let parts = outcome::Parts { counters, owners, losses, held, decompressed };
+    let Engine { counters, has_compressed, owners, held, decompressed, .. } = engine;
+    let parts = outcome::Parts { counters, has_compressed, owners, losses, held, decompressed };
     engine.totals.finish(image, parts)
 }
 
@@ -202,6 +202,7 @@ struct Engine<'a, 'w, R> {
     decompressed: Option<u64>,
     flags: Flags,
     counters: Counters,
+    has_compressed: bool,
     owners: Vec<(u64, Vec<Owner>)>,
     losses: Losses,
     /// What the active tree maps, where a backing file has the rest.
@@ -242,6 +243,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             decompressed: None,
             flags: Flags::default(),
             counters: Counters::default(),
+            has_compressed: false,
             owners: Vec::new(),
             losses: Losses::new(limits.lost_ranges),
             held: image

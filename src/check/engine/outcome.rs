@@ -98,6 +98,8 @@ pub struct Checked {
     pub check_errors: u64,
     /// The counters of `qemu-img check`.
     pub counters: Counters,
+    /// Whether any tree has a compressed cluster, as far as the check came.
+    pub has_compressed: bool,
     /// What `qemu-img check` would answer.
     pub qemu: QemuAnswer,
     /// The rules that fired, each with its number of breaches.
@@ -117,6 +119,7 @@ pub struct Checked {
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) counters: Counters,
+    pub(super) has_compressed: bool,
     pub(super) owners: Vec<(u64, Vec<Owner>)>,
     pub(super) losses: Vec<Loss>,
     pub(super) held: Option<Ranges>,
@@ -135,7 +138,7 @@ impl Totals<'_> {
     pub(super) fn finish<R: ReadAt>(
         self,
         image: &Image<R>,
-        Parts { counters, owners, losses, held, decompressed }: Parts,
+        Parts { counters, has_compressed, owners, losses, held, decompressed }: Parts,
     ) -> Checked {
         let count = |severity: Severity| self.severities.get(&severity).copied().unwrap_or(0);
         let fatal = count(Severity::Fatal);
@@ -157,6 +160,7 @@ impl Totals<'_> {
             leaks,
             check_errors: cut.fold(0, u64::saturating_add),
             counters,
+            has_compressed,
             qemu: self.qemu_answer(image),
             rules,
             owners,

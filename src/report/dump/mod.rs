@@ -15,11 +15,11 @@ pub(super) use header::feature_names;
 
 use std::io;
 
-use super::findings::Findings;
 use super::row::{Context, Detail, Heading, Label, Row, Section, Sink, Summary};
 use super::value::Value;
 use crate::check::stopped;
 use crate::format::{Field, Layout};
+use crate::rules::Findings;
 use crate::rules::codes::{T01, T02};
 use crate::rules::{self, Finding, Rule, Severity, Structure};
 use crate::source::ReadAt;

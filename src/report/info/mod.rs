@@ -9,11 +9,11 @@ use std::io;
 pub use json::write_json;
 pub use text::write_text;
 
-use super::findings::Findings;
 use crate::Image;
 use crate::check::{self, BitmapRules, ExtensionRules, SnapshotRules};
 use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
 use crate::image::{Bitmap, Extension, Luks, Snapshot};
+use crate::rules::Findings;
 use crate::rules::codes::{E13, T01, T02};
 use crate::rules::{Finding, Structure};
 use crate::source::ReadAt;
@@ -115,7 +115,7 @@ impl<'i, R: ReadAt> Survey<'i, R> {
 }
 
 /// `compression_type` as a word.
-fn compression(number: u8) -> String {
+pub(super) fn compression(number: u8) -> String {
     match number {
         COMPRESSION_ZLIB => "zlib".to_owned(),
         COMPRESSION_ZSTD => "zstd".to_owned(),
@@ -124,7 +124,7 @@ fn compression(number: u8) -> String {
 }
 
 /// `crypt_method` as a word.
-fn encryption(number: u32) -> String {
+pub(super) fn encryption(number: u32) -> String {
     match number {
         CRYPT_NONE => "none".to_owned(),
         CRYPT_AES => "aes".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::rules::{Evidence, Finding, Rule, Severity};
+use super::{Evidence, Finding, Rule, Severity};
 
 /// Collects findings: some of each rule one by one, the others as a number.
 #[derive(Debug)]

@@ -1,0 +1,300 @@
+//! Policies as data: what rejects an image, and how much it may claim.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::rules::codes::{T01, T02};
+use crate::rules::{Finding, Severity, find};
+
+/// Characters of a policy's name.
+const NAME_LEN: usize = 64;
+
+/// When a finding rejects the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bar {
+    /// Never.
+    #[serde(alias = "allow")]
+    Never,
+    /// From severity `fatal` on.
+    Fatal,
+    /// From severity `corruption` on.
+    Corruption,
+    /// From severity `leak` on.
+    Leak,
+    /// From severity `warning` on.
+    Warning,
+    /// Whatever its severity.
+    #[serde(alias = "deny")]
+    Always,
+}
+
+impl Bar {
+    /// The word that policies use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Fatal => "fatal",
+            Self::Corruption => "corruption",
+            Self::Leak => "leak",
+            Self::Warning => "warning",
+            Self::Always => "always",
+        }
+    }
+
+    /// Whether a finding of this severity rejects the image.
+    pub fn rejects(self, severity: Severity) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Fatal => severity >= Severity::Fatal,
+            Self::Corruption => severity >= Severity::Corruption,
+            Self::Leak => severity >= Severity::Leak,
+            Self::Warning => severity >= Severity::Warning,
+            Self::Always => true,
+        }
+    }
+}
+
+/// How much an image may claim; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quotas {
+    /// Bytes of the virtual disk.
+    pub virtual_size: Option<u64>,
+    /// Bytes of the file, its holes included.
+    pub file_size: Option<u64>,
+    /// Internal snapshots.
+    pub snapshots: Option<u64>,
+    /// Persistent bitmaps.
+    pub bitmaps: Option<u64>,
+    /// Bytes of the virtual disk for each byte of the file.
+    pub virtual_ratio: Option<u64>,
+    /// Bytes of the active disk's compressed clusters, decompressed, for each byte of the file.
+    pub compressed_ratio: Option<u64>,
+}
+
+/// What rejects an image.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Policy {
+    /// Its name, for reports: at most 64 letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// How much an image may claim.
+    pub limits: Quotas,
+    /// When a finding rejects whose rule is not in `rules`.
+    pub default: Bar,
+    /// When a finding of a rule rejects, by the rule's code.
+    pub rules: BTreeMap<&'static str, Bar>,
+}
+
+/// What is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyFault {
+    /// The name cannot stand in a report.
+    #[error("name: at most 64 letters, digits, `-`, `_` and `.` are allowed, and at least one")]
+    Name,
+    /// There is no such rule.
+    #[error("reject.{0}: there is no such rule")]
+    NoRule(String),
+    /// A rule that no policy may allow.
+    #[error("reject.{0}: what could not be judged is never accepted, so no policy can say so")]
+    Fixed(&'static str),
+    /// A rule that never fires by its own code.
+    #[error("reject.{0}: it has no findings of its own{1}")]
+    Silent(&'static str, String),
+    /// The same rule twice, in two spellings.
+    #[error("reject.{0}: named twice")]
+    Twice(&'static str),
+}
+
+/// A policy as it stands in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    limits: Quotas,
+    reject: BTreeMap<String, Bar>,
+}
+
+impl TryFrom<Written> for Policy {
+    type Error = PolicyFault;
+
+    fn try_from(written: Written) -> Result<Self, PolicyFault> {
+        let Written { name, limits, reject } = written;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > NAME_LEN || !name.chars().all(is_plain) {
+            return Err(PolicyFault::Name);
+        }
+        // Without a word on it, a policy is as strict as it can be.
+        let mut policy = Self { name, limits, default: Bar::Always, rules: BTreeMap::new() };
+        for (key, bar) in reject {
+            if key == "default" {
+                policy.default = bar;
+                continue;
+            }
+            let rule = find(&key)
+                .ok_or_else(|| PolicyFault::NoRule(crate::text::escape(key.as_bytes()).into_owned()))?;
+            if rule == &T01 || rule == &T02 {
+                return Err(PolicyFault::Fixed(rule.code));
+            }
+            if let Some(other) = rule.reported_as {
+                let other = if other == "none" { String::new() } else { format!(", {other} has them") };
+                return Err(PolicyFault::Silent(rule.code, other));
+            }
+            if policy.rules.insert(rule.code, bar).is_some() {
+                return Err(PolicyFault::Twice(rule.code));
+            }
+        }
+        Ok(policy)
+    }
+}
+
+/// What two readers read differently: where extensions or the disk end, which of two counts, what is cut off.
+const TWO_READINGS: [&str; 8] = ["H08", "H28", "H38", "H39", "E02", "E03", "E04", "L10"];
+/// Bytes that no structure needs: behind the header and the extensions, in paddings, behind the end, beyond the disk.
+const HIDDEN: [&str; 8] = ["H10", "H43", "L24", "L25", "R12", "S15", "B13", "B18"];
+/// Names that are not what they look like.
+const NAMES: [&str; 7] = ["H40", "E07", "E08", "E27", "S14", "B10", "B12"];
+/// Another file that the image wants opened.
+const OTHER_FILES: [&str; 4] = ["H41", "E23", "E24", "E25"];
+/// What cannot be relied on: the image calls itself corrupt, a write to one guest cluster changes another, the file
+/// changed meanwhile.
+const UNSOUND: [&str; 3] = ["H20", "L27", "T03"];
+/// What is odd or harmless by how bad it is: two snapshots with one id, the file or the guest's disk as another format.
+const FROM_WARNING: [&str; 3] = ["S09", "T04", "T05"];
+
+impl Policy {
+    /// The names of the policies that come with the crate.
+    pub const BUILT_IN: [&str; 3] = ["upload", "import", "forensic"];
+
+    /// A policy that comes with the crate, by its name.
+    pub fn built_in(name: &str) -> Option<Self> {
+        match name {
+            "upload" => Some(Self::upload()),
+            "import" => Some(Self::import()),
+            "forensic" => Some(Self::forensic()),
+            _ => None,
+        }
+    }
+
+    /// For images of strangers: no other file, one reading, nothing hidden, names that are what they look like, and
+    /// claims that a cloud would carry.
+    pub fn upload() -> Self {
+        let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND].concat();
+        Self {
+            name: "upload".to_owned(),
+            limits: Quotas {
+                // The largest volume of the large clouds.
+                virtual_size: Some(64 << 40),
+                file_size: Some(64 << 40),
+                // QEMU reads the tables of all of them whenever it opens the image; no one keeps so many.
+                snapshots: Some(1024),
+                bitmaps: Some(1024),
+                virtual_ratio: None,
+                // The most that deflate can reach; a whole image beyond it shares its streams, or is a bomb.
+                compressed_ratio: Some(1032),
+            },
+            default: Bar::Corruption,
+            rules: with(&always, Bar::Always).chain(with(&FROM_WARNING, Bar::Warning)).collect(),
+        }
+    }
+
+    /// For images from one's own house: another file is fine where its name is a plain path.
+    pub fn import() -> Self {
+        let always = [&TWO_READINGS[..], &NAMES, &["E23", "E24"], &UNSOUND].concat();
+        let warning = [&FROM_WARNING[..], &["H41", "E25"]].concat();
+        Self {
+            name: "import".to_owned(),
+            limits: Quotas::default(),
+            default: Bar::Corruption,
+            rules: with(&always, Bar::Always).chain(with(&warning, Bar::Warning)).collect(),
+        }
+    }
+
+    /// Reports, and rejects nothing that could be judged.
+    pub fn forensic() -> Self {
+        Self {
+            name: "forensic".to_owned(),
+            limits: Quotas::default(),
+            default: Bar::Never,
+            rules: BTreeMap::new(),
+        }
+    }
+
+    /// The line of the policy by which a finding rejects the image; `None` where it does not.
+    pub(super) fn against(&self, finding: &Finding) -> Option<String> {
+        let named = self.rules.get(finding.rule.code);
+        let bar = named.copied().unwrap_or(self.default);
+        let key = if named.is_some() { finding.rule.code } else { "default" };
+        bar.rejects(finding.severity).then(|| format!("reject.{key}"))
+    }
+}
+
+/// Each of these rules with the bar.
+fn with(codes: &[&'static str], bar: Bar) -> impl Iterator<Item = (&'static str, Bar)> {
+    codes.iter().map(move |code| (*code, bar))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::catalogue;
+
+    fn written(text: &str) -> Result<Policy, String> {
+        serde_json::from_str::<Policy>(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn built_in_policies_name_rules_that_fire() {
+        for name in Policy::BUILT_IN {
+            let policy = Policy::built_in(name).unwrap();
+            assert_eq!(policy.name, name);
+            for code in policy.rules.keys() {
+                let rule = catalogue().find(|rule| rule.code == *code).unwrap();
+                assert!(rule.reported_as.is_none(), "{code}");
+            }
+        }
+        assert_eq!(Policy::built_in("Upload"), None);
+    }
+
+    #[test]
+    fn a_bar_rejects_from_its_severity_on() {
+        let bars = [Bar::Never, Bar::Fatal, Bar::Corruption, Bar::Leak, Bar::Warning, Bar::Always];
+        let severities =
+            [Severity::Fatal, Severity::Corruption, Severity::Leak, Severity::Warning, Severity::Note];
+        for (strictness, bar) in bars.into_iter().enumerate() {
+            let rejected = severities.iter().filter(|severity| bar.rejects(**severity)).count();
+            assert_eq!(rejected, strictness, "{bar:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_strict_and_what_is_wrong_is_told() {
+        let policy = written(r#"{"name": "a", "reject": {"l10": "allow", "R12": "deny"}}"#).unwrap();
+        assert_eq!((policy.default, policy.limits), (Bar::Always, Quotas::default()));
+        assert_eq!(policy.rules, BTreeMap::from([("L10", Bar::Never), ("R12", Bar::Always)]));
+        for (text, wanted) in [
+            (r#"{"name": "a b", "reject": {}}"#, "name: at most 64"),
+            (r#"{"name": "", "reject": {}}"#, "name: at most 64"),
+            (r#"{"name": "a", "reject": {"H99": "never"}}"#, "reject.H99: there is no such rule"),
+            (r#"{"name": "a", "reject": {"T01": "never"}}"#, "reject.T01: what could not be judged"),
+            (
+                r#"{"name": "a", "reject": {"H47": "never"}}"#,
+                "reject.H47: it has no findings of its own, L07",
+            ),
+            (r#"{"name": "a", "reject": {"O06": "never"}}"#, "reject.O06: it has no findings of its own"),
+            (r#"{"name": "a", "reject": {"L10": "never", "l10": "fatal"}}"#, "reject.L10: named twice"),
+            (r#"{"name": "a", "reject": {"L10": "sometimes"}}"#, "unknown variant `sometimes`"),
+            (r#"{"name": "a", "reject": {}, "limits": {"size": 1}}"#, "unknown field `size`"),
+            (r#"{"name": "a", "reject": {}, "limit": {}}"#, "unknown field `limit`"),
+            (r#"{"name": "a", "reject": {}, "limits": {"bitmaps": -1}}"#, "invalid value: integer `-1`"),
+            (r#"{"name": "a"}"#, "missing field `reject`"),
+        ] {
+            let had = written(text).unwrap_err();
+            assert!(had.starts_with(wanted), "{text}: {had}");
+        }
+    }
+}

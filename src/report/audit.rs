@@ -1,0 +1,188 @@
+//! `audit` as text and as JSON.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::document::Document;
+use super::human::Size;
+use super::info::{compression, encryption};
+use super::json::write_findings as write_json_findings;
+use super::row::Subject;
+use super::text::write_findings;
+use crate::audit::{Audit, Capabilities, Decision, Reason};
+use crate::rules::{Findings, Severity};
+use crate::text::escape;
+use crate::units::HostOffset;
+
+const SCHEMA: &str = "qcow2-inspect/audit/1";
+
+/// A reason as a JSON object.
+#[derive(Serialize)]
+struct ReasonItem<'a> {
+    rule: Option<&'static str>,
+    slug: Option<&'static str>,
+    key: Option<&'a str>,
+    severity: Severity,
+    offset: Option<HostOffset>,
+    length: Option<u64>,
+    message: &'a str,
+    count: u64,
+}
+
+impl<'a> From<&'a Reason> for ReasonItem<'a> {
+    fn from(reason: &'a Reason) -> Self {
+        Self {
+            rule: reason.rule.map(|rule| rule.code),
+            slug: reason.rule.map(|rule| rule.slug),
+            key: reason.key.as_deref(),
+            severity: reason.severity,
+            offset: reason.at.map(|at| at.at),
+            length: reason.at.map(|at| at.len),
+            message: &reason.message,
+            count: reason.count,
+        }
+    }
+}
+
+/// What an image asks of its readers, as JSON.
+#[derive(Serialize)]
+struct CapabilitiesItem {
+    needs: Vec<&'static str>,
+    version: u32,
+    cluster_size: Option<u64>,
+    virtual_size: u64,
+    refcount_bits: Option<u32>,
+    compression_type: String,
+    compressed_clusters: bool,
+    extended_l2: bool,
+    external_data_file: bool,
+    raw_external_data: bool,
+    crypt_method: String,
+    backing_file: bool,
+    snapshots: u32,
+    bitmaps: u32,
+    lazy_refcounts: bool,
+    dirty: bool,
+    corrupt: bool,
+    unknown_incompatible_bits: Vec<u32>,
+}
+
+impl From<&Capabilities> for CapabilitiesItem {
+    fn from(of: &Capabilities) -> Self {
+        Self {
+            needs: of.needs(),
+            version: of.version,
+            cluster_size: of.cluster_size,
+            virtual_size: of.virtual_size,
+            refcount_bits: of.refcount_bits,
+            compression_type: compression(of.compression_type),
+            compressed_clusters: of.compressed_clusters,
+            extended_l2: of.extended_l2,
+            external_data_file: of.external_data,
+            raw_external_data: of.raw_external_data,
+            crypt_method: encryption(of.crypt_method),
+            backing_file: of.backing_file,
+            snapshots: of.snapshots,
+            bitmaps: of.bitmaps,
+            lazy_refcounts: of.lazy_refcounts,
+            dirty: of.dirty,
+            corrupt: of.corrupt,
+            unknown_incompatible_bits: of.unknown_incompatible.bits().collect(),
+        }
+    }
+}
+
+/// Writes an audit as one JSON document.
+///
+/// # Errors
+/// Only what `out` returns.
+pub fn write_audit_json(out: impl Write, audit: &Audit, subject: &Subject<'_>) -> io::Result<()> {
+    let mut document = Document::new(out);
+    document.field("schema", SCHEMA)?;
+    document.field("file", subject)?;
+    document.field("decision", audit.decision.as_str())?;
+    document.field("policy", &audit.policy)?;
+    document.begin_array("reasons")?;
+    audit.reasons.iter().try_for_each(|reason| document.item(&ReasonItem::from(reason)))?;
+    document.end_array()?;
+    document.field("complete", &audit.complete)?;
+    document.field("verdict", &audit.verdict)?;
+    document.field("capabilities", &CapabilitiesItem::from(&audit.capabilities))?;
+    write_json_findings(&mut document, &audit.findings)?;
+    document.finish()
+}
+
+/// Writes an audit as text: the decision, what is against the image, what a reader needs, and what else was found.
+///
+/// # Errors
+/// Only what `out` returns.
+pub fn write_audit_text(
+    mut out: impl Write,
+    audit: &Audit,
+    subject: &Subject<'_>,
+    color: bool,
+) -> io::Result<()> {
+    let out = &mut out;
+    writeln!(out, "file {} ({} bytes)", escape(subject.path.as_bytes()), subject.len)?;
+    let why = match (audit.decision, audit.exit_code()) {
+        (Decision::Accept, _) => "nothing is against it",
+        (Decision::Reject, 1) => "a part of it could not be judged",
+        (Decision::Reject, _) => "see the reasons",
+    };
+    writeln!(out, "decision: {} by the policy {}: {why}", audit.decision.as_str(), audit.policy)?;
+    for reason in &audit.reasons {
+        write_reason(out, reason)?;
+    }
+    write_capabilities(out, &audit.capabilities)?;
+    let mut others = Findings::new(usize::MAX);
+    let is_reason =
+        |code| audit.reasons.iter().any(|reason| reason.rule.is_some_and(|rule| rule.code == code));
+    audit
+        .findings
+        .iter()
+        .filter(|finding| !is_reason(finding.rule.code))
+        .for_each(|finding| others.push(finding));
+    if others.count() > 0 {
+        write!(out, "beside the reasons, ")?;
+        write_findings(out, &others, color)?;
+    }
+    out.flush()
+}
+
+fn write_reason(out: &mut impl Write, reason: &Reason) -> io::Result<()> {
+    let name = reason.rule.map(|rule| rule.code).or(reason.key.as_deref()).unwrap_or_default();
+    write!(out, "  {name} ({})", reason.severity.as_str())?;
+    if let Some(at) = reason.at {
+        write!(out, " at {}", at.at)?;
+    }
+    write!(out, ": {}", reason.message)?;
+    if reason.count > 1 {
+        write!(out, " ({} times)", reason.count)?;
+    }
+    match (&reason.key, reason.rule) {
+        (None, _) => writeln!(out, " [no policy accepts this]"),
+        (Some(key), Some(_)) => writeln!(out, " [{key}]"),
+        (Some(_), None) => writeln!(out),
+    }
+}
+
+fn write_capabilities(out: &mut impl Write, of: &Capabilities) -> io::Result<()> {
+    let needs = of.needs();
+    let needs = if needs.is_empty() { "nothing beyond version 2".to_owned() } else { needs.join(", ") };
+    writeln!(out, "a reader needs: {needs}")?;
+    let mut has = vec![format!("version {}", of.version), format!("virtual size {}", Size(of.virtual_size))];
+    has.extend(of.cluster_size.map(|size| format!("clusters of {}", Size(size))));
+    has.extend(of.refcount_bits.map(|bits| format!("refcounts of {bits} bits")));
+    for (count, what) in [(of.snapshots, "snapshots"), (of.bitmaps, "bitmaps")] {
+        has.extend((count > 0).then(|| format!("{count} {what}")));
+    }
+    let marks = [
+        (of.raw_external_data, "raw external data"),
+        (of.lazy_refcounts, "lazy refcounts"),
+        (of.dirty, "dirty bit"),
+        (of.corrupt, "corrupt bit"),
+    ];
+    has.extend(marks.into_iter().filter(|(is_set, _)| *is_set).map(|(_, what)| what.to_owned()));
+    writeln!(out, "it has: {}", has.join(", "))
+}

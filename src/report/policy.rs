@@ -1,0 +1,58 @@
+//! A policy as TOML that can be given back, with what each line means.
+
+use std::io::{self, Write};
+
+use crate::audit::{Policy, Quotas};
+use crate::rules::find;
+
+const LIMITS: &str = "\
+# How much an image may claim. A line that is missing is no limit.
+#   virtual_size      bytes of the virtual disk
+#   file_size         bytes of the file, its holes included
+#   snapshots         internal snapshots
+#   bitmaps           persistent bitmaps
+#   virtual_ratio     bytes of the virtual disk for each byte of the file; an empty image has a high one
+#   compressed_ratio  bytes of the active disk's compressed clusters, decompressed, for each byte of the file
+[limits]
+";
+
+const REJECT: &str = "\
+# When a finding rejects the image: always, or from a severity on (warning, leak, corruption, fatal), or never.
+# `default` is for all rules that are not named. `explain RULE` tells what a rule is about. What could not be judged
+# is never accepted: T01 and T02 cannot stand here.
+[reject]
+";
+
+/// Writes a policy down.
+///
+/// # Errors
+/// Only what `out` returns.
+pub fn write_policy(mut out: impl Write, policy: &Policy) -> io::Result<()> {
+    // A name has only letters, digits and marks that need no escape, and a code of a rule likewise.
+    writeln!(out, "# A policy of `qcow2-inspect audit --policy FILE`.")?;
+    writeln!(out, "name = \"{}\"\n", policy.name)?;
+    let Quotas { virtual_size, file_size, snapshots, bitmaps, virtual_ratio, compressed_ratio } =
+        policy.limits;
+    write!(out, "{LIMITS}")?;
+    for (key, limit) in [
+        ("virtual_size", virtual_size),
+        ("file_size", file_size),
+        ("snapshots", snapshots),
+        ("bitmaps", bitmaps),
+        ("virtual_ratio", virtual_ratio),
+        ("compressed_ratio", compressed_ratio),
+    ] {
+        match limit {
+            Some(limit) => writeln!(out, "{key} = {limit}")?,
+            None => writeln!(out, "# {key} = no limit")?,
+        }
+    }
+    write!(out, "\n{REJECT}")?;
+    writeln!(out, "default = \"{}\"", policy.default.as_str())?;
+    for (code, bar) in &policy.rules {
+        let what = find(code).map_or("", |rule| rule.slug);
+        let line = format!("{code} = \"{}\"", bar.as_str());
+        writeln!(out, "{line:<16} # {what}")?;
+    }
+    out.flush()
+}
