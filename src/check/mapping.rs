@@ -136,7 +136,7 @@ mod tests {
             (guest.tree, guest.span.start.0, guest.span.len)
         };
         assert_eq!(range("L02"), (Tree::Active, 0, 128 << 10));
-        assert_eq!(range("L03"), (Tree::Active, 128 << 10, 128 << 10));
+        assert_eq!(range("L03"), (Tree::Active, 32 << 10, 32 << 10));
         assert_eq!(range("L08"), (Tree::Active, 2 << 10, 1 << 10));
         assert_eq!(range("L09"), (Tree::Active, 512 << 10, 1 << 10));
         assert_eq!(range("L10"), (Tree::Active, (513 << 10) - 1, 1));

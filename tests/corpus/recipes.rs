@@ -50,6 +50,9 @@ recipes! {
     "valid/v3-bitmaps": "create -o cluster_size=1k $F 4M; qemu-img bitmap --add -g 512 $F daily
         qemu-img bitmap --add -g 64k --disable $F weekly
         io -c 'write -P 1 1M 3k' -c 'write -P 2 3M 1k' $F";
+    "valid/v3-bitmaps-512": "create -o cluster_size=512 $F 64K; qemu-img bitmap --add -g 512 $F daily
+        qemu-img bitmap --add -g 64k --disable $F weekly
+        io -c 'write -P 1 8k 1k' -c 'write -P 2 40k 512' $F";
     "valid/v3-aes": "create --object $key -o cluster_size=1k,encrypt.format=aes,encrypt.key-secret=key $F 64K";
     "valid/v3-lazy-refcounts": "create -o cluster_size=1k,lazy_refcounts=on $F 64K; io -c 'write -P 1 0 1k' $F";
     "valid/v3-refcount-1": "create -o cluster_size=512,refcount_bits=1 $F 32K; io -c 'write -P 1 0 1k' $F";

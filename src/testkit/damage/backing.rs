@@ -60,7 +60,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H38,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         // A name that the header has by chance: the byte of the cluster size.
         breaks: |draft| {
             draft.set_header("backing_file_offset", 3);
@@ -72,7 +72,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H39,
         variant: "offset-alone",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "backing_file_offset", 0x200),
         nearly: |draft| name_backing_file(draft, 0x200, b"a"),
         also: &[],
@@ -80,7 +80,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H39,
         variant: "size-alone",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "backing_file_size", 1),
         nearly: |draft| set(draft, "backing_file_size", 0),
         also: &[],

@@ -36,7 +36,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B04,
         variant: "zero",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "bitmap_table_offset", 0);
         },
@@ -60,7 +60,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B04,
         variant: "beyond-file",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             let at = draft.add_clusters(2) + 1024;
             draft.truncate(at - 1024);
@@ -75,7 +75,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B04,
         variant: "cut",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             let at = move_table(draft, 1, 1, 0);
             draft.truncate(at + 7);
@@ -89,7 +89,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B05,
         variant: "zero",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "bitmap_table_size", 0);
         },
@@ -116,7 +116,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B14,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| draft.put_u64(draft.bitmap(1).table().at.0, 1 << 1),
         nearly: |draft| draft.put_u64(draft.bitmap(1).table().at.0, 1),
         also: &[],
@@ -124,7 +124,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B14,
         variant: "in-use",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "flags", 1);
             draft.put_u64(draft.bitmap(1).table().at.0, 1 << 56);
@@ -138,7 +138,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B15,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             let entry = draft.bitmap(0).table().at.0;
             draft.put_u64(entry, draft.get(entry, 8) | 1);
@@ -166,7 +166,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B16,
         variant: "beyond-file",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.add_clusters(0);
             draft.put_u64(draft.bitmap(0).table().at.0, to_u64(draft.bytes.len()));
@@ -180,7 +180,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B17,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "bitmap_table_size", 2);
         },

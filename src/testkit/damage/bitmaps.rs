@@ -29,7 +29,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B01,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "name_size", 9);
             draft.put(draft.bitmap(0).end().0 + 24, b"weekly-ab");
@@ -43,7 +43,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B01,
         variant: "padding-missing",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmaps_extension("bitmap_directory_size", 63);
         },
@@ -55,7 +55,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B02,
         variant: "less",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmaps_extension("nb_bitmaps", 3);
         },
@@ -65,7 +65,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B02,
         variant: "more",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmaps_extension("nb_bitmaps", 1);
         },
@@ -78,7 +78,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B03,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| with_bitmap(draft, 1, |bitmap| bitmap.extra = vec![0]),
         nearly: |draft| rename(draft, 1, b"weekly2"),
         also: &[],
@@ -86,7 +86,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B06,
         variant: "too-coarse",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "granularity_bits", 32);
         },
@@ -111,7 +111,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B06,
         variant: "impossible",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "granularity_bits", 64);
         },
@@ -123,7 +123,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B07,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "flags", 8);
         },
@@ -135,7 +135,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B07,
         variant: "extra-data-compatible",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "flags", 4);
         },
@@ -147,7 +147,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B08,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "type", 2);
         },
@@ -159,7 +159,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B08,
         variant: "with-auto-flag",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "type", 0);
             draft.set_bitmap(1, "flags", 2);
@@ -172,7 +172,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B09,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, &[b'w'; 1024]),
         nearly: |draft| rename(draft, 1, &[b'w'; 1023]),
         also: &[],
@@ -180,7 +180,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B10,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b""),
         nearly: |draft| rename(draft, 1, b" "),
         also: &[],
@@ -188,7 +188,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B11,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"daily"),
         nearly: |draft| rename(draft, 1, b"Daily"),
         also: &[],
@@ -196,7 +196,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B11,
         variant: "up-to-nul",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"daily\0copy"),
         nearly: |draft| rename(draft, 1, b"daily copy"),
         also: &["B12"],
@@ -204,7 +204,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B12,
         variant: "nul",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"a\0b"),
         nearly: |draft| rename(draft, 1, b"a b"),
         also: &[],
@@ -212,7 +212,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B12,
         variant: "not-utf8",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"w\xf6chentlich"),
         nearly: |draft| rename(draft, 1, "wöchentlich".as_bytes()),
         also: &[],
@@ -220,7 +220,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B13,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| draft.put(draft.bitmap(1).end().0 - 1, b"x"),
         nearly: |draft| draft.put(draft.bitmap(1).padding_at().0 - 1, b"x"),
         also: &[],
@@ -228,7 +228,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B19,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             draft.set_bitmap(1, "flags", 1);
         },

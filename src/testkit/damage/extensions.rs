@@ -91,7 +91,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E04,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.put_number(116, 4, 8),
         nearly: |draft| draft.put_number(116, 4, 0),
         also: &[],
@@ -150,7 +150,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E20,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "autoclear_features", 1),
         nearly: |draft| set(draft, "autoclear_features", 1 << 2),
         also: &[],
@@ -158,7 +158,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E21,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set(draft, "autoclear_features", 0),
         nearly: |draft| set(draft, "autoclear_features", 1),
         also: &[],
@@ -183,7 +183,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E23,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.add_extension(DATA_FILE, b"data.raw"),
         nearly: |draft| draft.add_extension(UNKNOWN, b"data.raw"),
         also: &["E25"],
@@ -199,7 +199,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E26,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.add_extension(UNKNOWN, b"anything"),
         nearly: |draft| draft.add_extension(FEATURE_TABLE, b""),
         also: &[],

@@ -138,7 +138,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H07,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "header_length", 96),
         nearly: |draft| set(draft, "header_length", 104),
         also: &[],
@@ -146,7 +146,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H08,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "header_length", 116),
         nearly: |draft| set(draft, "header_length", 120),
         also: &[],
@@ -162,7 +162,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H10,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.put(111, &[1]),
         // The same byte, where it belongs to the end mark's length.
         nearly: |draft| {
@@ -174,7 +174,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H11,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| {
             draft.set_header("header_length", 120);
             draft.put(119, &[1]);
@@ -185,7 +185,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H12,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "incompatible_features", 1 << 5),
         nearly: |draft| set(draft, "incompatible_features", 1),
         also: &[],
@@ -193,7 +193,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H13,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "compatible_features", 1 << 1),
         nearly: |draft| set(draft, "compatible_features", 1),
         also: &[],
@@ -201,7 +201,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H14,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set(draft, "autoclear_features", 1 << 2 | 1),
         nearly: |draft| set(draft, "autoclear_features", 1),
         also: &[],
@@ -225,7 +225,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H18,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "crypt_method", 1),
         nearly: |draft| set(draft, "crypt_method", 0),
         also: &[],
@@ -241,7 +241,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H20,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "incompatible_features", 1 << 1),
         nearly: |draft| set(draft, "incompatible_features", 1),
         also: &[],
@@ -290,7 +290,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H44,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "autoclear_features", 1 << 1),
         nearly: |draft| {
             draft.set_header("autoclear_features", 1 << 1);
@@ -316,7 +316,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H46,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "compatible_features", 1),
         nearly: |draft| set(draft, "compatible_features", 1 << 1),
         also: &[],

@@ -45,7 +45,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L01,
         variant: "lowest-bits",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l1_entry(0), 1),
         nearly: |draft| move_l2(draft, 0, 0),
         also: &[],
@@ -53,7 +53,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L01,
         variant: "highest-bit",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l1_entry(0), 1 << 62),
         nearly: |draft| set(draft, draft.l1_entry(0), 1 << 63),
         also: &[],
@@ -77,7 +77,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L03,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l1_entry(1), to_u64(draft.bytes.len()) | COPIED),
         nearly: |draft| {
             let at = draft.allocate(1);
@@ -89,7 +89,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L05,
         variant: "lowest-bit",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l2_entry(0), 1 << 1),
         nearly: |draft| set(draft, draft.l2_entry(0), 1),
         also: &[],
@@ -97,7 +97,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L05,
         variant: "highest-bit",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l2_entry(0), 1 << 61),
         nearly: |draft| set(draft, draft.l2_entry(0), COPIED),
         also: &[],
@@ -258,7 +258,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L23,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l2_entry(2), COPIED),
         nearly: |draft| draft.put_u64(draft.l2_entry(2), 1),
         also: &[],
@@ -266,7 +266,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L23,
         variant: "zero-cluster",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l2_entry(2), COPIED | 1),
         nearly: |draft| {
             let at = draft.allocate(1);
@@ -305,7 +305,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &L29,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l1_entry(1), COPIED),
         nearly: |draft| {
             let at = draft.allocate(1);

@@ -148,7 +148,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &O03,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             let table = draft.bitmap(0).table().at.0;
             draft.set_bitmap(1, "bitmap_table_offset", table);
@@ -160,7 +160,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &O03,
         variant: "data",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             let data = draft.get(draft.bitmap(0).table().at.0, 8);
             let index = draft.find_l2(|entry| entry == 0);

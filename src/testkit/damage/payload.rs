@@ -229,7 +229,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E14,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set_length(draft, BITMAPS, 23),
         nearly: |draft| set_length(draft, BITMAPS, 24),
         also: &[],
@@ -237,7 +237,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E15,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, 4, 4, 1),
         nearly: |draft| set_data(draft, BITMAPS, 4, 4, 0),
         also: &[],
@@ -245,7 +245,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E16,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, 0, 4, 0),
         nearly: |draft| set_data(draft, BITMAPS, 0, 4, 1),
         also: &[],
@@ -253,7 +253,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E17,
         variant: "",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, 0, 4, 65_536),
         nearly: |draft| set_data(draft, BITMAPS, 0, 4, 65_535),
         also: &["B02"],
@@ -285,7 +285,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E19,
         variant: "too-large",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_841),
         nearly: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_840),
         also: &["B01"],
@@ -293,7 +293,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &E19,
         variant: "zero",
-        base: "valid/v3-bitmaps",
+        base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, 8, 8, 0),
         nearly: |draft| set_data(draft, BITMAPS, 8, 8, 1),
         also: &[],

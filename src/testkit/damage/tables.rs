@@ -91,7 +91,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H29,
         variant: "",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| set(draft, "refcount_table_clusters", 0),
         nearly: |draft| set(draft, "refcount_table_clusters", 1),
         also: &[],
@@ -139,7 +139,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H34,
         variant: "l1-table",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| point_behind_end(draft, "l1_table_offset", 1),
         nearly: |draft| move_table_to_end(draft, "l1_table_offset", 64),
         also: &[],
@@ -147,7 +147,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H34,
         variant: "l1-table-by-less",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| point_behind_end(draft, "l1_table_offset", 0),
         nearly: |draft| move_table_to_end(draft, "l1_table_offset", 64),
         also: &[],
@@ -155,7 +155,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     Damage {
         rule: &H34,
         variant: "refcount-table",
-        base: "valid/v3-basic",
+        base: "valid/v3-512",
         breaks: |draft| point_behind_end(draft, "refcount_table_offset", 0),
         nearly: |draft| move_table_to_end(draft, "refcount_table_offset", 1024),
         also: &[],
