@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 use crate::Image;
 use crate::check::{CheckOptions, Verdict, check};
-use crate::rules::codes::{T01, T02};
 use crate::rules::{Finding, Findings, Rule, Severity};
 use crate::source::ReadAt;
 use crate::units::Span;
@@ -101,7 +100,7 @@ impl Audit {
 
 /// Whether a rule says that a part was not judged.
 fn is_cut(rule: Option<&'static Rule>) -> bool {
-    rule.is_some_and(|rule| rule == &T01 || rule == &T02)
+    rule.is_some_and(Rule::is_cut)
 }
 
 /// Judges an image by a policy: the whole check, what else the file could be taken for, and the policy's limits.

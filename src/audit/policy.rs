@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::rules::codes::{T01, T02};
 use crate::rules::{Finding, Severity, find};
 
 /// Characters of a policy's name.
@@ -137,7 +136,7 @@ impl TryFrom<Written> for Policy {
             }
             let rule = find(&key)
                 .ok_or_else(|| PolicyFault::NoRule(crate::text::escape(key.as_bytes()).into_owned()))?;
-            if rule == &T01 || rule == &T02 {
+            if rule.is_cut() {
                 return Err(PolicyFault::Fixed(rule.code));
             }
             if let Some(other) = rule.reported_as {

@@ -5,6 +5,7 @@
 mod bitmap_tables;
 mod bitmaps;
 mod bounds;
+mod changed;
 mod counts;
 mod engine;
 mod extensions;
@@ -33,6 +34,7 @@ mod testing_tables;
 pub use bitmap_tables::check_bitmap_tail;
 pub use bitmaps::BitmapRules;
 pub use bounds::ends_past_file;
+pub use changed::check_unchanged;
 #[cfg(feature = "testkit")]
 pub use engine::count_references;
 pub use engine::{

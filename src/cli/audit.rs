@@ -40,8 +40,8 @@ impl Args {
         let audit = audit(&image, &self.policy, &options);
         let subject = Subject { path: &path, len: image.file_len() };
         match self.format {
-            Format::Text => report::write_audit_text(output::stdout(), &audit, &subject, color.wanted())?,
-            Format::Json | Format::Jsonl => report::write_audit_json(output::stdout(), &audit, &subject)?,
+            Format::Text => report::write_audit_text(self.input.stdout(), &audit, &subject, color.wanted())?,
+            Format::Json | Format::Jsonl => report::write_audit_json(self.input.stdout(), &audit, &subject)?,
         }
         Ok(Outcome::Exit(audit.exit_code()))
     }

@@ -48,7 +48,7 @@ impl Args {
             only_list: self.list,
         };
         let subject = Subject { path: &path, len: image.file_len() };
-        let out = output::stdout();
+        let out = self.input.stdout();
         let told = match self.format {
             Format::Text => report::write_bitmaps_text(out, &image, &options, &subject)?,
             Format::Json | Format::Jsonl => report::write_bitmaps_json(out, &image, &options, &subject)?,

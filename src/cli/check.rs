@@ -87,7 +87,7 @@ impl Args {
         };
         let mut meter = Meter::new(self.progress);
         let (checked, findings) =
-            report::write_check(output::stdout(), &image, &report, &mut |progress| meter.show(progress))?;
+            report::write_check(self.input.stdout(), &image, &report, &mut |progress| meter.show(progress))?;
         meter.clear();
         let code = checked.verdict.exit_code();
         let least = match self.fail_on {

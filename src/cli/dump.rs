@@ -76,7 +76,7 @@ impl Args {
         };
         let subject = Subject { path: &path, len: image.file_len() };
         let options = Options { sections: self.sections(), hex: self.hex, now: output::now() };
-        let out = output::stdout();
+        let out = self.input.stdout();
         let summary = match self.format {
             Format::Text => {
                 let columns =

@@ -32,7 +32,7 @@ impl Args {
             Err(reason) => return output::refuse(&path, &reason, self.format),
         };
         let subject = Subject { path: &path, len: image.file_len() };
-        let (out, now) = (output::stdout(), output::now());
+        let (out, now) = (self.input.stdout(), output::now());
         let complete = match self.format {
             Format::Text => report::write_info_text(out, &image, &subject, now, color.wanted())?,
             Format::Json | Format::Jsonl => {

@@ -1,14 +1,17 @@
 //! Opening the image: one file, read-only, and nothing that could block or answer differently each time.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::Args;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::{Image, Limits};
 
+use super::limits::Changes;
+use super::output;
 use crate::sandbox;
 
 /// The image to inspect.
@@ -21,6 +24,8 @@ pub(super) struct Input {
     /// there.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = number)]
     offset: u64,
+    #[command(flatten)]
+    limits: Changes,
     /// Whether the process gives up its rights before it reads the image: to open files, to reach the network, to run
     /// programs.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = sandbox::Mode::Auto)]
@@ -58,6 +63,10 @@ impl ReadAt for Part {
     fn stored_len(&self) -> Option<u64> {
         self.file.stored_len()
     }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.file.modified()
+    }
 }
 
 impl Input {
@@ -76,7 +85,17 @@ impl Input {
     pub(super) fn open(&self) -> Result<Image<Part>, String> {
         let part = self.open_part()?;
         self.confine(None)?;
-        Image::open(part, Limits::default()).map_err(|error| error.to_string())
+        Image::open(part, self.limits(Limits::DEFAULT)).map_err(|error| error.to_string())
+    }
+
+    /// The limits, with those changed that the user named.
+    pub(super) fn limits(&self, limits: Limits) -> Limits {
+        self.limits.applied_to(limits)
+    }
+
+    /// Standard output, in few writes and within the limits.
+    pub(super) fn stdout(&self) -> impl Write + use<> {
+        output::within(self.limits(Limits::DEFAULT).output_bytes)
     }
 
     /// Gives up what is not needed from here on. Whatever else has to be opened is open by now; in the folder `output`
@@ -158,7 +177,8 @@ pub(super) fn reason(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-fn number(text: &str) -> Result<u64, String> {
+/// A number, decimal or hex with 0x.
+pub(super) fn number(text: &str) -> Result<u64, String> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (text, 10),

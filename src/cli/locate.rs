@@ -40,8 +40,10 @@ impl Args {
         };
         let subject = Subject { path: &path, len: image.file_len() };
         let tell = |located: Located<'_>| match self.format {
-            Format::Text => report::write_located_text(output::stdout(), located, &subject),
-            Format::Json | Format::Jsonl => report::write_located_json(output::stdout(), located, &subject),
+            Format::Text => report::write_located_text(self.input.stdout(), located, &subject),
+            Format::Json | Format::Jsonl => {
+                report::write_located_json(self.input.stdout(), located, &subject)
+            }
         };
         let refuse = |reason: String| output::refuse(&path, &reason, self.format);
         if let Some(host) = self.host {

@@ -43,7 +43,7 @@ impl Args {
         };
         let range = self.range.within(disk.len());
         let subject = Subject { path: &path, len: image.file_len() };
-        let out = output::stdout();
+        let out = self.input.stdout();
         let walked = match self.format {
             Format::Text => report::write_map_text(out, &disk, range, &subject)?,
             Format::Json => report::write_map_json(out, &disk, range)?,

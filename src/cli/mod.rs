@@ -8,6 +8,7 @@ mod explain;
 mod guest;
 mod info;
 mod input;
+mod limits;
 mod locate;
 mod map;
 mod output;

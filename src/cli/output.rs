@@ -48,6 +48,35 @@ pub(super) fn stdout() -> impl Write {
     BufWriter::with_capacity(64 << 10, io::stdout().lock())
 }
 
+/// The same, for so many bytes and no more.
+pub(super) fn within(limit: u64) -> impl Write {
+    BufWriter::with_capacity(64 << 10, Limited { out: io::stdout().lock(), left: limit, limit })
+}
+
+/// A writer that takes so many bytes and no more.
+struct Limited<W> {
+    out: W,
+    left: u64,
+    limit: u64,
+}
+
+impl<W: Write> Write for Limited<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if len == 0 && !bytes.is_empty() {
+            let limit = self.limit;
+            return Err(io::Error::other(format!("the limit output_bytes of {limit} is spent")));
+        }
+        let written = self.out.write(bytes.get(..len).unwrap_or_default())?;
+        self.left = self.left.saturating_sub(u64::try_from(written).unwrap_or(u64::MAX));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// The present in seconds since 1970.
 pub(super) fn now() -> Option<i64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;

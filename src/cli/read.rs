@@ -72,7 +72,7 @@ impl Args {
         let path = self.input.shown_path();
         let fail = |reason: String| Failure::Image(format!("{path}: {reason}"));
         let part = self.input.open_part().map_err(fail)?;
-        let limits = limits(part.len().map_err(|error| fail(input::reason(&error)))?);
+        let limits = self.input.limits(limits(part.len().map_err(|error| fail(input::reason(&error)))?));
         let image = Image::open(part, limits).map_err(|error| fail(error.to_string()))?;
         let disk = self.view.disk(&image).map_err(fail)?;
         let data = self.data_file.as_deref().map(open_data_file).transpose()?;
@@ -154,7 +154,8 @@ impl Args {
 /// The limits for a file of this length.
 fn limits(len: u64) -> Limits {
     let read_bytes = Limits::DEFAULT.read_bytes.max(len.saturating_mul(READ_FACTOR));
-    Limits { read_bytes, ..Limits::DEFAULT }
+    // How long a copy takes goes by the disk, and its end is in sight.
+    Limits { read_bytes, seconds: u64::MAX, ..Limits::DEFAULT }
 }
 
 fn open_data_file(path: &Path) -> Result<DataFile<File>, Failure> {

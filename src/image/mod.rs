@@ -93,6 +93,19 @@ impl<R: ReadAt> Image<R> {
         Ok(Self { source, limits, header, geometry, extensions, backing_name, unknown_fields })
     }
 
+    /// Whether the file is no longer what it was when it was opened: its length, the time of its last change, or the
+    /// bytes of its header, which a block device has no such time for.
+    ///
+    /// # Errors
+    /// Where the header cannot be read again.
+    pub fn has_changed(&self) -> Result<bool, Error> {
+        if self.source.has_changed() {
+            return Ok(true);
+        }
+        let start = self.source.read_vec("the header", HostOffset(0), Header::MAX_KNOWN_LEN)?;
+        Ok(Header::decode(&start, self.source.len()) != self.header)
+    }
+
     /// Bytes of the file.
     pub fn file_len(&self) -> u64 {
         self.source.len()

@@ -19,7 +19,7 @@ const LIMITS: &str = "\
 const REJECT: &str = "\
 # When a finding rejects the image: always, or from a severity on (warning, leak, corruption, fatal), or never.
 # `default` is for all rules that are not named. `explain RULE` tells what a rule is about. What could not be judged
-# is never accepted: T01 and T02 cannot stand here.
+# is never accepted: T01, T02 and T03 cannot stand here.
 [reject]
 ";
 

@@ -85,6 +85,11 @@ impl Findings {
         counts.into_iter().map(|(severity, count)| (severity.0, count)).collect()
     }
 
+    /// Whether none says that something was not looked at.
+    pub fn is_complete(&self) -> bool {
+        self.rules.values().all(|tally| !tally.rule.is_cut())
+    }
+
     /// Whether any is of this rule.
     pub fn has(&self, rule: &Rule) -> bool {
         self.rules.contains_key(rule.code)

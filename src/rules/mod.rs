@@ -171,6 +171,13 @@ pub struct Rule {
     pub reported_as: Option<&'static str>,
 }
 
+impl Rule {
+    /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
+    pub fn is_cut(&self) -> bool {
+        [&codes::T01, &codes::T02, &codes::T03].contains(&self)
+    }
+}
+
 /// All rows, by family and number.
 pub fn catalogue() -> impl Iterator<Item = &'static Rule> {
     [

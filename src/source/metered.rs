@@ -2,17 +2,24 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::ReadAt;
 use crate::units::{HostOffset, to_u64, to_usize};
 use crate::{Error, Limits};
+
+/// Reads from one look at the clock to the next.
+const READS_PER_LOOK: u64 = 16;
 
 /// A source with its length, as it was when it was opened, and a meter.
 #[derive(Debug)]
 pub(crate) struct Metered<R> {
     source: R,
     len: u64,
+    modified: Option<SystemTime>,
     limits: Limits,
+    /// Past it, the time of the limits is spent.
+    deadline: Option<Instant>,
     read_bytes: AtomicU64,
     reads: AtomicU64,
 }
@@ -24,12 +31,20 @@ impl<R: ReadAt> Metered<R> {
             at: HostOffset(0),
             kind: error.kind(),
         })?;
-        Ok(Self { source, len, limits, read_bytes: AtomicU64::new(0), reads: AtomicU64::new(0) })
+        let modified = source.modified();
+        let deadline = Instant::now().checked_add(Duration::from_secs(limits.seconds));
+        let (read_bytes, reads) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { source, len, modified, limits, deadline, read_bytes, reads })
     }
 
     /// Bytes of the file.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether the source is not what it was, by its length and the time of its last change.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.source.len().is_ok_and(|len| len != self.len) || self.source.modified() != self.modified
     }
 
     /// Bytes read so far.
@@ -99,8 +114,13 @@ impl<R: ReadAt> Metered<R> {
         if self.bytes_read().saturating_add(bytes) > self.limits.read_bytes {
             return Err(Error::Budget { limit: "read_bytes", value: self.limits.read_bytes, at });
         }
-        if self.reads.fetch_add(1, Ordering::Relaxed) >= self.limits.reads {
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+        if reads >= self.limits.reads {
             return Err(Error::Budget { limit: "reads", value: self.limits.reads, at });
+        }
+        let is_late = || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if reads.is_multiple_of(READS_PER_LOOK) && is_late() {
+            return Err(Error::Budget { limit: "seconds", value: self.limits.seconds, at });
         }
         Ok(())
     }

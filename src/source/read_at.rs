@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::time::SystemTime;
 
 use crate::units::{to_u64, to_usize};
 
@@ -44,6 +45,11 @@ pub trait ReadAt {
     fn stored_len(&self) -> Option<u64> {
         None
     }
+
+    /// When the bytes were last changed, where that is known.
+    fn modified(&self) -> Option<SystemTime> {
+        None
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for &T {
@@ -65,6 +71,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 
     fn stored_len(&self) -> Option<u64> {
         (**self).stored_len()
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        (**self).modified()
     }
 }
 
@@ -133,5 +143,9 @@ impl ReadAt for File {
     fn stored_len(&self) -> Option<u64> {
         use std::os::unix::fs::MetadataExt;
         self.metadata().ok().map(|metadata| metadata.blocks().saturating_mul(512))
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.metadata().and_then(|metadata| metadata.modified()).ok()
     }
 }

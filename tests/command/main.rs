@@ -12,6 +12,7 @@ mod bad_files;
 mod check;
 mod foreign;
 mod golden;
+mod limits;
 mod names;
 mod options;
 mod process;

@@ -28,10 +28,10 @@ use std::num::NonZero;
 use super::counts::Clusters;
 #[cfg(feature = "testkit")]
 use super::counts::PAGE_LEN;
-use super::{MappingRules, ends_past_file, stopped};
+use super::{MappingRules, check_unchanged, ends_past_file, stopped};
 use crate::format::features::DIRTY;
 use crate::format::refcount::RefcountWidth;
-use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01, T02};
+use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01};
 use crate::rules::{Finding, Rule, Severity, Structure};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
@@ -90,10 +90,12 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     let mut totals = Totals::new(image, watch);
     let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else {
         structures::without_tables(image, options, &mut totals);
+        totals.check_unchanged(image);
         return totals.finish(image, outcome::Parts::default());
     };
     let mut engine = Engine::new(image, *options, geometry, rules, totals);
     engine.run();
+    engine.totals.check_unchanged(image);
     let losses = engine.losses();
     let Engine { counters, has_compressed, owners, held, decompressed, .. } = engine;
     let parts = outcome::Parts { counters, has_compressed, owners, losses, held, decompressed };
@@ -160,7 +162,7 @@ impl<'w> Totals<'w> {
     fn push(&mut self, finding: Finding) {
         let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
         let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
-        self.is_cut |= finding.rule == &T01 || finding.rule == &T02;
+        self.is_cut |= finding.rule.is_cut();
         if finding.severity == Severity::Fatal
             && self.refused.is_none()
             && outcome::is_refusal(finding.rule, self.has_v3)
@@ -172,6 +174,12 @@ impl<'w> Totals<'w> {
         let count = self.severities.entry(finding.severity).or_default();
         *count = count.saturating_add(finding.consequences);
         self.watch.finding(finding);
+    }
+
+    fn check_unchanged<R: ReadAt>(&mut self, image: &Image<R>) {
+        let mut found = Vec::new();
+        check_unchanged(image, &mut found);
+        found.into_iter().for_each(|finding| self.push(finding));
     }
 
     fn stop(&mut self, error: Error, structure: Structure, cut: &'static Rule) {

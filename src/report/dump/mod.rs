@@ -17,10 +17,10 @@ use std::io;
 
 use super::row::{Context, Detail, Heading, Label, Row, Section, Sink, Summary};
 use super::value::Value;
-use crate::check::stopped;
+use crate::check::{check_unchanged, stopped};
 use crate::format::{Field, Layout};
 use crate::rules::Findings;
-use crate::rules::codes::{T01, T02};
+use crate::rules::codes::T02;
 use crate::rules::{self, Finding, Rule, Severity, Structure};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -63,8 +63,10 @@ pub fn dump<R: ReadAt, S: Sink>(image: &Image<R>, options: &Options, sink: &mut 
             dumper.sink.end(section)?;
         }
     }
+    check_unchanged(image, &mut dumper.found);
+    dumper.settle();
     let findings = dumper.findings;
-    let complete = !findings.has(&T01) && !findings.has(&T02);
+    let complete = findings.is_complete();
     let is_part = Section::ALL.iter().any(|section| !options.sections.contains(section));
     let summary = Summary { complete, is_part, findings };
     sink.finish(&summary)?;

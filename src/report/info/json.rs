@@ -51,6 +51,7 @@ pub fn write_json<R: ReadAt>(
     document.end_array()?;
     document.field("luks", &survey.luks().as_ref().map(LuksItem))?;
 
+    survey.finish();
     document.field("worst", &survey.findings.worst())?;
     document.field("sandbox", sandbox)?;
     document.field("complete", &survey.complete())?;

@@ -14,7 +14,7 @@ use crate::check::{self, BitmapRules, ExtensionRules, SnapshotRules};
 use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
 use crate::image::{Bitmap, Extension, Luks, Snapshot};
 use crate::rules::Findings;
-use crate::rules::codes::{E13, T01, T02};
+use crate::rules::codes::E13;
 use crate::rules::{Finding, Structure};
 use crate::source::ReadAt;
 
@@ -40,8 +40,14 @@ impl<'i, R: ReadAt> Survey<'i, R> {
         self.found.drain(..).for_each(|finding| self.findings.push(finding));
     }
 
+    /// To be called when all else was looked at.
+    fn finish(&mut self) {
+        check::check_unchanged(self.image, &mut self.found);
+        self.settle();
+    }
+
     fn complete(&self) -> bool {
-        !self.findings.has(&T01) && !self.findings.has(&T02)
+        self.findings.is_complete()
     }
 
     fn extensions(&mut self, mut each: impl FnMut(&Extension<'_>) -> io::Result<()>) -> io::Result<()> {

@@ -60,6 +60,7 @@ pub fn write_text<R: ReadAt>(
         Ok(())
     })?;
     list(out, "bitmaps", &bitmaps)?;
+    survey.finish();
     write_findings(out, &survey.findings, color)?;
     if !survey.complete() {
         writeln!(out, "incomplete: something was not read, see above")?;

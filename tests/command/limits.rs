@@ -1,0 +1,52 @@
+//! `--limit`: a limit that is reached is named, and nothing is called clean or complete.
+
+use crate::process::{corpus, run};
+
+fn with(command: &str, limit: &str) -> (Option<i32>, String, String) {
+    let image = corpus("valid/v3-snapshots");
+    let ran = run(&[command, "--limit", limit, image.to_str().unwrap()]);
+    (ran.code, String::from_utf8(ran.stdout).unwrap(), ran.stderr)
+}
+
+#[test]
+fn a_limit_that_is_reached_is_named() {
+    for (command, limit) in
+        [("check", "reads=6"), ("check", "read_bytes=2000"), ("dump", "reads=6"), ("info", "snapshots=1")]
+    {
+        let (code, out, err) = with(command, limit);
+        let (name, value) = limit.split_once('=').unwrap();
+        assert_eq!((code, err.as_str()), (Some(1), ""), "{command} {limit}: {out}");
+        assert!(
+            out.contains("T01") && out.contains(&format!("{name} {value} spent")),
+            "{command} {limit}: {out}"
+        );
+        assert!(!out.contains("clean"), "{out}");
+    }
+}
+
+#[test]
+fn time_is_a_limit_too() {
+    let (code, _, err) = with("check", "seconds=0");
+    assert_eq!(code, Some(1));
+    assert!(err.contains("the limit seconds of 0 is spent"), "{err}");
+}
+
+#[test]
+fn output_ends_at_its_limit() {
+    let (code, out, err) = with("dump", "output_bytes=1000");
+    assert_eq!((code, out.len()), (Some(1), 1000));
+    assert_eq!(err, "qcow2-inspect: cannot write the report: the limit output_bytes of 1000 is spent\n");
+}
+
+#[test]
+fn what_is_no_limit_is_refused() {
+    for (limit, why) in
+        [("speed=1", "no such limit"), ("reads", "wanted NAME=NUMBER"), ("reads=many", "invalid digit")]
+    {
+        let (code, out, err) = with("info", limit);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{limit}");
+        assert!(err.contains(why), "{err}");
+    }
+    let (_, _, err) = with("info", "help");
+    assert!(err.contains("read_bytes=1099511627776: Bytes read from the file in all"), "{err}");
+}
