@@ -11,6 +11,7 @@ mod input;
 mod limits;
 mod locate;
 mod map;
+mod new_file;
 mod output;
 mod policy;
 mod read;

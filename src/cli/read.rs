@@ -115,14 +115,14 @@ impl Args {
             Ok(_) if !self.force => return Err(fail("is there already; --force replaces it".to_owned())),
             _ => {}
         }
-        let file = SparseFile::create(place, job.range.start).map_err(|error| fail(input::reason(&error)))?;
+        let file = SparseFile::create(place, job.range).map_err(|error| fail(input::reason(&error)))?;
         let mut sink = Told::new(file, job.range, job.path);
         let copied = job.run(&mut sink).map_err(|failure| match failure {
             Failure::Output(error) => fail(input::reason(&error)),
             other => other,
         })?;
         let Told { inner, faults, .. } = sink;
-        inner.finish(job.range.len, place, self.force).map_err(|error| fail(input::reason(&error)))?;
+        inner.finish(self.force).map_err(|error| fail(input::reason(&error)))?;
         Ok(job.tell(copied, faults))
     }
 

@@ -16,6 +16,8 @@ mod limits;
 mod names;
 mod options;
 mod process;
+#[cfg(unix)]
+mod read;
 mod rules;
 #[cfg(target_os = "linux")]
 mod sandbox;
