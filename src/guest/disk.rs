@@ -71,9 +71,10 @@ impl<'i, R: ReadAt> Disk<'i, R> {
         u64::from(self.tree.l1.size).saturating_mul(self.geometry.l2_coverage())
     }
 
-    /// Where VM state lies, if there is any: from the first L1 entry that the image's disk does not need.
+    /// Where VM state lies, if there is any: from the first L1 entry that the disk of this tree does not need. A snapshot's
+    /// state stays behind the disk as it was then: QEMU resizes the image to that before it loads it.
     pub fn vm_state_at(&self) -> GuestOffset {
-        let entries = self.geometry.l1_entries_for(self.image.header().v2.size.0);
+        let entries = self.geometry.l1_entries_for(self.tree.disk_size);
         GuestOffset(entries.saturating_mul(self.geometry.l2_coverage()))
     }
 

@@ -21,6 +21,7 @@ mod info;
 mod map;
 mod ours;
 mod read;
+mod vm_state;
 
 use std::io::{Write, stderr};
 

@@ -32,6 +32,10 @@ pub(crate) fn differences(sample: &Sample, views: &[View]) -> Vec<String> {
             if !refused {
                 differ(format!("encrypted data is not refused: {}\n{told}", ours.status));
             }
+            let ciphertext = succeed(view.ours("read", sample).args(["--raw", "-o", "-"]));
+            if ciphertext.stdout != stored(&Image::open(&view.path)) {
+                differ("other ciphertext than the file has".to_owned());
+            }
             continue;
         }
         let theirs = sample.path.with_file_name("theirs.raw");
@@ -48,4 +52,25 @@ pub(crate) fn differences(sample: &Sample, views: &[View]) -> Vec<String> {
         fs::remove_file(&theirs).unwrap();
     }
     differences
+}
+
+/// The disk of an image without compressed clusters as the file has it, by an independent reading of its tables.
+fn stored(image: &Image) -> Vec<u8> {
+    let mut disk = vec![0; image.header("size").try_into().unwrap()];
+    let (entries, _) = image.l2();
+    let mut filled = 0;
+    for entry in entries.iter().filter(|entry| entry.tree == "active" && entry.kind == "data") {
+        let parts = if entry.bitmap.is_some() { 32 } else { 1 };
+        let length = image.cluster_size() / parts;
+        for part in (0..parts).filter(|part| entry.bitmap.is_none_or(|bits| bits >> part & 1 == 1)) {
+            let bytes = image.stored(entry.host_offset.unwrap() + part * length, length);
+            let start = usize::try_from(entry.guest_offset + part * length).unwrap();
+            let place = &mut disk[start..];
+            let room = place.len().min(bytes.len());
+            place[..room].copy_from_slice(&bytes[..room]);
+            filled += room;
+        }
+    }
+    assert!(filled == 0 || disk.iter().any(|byte| *byte != 0));
+    disk
 }

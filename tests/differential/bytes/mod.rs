@@ -135,7 +135,7 @@ impl Image {
     }
 
     /// Bytes from any offset; zeros where the file has ended.
-    fn bytes(&self, offset: u64, length: u64) -> Vec<u8> {
+    pub(crate) fn stored(&self, offset: u64, length: u64) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(length).unwrap()];
         let mut done = 0;
         while done < bytes.len() {
@@ -150,7 +150,7 @@ impl Image {
 
     /// A big-endian number of up to eight bytes.
     fn number(&self, offset: u64, width: u64) -> u64 {
-        self.bytes(offset, width).iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        self.stored(offset, width).iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     fn u32(&self, offset: u64) -> u64 {
@@ -163,7 +163,7 @@ impl Image {
 
     /// A table of 64-bit entries: the index, offset and value of each that is not zero.
     fn table(&self, offset: u64, count: u64) -> Vec<(u64, u64, u64)> {
-        let bytes = self.bytes(offset, count * 8);
+        let bytes = self.stored(offset, count * 8);
         let entries = bytes.as_chunks::<8>().0.iter().map(|entry| u64::from_be_bytes(*entry));
         let entries = (0..).zip(entries).filter(|(_, value)| *value != 0);
         entries.map(|(index, value)| (index, offset + index * 8, value)).collect()
@@ -185,13 +185,13 @@ impl Image {
     }
 
     fn bytes_field(&self, of: &str, name: &str, offset: u64, width: u64) -> Field {
-        let shown = self.bytes(offset, width.min(SHOWN_BYTES));
+        let shown = self.stored(offset, width.min(SHOWN_BYTES));
         let digits = shown.iter().map(|byte| format!("{byte:02x}")).collect();
         Field::new(of, name, offset, width, FieldValue::Text(digits))
     }
 
     fn text_field(&self, of: &str, name: &str, offset: u64, width: u64) -> Field {
-        let text = String::from_utf8(self.bytes(offset, width)).unwrap();
+        let text = String::from_utf8(self.stored(offset, width)).unwrap();
         Field::new(of, name, offset, width, FieldValue::Text(text.trim_end_matches('\0').to_owned()))
     }
 }

@@ -51,7 +51,7 @@ impl Image {
     /// first has the lowest bits.
     fn refcount_block(&self, block: u64) -> Vec<(u64, u64, u64)> {
         let bits = self.refcount_bits();
-        let bytes = self.bytes(block, self.cluster_size());
+        let bytes = self.stored(block, self.cluster_size());
         let mut refcounts = Vec::new();
         for (place, unit) in (0..).zip(bytes.chunks(usize::try_from(bits.div_ceil(8)).unwrap())) {
             let unit_value = unit.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
