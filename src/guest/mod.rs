@@ -15,7 +15,7 @@ mod table;
 mod walk;
 mod zstd;
 
-pub use bitmap::{Combine, Combined, DirtyRuns, distrust};
+pub use bitmap::{Combine, Combined, DirtyRuns, distrust, has_tail_bits};
 pub use cluster::State;
 pub use copy::{Cause, Copied, CopyError, CopyOptions, DataFile, Fault, Sink, copy};
 pub use decompress::{Compression, Decoder, StreamFault, decompress};

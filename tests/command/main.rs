@@ -9,6 +9,7 @@
 
 #[cfg(unix)]
 mod bad_files;
+mod bitmap;
 mod check;
 mod foreign;
 mod golden;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::Error;
-use crate::guest::{Combine, Combined, distrust};
+use crate::guest::{Combine, Combined, distrust, has_tail_bits};
 use crate::image::{Bitmap, Image};
 use crate::report::document::Document;
 use crate::report::human::Size;
@@ -43,7 +43,7 @@ type Runs<'i> = Box<dyn Iterator<Item = Result<GuestSpan, Error>> + 'i>;
 
 /// What takes the bitmaps down.
 trait Writer {
-    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict) -> io::Result<()>;
+    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict, tail_bits: bool) -> io::Result<()>;
     fn run(&mut self, span: GuestSpan) -> io::Result<()>;
     fn end(&mut self, dirty: Option<u64>, disk_len: u64) -> io::Result<()>;
 }
@@ -104,7 +104,11 @@ fn one<R: ReadAt>(
             Err(error) => result = Err(error),
         }
     }
-    writer.begin(bitmap, verdict)?;
+    let tail_bits = has_tail_bits(image, bitmap).unwrap_or_else(|error| {
+        result = Err(error);
+        false
+    });
+    writer.begin(bitmap, verdict, tail_bits)?;
     let mut dirty = None;
     if let Some(runs) = runs(image, bitmap, second) {
         let mut bytes = 0_u64;
@@ -178,10 +182,11 @@ struct Head<'a> {
     flags: Vec<&'static str>,
     trusted: bool,
     reason: Option<String>,
+    tail_bits: bool,
 }
 
 impl<W: Write> Writer for JsonWriter<W> {
-    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict) -> io::Result<()> {
+    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict, tail_bits: bool) -> io::Result<()> {
         let head = Head {
             name: &text::escape(&bitmap.name),
             name_hex: (!text::is_clean(&bitmap.name)).then_some(Hex(&bitmap.name)),
@@ -189,6 +194,7 @@ impl<W: Write> Writer for JsonWriter<W> {
             flags: bitmap.head.flags.names().collect(),
             trusted: verdict.is_none(),
             reason: verdict.map(reason),
+            tail_bits,
         };
         let head = serde_json::to_string(&head)?;
         // The object stays open for its ranges.
@@ -241,7 +247,7 @@ pub fn write_bitmaps_text<R: ReadAt>(
 struct TextWriter<W>(W);
 
 impl<W: Write> Writer for TextWriter<W> {
-    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict) -> io::Result<()> {
+    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict, tail_bits: bool) -> io::Result<()> {
         let out = &mut self.0;
         write!(out, "\nbitmap \"{}\"", text::escape(&bitmap.name))?;
         if let Some(granularity) = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into()) {
@@ -251,7 +257,11 @@ impl<W: Write> Writer for TextWriter<W> {
             write!(out, " {flag}")?;
         }
         let verdict = verdict.map_or_else(|| "yes".to_owned(), |rule| format!("no: {}", reason(rule)));
-        writeln!(out, "\ncan be used for an incremental backup: {verdict}")
+        writeln!(out, "\ncan be used for an incremental backup: {verdict}")?;
+        if tail_bits {
+            writeln!(out, "bits behind the end of the disk are set, and left out here (B18)")?;
+        }
+        Ok(())
     }
 
     fn run(&mut self, span: GuestSpan) -> io::Result<()> {
