@@ -14,6 +14,7 @@ mod check;
 mod foreign;
 mod golden;
 mod limits;
+mod map;
 mod names;
 mod options;
 mod process;
