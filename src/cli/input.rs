@@ -93,6 +93,15 @@ impl Input {
         self.limits.applied_to(limits)
     }
 
+    /// Says so where the file is no longer what it was when it was opened: for the commands that have no findings.
+    pub(super) fn check_unchanged(&self, image: &Image<Part>) -> Result<(), String> {
+        match image.has_changed() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err("T03: the file changed while it was read".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Standard output, in few writes and within the limits.
     pub(super) fn stdout(&self) -> impl Write + use<> {
         output::within(self.limits(Limits::DEFAULT).output_bytes)

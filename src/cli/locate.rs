@@ -61,6 +61,7 @@ impl Args {
                 Err(error) => return refuse(error.to_string()),
             }
         }
+        self.input.check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
         Ok(Outcome::Complete)
     }
 }

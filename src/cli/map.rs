@@ -53,6 +53,7 @@ impl Args {
             let broken = walked.broken();
             let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {broken} guest bytes have broken tables");
         }
+        self.input.check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
         match walked.cut {
             Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
             None if walked.broken() != 0 => Ok(Outcome::Incomplete),

@@ -16,7 +16,7 @@ use qcow2_inspect::{Image, Limits};
 
 use super::guest::{Range, View};
 use super::input::{self, Input};
-use super::output;
+use super::new_file::NewFile;
 use super::sparse::SparseFile;
 use super::{Failure, Outcome};
 
@@ -71,11 +71,16 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
         let fail = |reason: String| Failure::Image(format!("{path}: {reason}"));
+        // All that has to be opened, before the sandbox leaves nothing to be opened.
         let part = self.input.open_part().map_err(fail)?;
+        let data = self.data_file.as_deref().map(open_data_file).transpose()?;
+        let place = self.place()?;
+        let options = self.options();
+        self.input.confine(place.folder()).map_err(fail)?;
+
         let limits = self.input.limits(limits(part.len().map_err(|error| fail(input::reason(&error)))?));
         let image = Image::open(part, limits).map_err(|error| fail(error.to_string()))?;
         let disk = self.view.disk(&image).map_err(fail)?;
-        let data = self.data_file.as_deref().map(open_data_file).transpose()?;
         if disk.is_encrypted() && !self.raw {
             return Err(fail("the guest's data is encrypted; --raw takes it as it is".to_owned()));
         }
@@ -85,44 +90,61 @@ impl Args {
             return Err(fail(format!("{reason}{}; --data-file says which", named.unwrap_or_default())));
         }
         let range = self.wanted(&disk)?;
-        let job = Job { disk, data: data.as_ref(), range, options: self.options(), path: &path };
-        match self.output.as_deref() {
-            None => {
-                let mut sink = Told::new(HexdumpSink::new(output::stdout()), range, &path);
+        let job = Job { disk, data: data.as_ref(), range, options, path: &path };
+        let outcome = match place {
+            Place::Hexdump => {
+                let mut sink = Told::new(HexdumpSink::new(self.input.stdout()), range, &path);
                 let copied = job.run(&mut sink)?;
                 sink.inner.finish()?;
-                Ok(job.tell(copied, sink.faults))
+                job.tell(copied, sink.faults)
             }
-            Some(place) if place == Path::new("-") => {
-                if io::stdout().is_terminal() {
-                    return Err(fail("raw bytes are not for a terminal".to_owned()));
-                }
-                let mut sink = Told::new(Stream(output::stdout()), range, &path);
+            Place::Stdout => {
+                let mut sink = Told::new(Stream(self.input.stdout()), range, &path);
                 let copied = job.run(&mut sink)?;
                 sink.inner.0.flush()?;
-                Ok(job.tell(copied, sink.faults))
+                job.tell(copied, sink.faults)
             }
-            Some(place) => self.to_file(&job, place),
-        }
+            Place::File(file, place) => self.to_file(&job, file, place)?,
+        };
+        self.input.check_unchanged(&image).map_err(fail)?;
+        Ok(outcome)
     }
 
-    fn to_file(&self, job: &Job<'_, impl ReadAt + Sync>, place: &Path) -> Result<Outcome, Failure> {
-        let shown = text::escape(place.as_os_str().as_encoded_bytes()).into_owned();
-        let fail = |reason: String| Failure::Image(format!("{shown}: {reason}"));
+    /// Opens what the bytes go to.
+    fn place(&self) -> Result<Place<'_>, Failure> {
+        let Some(place) = self.output.as_deref() else { return Ok(Place::Hexdump) };
+        let fail = |reason: String| Failure::Image(format!("{}: {reason}", shown(place)));
+        if place == Path::new("-") {
+            if io::stdout().is_terminal() {
+                return Err(Failure::Image("raw bytes are not for a terminal".to_owned()));
+            }
+            return Ok(Place::Stdout);
+        }
         match place.metadata() {
             Ok(_) if self.input.is(place) => return Err(fail("is the image itself".to_owned())),
             Ok(there) if !there.is_file() => return Err(fail("is no regular file".to_owned())),
             Ok(_) if !self.force => return Err(fail("is there already; --force replaces it".to_owned())),
             _ => {}
         }
-        let file = SparseFile::create(place, job.range).map_err(|error| fail(input::reason(&error)))?;
+        let file = NewFile::create(place).map_err(|error| fail(input::reason(&error)))?;
+        Ok(Place::File(file, place))
+    }
+
+    fn to_file(
+        &self,
+        job: &Job<'_, impl ReadAt + Sync>,
+        file: NewFile,
+        place: &Path,
+    ) -> Result<Outcome, Failure> {
+        let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(place), input::reason(&error)));
+        let file = SparseFile::new(file, job.range).map_err(fail)?;
         let mut sink = Told::new(file, job.range, job.path);
         let copied = job.run(&mut sink).map_err(|failure| match failure {
-            Failure::Output(error) => fail(input::reason(&error)),
+            Failure::Output(error) => fail(error),
             other => other,
         })?;
         let Told { inner, faults, .. } = sink;
-        inner.finish(self.force).map_err(|error| fail(input::reason(&error)))?;
+        inner.finish(self.force).map_err(fail)?;
         Ok(job.tell(copied, faults))
     }
 
@@ -151,6 +173,26 @@ impl Args {
     }
 }
 
+/// Where the bytes go.
+enum Place<'a> {
+    Hexdump,
+    Stdout,
+    File(NewFile, &'a Path),
+}
+
+impl Place<'_> {
+    /// The folder that a file is put into.
+    fn folder(&self) -> Option<&Path> {
+        let Self::File(_, place) = self else { return None };
+        place.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder })
+    }
+}
+
+/// A path as text, with nothing in it that a terminal must not see.
+fn shown(path: &Path) -> String {
+    text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
 /// The limits for a file of this length.
 fn limits(len: u64) -> Limits {
     let read_bytes = Limits::DEFAULT.read_bytes.max(len.saturating_mul(READ_FACTOR));
@@ -159,8 +201,7 @@ fn limits(len: u64) -> Limits {
 }
 
 fn open_data_file(path: &Path) -> Result<DataFile<File>, Failure> {
-    let shown = text::escape(path.as_os_str().as_encoded_bytes()).into_owned();
-    let fail = |reason: String| Failure::Image(format!("{shown}: {reason}"));
+    let fail = |reason: String| Failure::Image(format!("{}: {reason}", shown(path)));
     let file = input::open_file(path).map_err(fail)?;
     let len = file.len().map_err(|error| fail(input::reason(&error)))?;
     DataFile::new(file, limits(len)).map_err(|error| fail(error.to_string()))

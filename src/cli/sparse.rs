@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 
 use qcow2_inspect::guest::{Fault, Sink};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, to_u64};
@@ -21,10 +20,9 @@ pub(super) struct SparseFile {
 }
 
 impl SparseFile {
-    /// A file for this place and these guest bytes: all holes, and as long as it is going to be, so that a file system
-    /// that cannot hold it says so before the work.
-    pub(super) fn create(place: &Path, range: GuestSpan) -> io::Result<Self> {
-        let file = NewFile::create(place)?;
+    /// A file for these guest bytes: all holes, and as long as it is going to be, so that a file system that cannot hold
+    /// it says so before the work.
+    pub(super) fn new(file: NewFile, range: GuestSpan) -> io::Result<Self> {
         file.get()?.set_len(range.len).map_err(|error| {
             let reason = super::input::reason(&error);
             io::Error::new(error.kind(), format!("cannot have {} bytes there: {reason}", range.len))

@@ -12,6 +12,7 @@ const COMMANDS: &[&[&str]] =
     &[&["info"], &["dump"], &["check"], &["map"], &["bitmap"], &["locate", "--guest", "0"]];
 
 const EPERM: &str = "1";
+const EACCES: &str = "13";
 
 /// An image of the corpus, by its path.
 fn image(name: &str) -> String {
@@ -49,6 +50,25 @@ fn nothing_can_be_opened_connected_executed_or_written() {
             assert_eq!(went, EPERM, "{arguments:?}: {what}");
         }
     }
+}
+
+/// Files can be renamed and removed then, but not outside the output's folder.
+#[test]
+fn an_output_opens_no_other_folder() {
+    if !is_there("an_output_opens_no_other_folder") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.raw");
+    let image = image("valid/v3-snapshots");
+    let attempts = attempts(&["read", &image, "-o", out.to_str().unwrap()]);
+    assert_eq!(attempts.len(), 16, "{attempts:?}");
+    for (what, went) in attempts {
+        let wanted = if what.ends_with("rename") || what.ends_with("remove") { EACCES } else { EPERM };
+        // A file that is not there is told from one that may not be touched, where the folder can be seen.
+        assert!(went == wanted || (wanted == EACCES && went == "2"), "{what}: {went}");
+    }
+    assert!(out.is_file());
 }
 
 #[test]
