@@ -42,6 +42,7 @@ mod header;
 mod luks;
 mod mapping;
 mod overlap;
+mod reasons;
 mod refcounts;
 mod snapshots;
 #[cfg(test)]
@@ -55,6 +56,7 @@ use serde::Serialize;
 
 pub use finding::{Evidence, Finding, Guest, Structure};
 pub use findings::Findings;
+pub use reasons::{Example, Reason, reasons};
 
 /// Every rule by its code.
 pub mod codes {

@@ -97,14 +97,14 @@ fn fail_on_makes_less_severe_findings_fail() {
 fn all_lists_each_breach() {
     let folder = tempfile::tempdir().unwrap();
     let mut draft = Draft::new(image("valid/v3-basic"));
-    let count = 100;
+    let count = 100_u64;
     (0..count).for_each(|n| draft.put_u64(draft.l2_entry(n), 1 << 61));
     let path = folder.path().join("overwritten.qcow2");
     fs::write(&path, draft.bytes).unwrap();
     let (some, all) = (json(&[], &path), json(&["--all"], &path));
     let [one] = findings(&some, "L05")[..] else { panic!("{some}") };
     assert_eq!(one["consequences"], count);
-    assert_eq!(findings(&all, "L05").len() as u64, count);
+    assert_eq!(findings(&all, "L05").len(), usize::try_from(count).unwrap());
     assert_eq!(some["rules"], all["rules"]);
     assert_eq!(some["losses"], all["losses"]);
 }

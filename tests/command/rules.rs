@@ -39,7 +39,7 @@ fn every_rule_is_explained() {
     for rule in catalogue() {
         let text = run(&["explain", &rule.code.to_lowercase()]).report();
         assert!(text.starts_with(&format!("{} {}\n", rule.code, rule.slug)), "{text}");
-        for label in ["what", "severity", "see", "qemu", "advice"] {
+        for label in ["what", "why", "severity", "see", "qemu", "advice"] {
             assert!(
                 text.lines().any(|line| line.split_whitespace().next() == Some(label)),
                 "{label}: {text}"

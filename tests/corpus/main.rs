@@ -16,6 +16,7 @@ use qcow2_inspect::report::{
 };
 use qcow2_inspect::rules::{Finding, Rule, Severity, catalogue};
 use qcow2_inspect::testkit::{Damage, Draft, damages};
+use qcow2_inspect::text::escape;
 use qcow2_inspect::{Image, Limits};
 use recipes::RECIPES;
 
@@ -248,6 +249,44 @@ fn the_readme_names_the_rules_without_an_image() {
         without.filter(|code| !shown.iter().any(|name| name.split('-').any(|part| part == *code))).collect();
     let named: BTreeSet<_> = named.filter(|code| !code.is_empty() && *code != "---").collect();
     assert_eq!(named, without);
+}
+
+/// `explain` shows of each rule an image that breaks it, and what is found there.
+#[test]
+fn explain_shows_the_images_that_are_here() {
+    let images = images("damaged");
+    let mut lines = String::new();
+    for rule in catalogue() {
+        let is_own = |name: &&(String, _)| name.0.split('-').any(|part| part == rule.code);
+        let Some((name, bytes)) = images.iter().find(is_own) else { continue };
+        let Ok(image) = Image::open(bytes.as_slice(), Limits::default()) else {
+            lines.push_str(&format!("{}\tcorpus/damaged/{name}.qcow2\tnot a qcow2 image\n", rule.code));
+            continue;
+        };
+        let mut found = None;
+        check(&image, &options(true), &mut |finding: Finding| {
+            if finding.rule == rule && found.is_none() {
+                found = Some(finding);
+            }
+        });
+        let finding = found.unwrap_or_else(|| panic!("{name} does not break {}", rule.code));
+        let at = finding.at.map(|span| format!(" at {}", span.at)).unwrap_or_default();
+        let said = format!("{}{at}: found {}, wanted {}", finding.structure, finding.found, finding.wanted);
+        let said = escape(said.as_bytes());
+        lines.push_str(&format!("{}\tcorpus/damaged/{name}.qcow2\t{said}\n", rule.code));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rules/reasons/examples.tsv");
+    if writing() {
+        fs::write(&path, &lines).unwrap();
+    }
+    let wrong: Vec<_> = catalogue()
+        .filter(|rule| {
+            rule.example().is_some_and(|example| !folder().join("..").join(example.image).is_file())
+        })
+        .map(|rule| rule.code)
+        .collect();
+    assert!(wrong.is_empty() || writing(), "the examples of these rules are no files: {wrong:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), lines, "`make corpus` writes the examples anew");
 }
 
 fn base_of(damage: &Damage) -> Draft {
