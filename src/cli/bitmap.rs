@@ -3,6 +3,7 @@
 use qcow2_inspect::guest::Combine;
 use qcow2_inspect::report::{self, BitmapOptions, Subject};
 
+use super::guest::table_limits;
 use super::input::Input;
 use super::output::{self, Format};
 use super::{Failure, Outcome};
@@ -36,7 +37,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open() {
+        let image = match self.input.open_within(table_limits) {
             Ok(image) => image,
             Err(reason) => return output::refuse(&path, &reason, self.format),
         };

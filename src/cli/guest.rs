@@ -1,11 +1,37 @@
 //! What the commands on the guest's view share: which tree, and which bytes of it.
 
 use clap::Args;
-use qcow2_inspect::Image;
 use qcow2_inspect::guest::{Disk, find_snapshot};
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
+use qcow2_inspect::{Image, Limits};
+
+/// How often the bytes that are stored may be read for what the tables say: each table is read once, and those that
+/// decide what the holes of the file mean once more. The rest is for file systems that compress.
+const TABLES_FACTOR: u64 = 8;
+/// The same for the guest's bytes: once as data, up to twice for compressed clusters that share sectors. Data of zeros
+/// can take next to no room in a file system that compresses.
+const DATA_FACTOR: u64 = 64;
+/// And how often the bytes of the file as a whole.
+const LEN_FACTOR: u64 = 8;
+/// What is read of any file, so that rounding does not matter.
+const ANY_LEN: u64 = 16 << 20;
+
+/// The limits for the tables of a file: what reads more goes over the same tables again and again.
+pub(super) fn table_limits(len: u64, stored: u64) -> Limits {
+    limits(len, stored.saturating_mul(TABLES_FACTOR))
+}
+
+/// The limits for all the guest's bytes. How long they take goes by the disk that they are written to.
+pub(super) fn data_limits(len: u64, stored: u64) -> Limits {
+    Limits { seconds: u64::MAX, ..limits(len, stored.saturating_mul(DATA_FACTOR)) }
+}
+
+fn limits(len: u64, wanted: u64) -> Limits {
+    let read_bytes = len.saturating_mul(LEN_FACTOR).min(wanted).saturating_add(ANY_LEN);
+    Limits { read_bytes, ..Limits::DEFAULT }
+}
 
 /// Which tree of the image.
 #[derive(Debug, Args)]

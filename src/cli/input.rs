@@ -69,6 +69,16 @@ impl ReadAt for Part {
     }
 }
 
+impl Part {
+    /// The image in it, with limits that go by its length, and by how much of that is stored; else says why there is
+    /// none.
+    pub(super) fn image(self, limits: impl Fn(u64, u64) -> Limits) -> Result<Image<Self>, String> {
+        let len = self.len().map_err(|error| reason(&error))?;
+        let limits = limits(len, self.stored_len().unwrap_or(len));
+        Image::open(self, limits).map_err(|error| error.to_string())
+    }
+}
+
 impl Input {
     /// The path as text, with nothing in it that a terminal must not see.
     pub(super) fn shown_path(&self) -> String {
@@ -83,9 +93,14 @@ impl Input {
 
     /// Opens the file, enters the sandbox, and opens the image in the file; else says why not.
     pub(super) fn open(&self) -> Result<Image<Part>, String> {
+        self.open_within(|_, _| Limits::default())
+    }
+
+    /// The same, with limits that go by the length of the image, and by how much of that is stored.
+    pub(super) fn open_within(&self, limits: impl Fn(u64, u64) -> Limits) -> Result<Image<Part>, String> {
         let part = self.open_part()?;
         self.confine(None)?;
-        Image::open(part, self.limits(Limits::DEFAULT)).map_err(|error| error.to_string())
+        part.image(|len, stored| self.limits(limits(len, stored)))
     }
 
     /// The limits, with those changed that the user named.

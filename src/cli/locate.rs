@@ -4,7 +4,7 @@ use qcow2_inspect::guest::owners;
 use qcow2_inspect::report::{self, Located, Subject};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
-use super::guest::{View, size};
+use super::guest::{View, size, table_limits};
 use super::input::Input;
 use super::output::{self, Format};
 use super::{Failure, Outcome};
@@ -34,7 +34,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open() {
+        let image = match self.input.open_within(table_limits) {
             Ok(image) => image,
             Err(reason) => return output::refuse(&path, &reason, self.format),
         };

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use qcow2_inspect::report::{self, Subject};
 
-use super::guest::{Range, View};
+use super::guest::{Range, View, table_limits};
 use super::input::Input;
 use super::output::{self, Format};
 use super::{Failure, Outcome};
@@ -33,7 +33,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open() {
+        let image = match self.input.open_within(table_limits) {
             Ok(image) => image,
             Err(reason) => return output::refuse(&path, &reason, self.format),
         };

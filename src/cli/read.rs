@@ -12,9 +12,8 @@ use qcow2_inspect::report::HexdumpSink;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
-use qcow2_inspect::{Image, Limits};
 
-use super::guest::{Range, View};
+use super::guest::{Range, View, data_limits};
 use super::input::{self, Input};
 use super::new_file::NewFile;
 use super::sparse::SparseFile;
@@ -24,9 +23,6 @@ use super::{Failure, Outcome};
 const TOLD: u64 = 20;
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(500);
-/// How often the bytes of a file may be read to get all that the guest sees of it: once as data, up to twice for
-/// compressed clusters that share sectors, and the tables; what comes to more maps the same bytes over and over.
-const READ_FACTOR: u64 = 8;
 
 /// Show the guest's bytes as hex, or write them to a raw file.
 ///
@@ -78,8 +74,8 @@ impl Args {
         let options = self.options();
         self.input.confine(place.folder()).map_err(fail)?;
 
-        let limits = self.input.limits(limits(part.len().map_err(|error| fail(input::reason(&error)))?));
-        let image = Image::open(part, limits).map_err(|error| fail(error.to_string()))?;
+        let limits = |len, stored| self.input.limits(data_limits(len, stored));
+        let image = part.image(limits).map_err(fail)?;
         let disk = self.view.disk(&image).map_err(fail)?;
         if disk.is_encrypted() && !self.raw {
             return Err(fail("the guest's data is encrypted; --raw takes it as it is".to_owned()));
@@ -193,18 +189,12 @@ fn shown(path: &Path) -> String {
     text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
-/// The limits for a file of this length.
-fn limits(len: u64) -> Limits {
-    let read_bytes = Limits::DEFAULT.read_bytes.max(len.saturating_mul(READ_FACTOR));
-    // How long a copy takes goes by the disk, and its end is in sight.
-    Limits { read_bytes, seconds: u64::MAX, ..Limits::DEFAULT }
-}
-
 fn open_data_file(path: &Path) -> Result<DataFile<File>, Failure> {
     let fail = |reason: String| Failure::Image(format!("{}: {reason}", shown(path)));
     let file = input::open_file(path).map_err(fail)?;
     let len = file.len().map_err(|error| fail(input::reason(&error)))?;
-    DataFile::new(file, limits(len)).map_err(|error| fail(error.to_string()))
+    let stored = file.stored_len().unwrap_or(len);
+    DataFile::new(file, data_limits(len, stored)).map_err(|error| fail(error.to_string()))
 }
 
 /// What is to be copied.

@@ -25,6 +25,8 @@ pub struct DirtyRuns<'i, R> {
     bits: Bits,
     table: Table,
     data: Table,
+    /// The table entry that `data` belongs to.
+    entry: Option<u64>,
     /// Bits from here on were not looked at.
     at: u64,
 }
@@ -78,6 +80,7 @@ impl<R: ReadAt> Image<R> {
             bits,
             table: Table::new("a bitmap table", bitmap.table()),
             data: Table::new("a bitmap's data", Span::default()),
+            entry: None,
             at: 0,
         })
     }
@@ -116,7 +119,9 @@ impl<R: ReadAt> DirtyRuns<'_, R> {
                 BitmapData::Ones if !wanted => bit = entry_end,
                 BitmapData::Zeroes | BitmapData::Ones => return Ok(bit),
                 BitmapData::Serialized(at) => {
-                    self.data.turn_to(Span::new(at, self.bits.cluster_size));
+                    if self.entry.replace(entry) != Some(entry) {
+                        self.data.turn_to(Span::new(at, self.bits.cluster_size));
+                    }
                     let in_entry = bit & self.bits.per_entry.saturating_sub(1);
                     let found = self.find_in_data(in_entry, wanted)?;
                     bit = entry_end.saturating_sub(self.bits.per_entry).saturating_add(found);

@@ -34,12 +34,11 @@ impl Table {
         Self { what, span, first: 0, bytes: Vec::new() }
     }
 
-    /// Goes on with another table, in the same memory.
+    /// Goes on with another table, in the same memory. It is read even where it is the same one again, so that work that
+    /// goes over one table over and over is paid for.
     pub(super) fn turn_to(&mut self, span: Span) {
-        if span != self.span {
-            self.span = span;
-            self.bytes.clear();
-        }
+        self.span = span;
+        self.bytes.clear();
     }
 
     /// What stands from the byte `offset` of the table on, which is within the table and on an entry.

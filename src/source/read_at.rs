@@ -142,7 +142,9 @@ impl ReadAt for File {
     #[cfg(unix)]
     fn stored_len(&self) -> Option<u64> {
         use std::os::unix::fs::MetadataExt;
-        self.metadata().ok().map(|metadata| metadata.blocks().saturating_mul(512))
+        // A device says 0.
+        let metadata = self.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        Some(metadata.blocks().saturating_mul(512))
     }
 
     fn modified(&self) -> Option<SystemTime> {

@@ -11,6 +11,8 @@
 mod bad_files;
 mod bitmap;
 mod check;
+#[cfg(unix)]
+mod endless;
 mod foreign;
 mod golden;
 mod limits;
