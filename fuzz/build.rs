@@ -8,7 +8,7 @@ use std::path::Path;
 /// As the Makefile's -max_len: without one, libFuzzer makes inputs as long as the longest seed.
 const MAX_LEN: usize = 16_384;
 
-const FOLDERS: [&str; 3] = ["valid", "damaged", "crashes"];
+const FOLDERS: [&str; 4] = ["valid", "damaged", "crashes", "hostile"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

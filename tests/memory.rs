@@ -102,7 +102,7 @@ fn walk(name: &str, source: impl ReadAt) -> usize {
 fn corpus() -> Vec<(String, Vec<u8>)> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut images = Vec::new();
-    for folder in ["valid", "damaged", "crashes"] {
+    for folder in ["valid", "damaged", "crashes", "hostile"] {
         for entry in fs::read_dir(corpus.join(folder)).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "qcow2") {

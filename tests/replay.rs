@@ -9,7 +9,7 @@ use qcow2_inspect::testkit::{Rng, exercise_fully, mutate};
 fn images() -> Vec<(String, Vec<u8>)> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut images = Vec::new();
-    for folder in ["valid", "damaged", "crashes"] {
+    for folder in ["valid", "damaged", "crashes", "hostile"] {
         for entry in fs::read_dir(corpus.join(folder)).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "qcow2") {

@@ -8,6 +8,7 @@
 )]
 
 #[cfg(unix)]
+mod audit;
 mod bad_files;
 mod bitmap;
 mod check;

@@ -1,15 +1,23 @@
 //! The regression corpus: every image gives the report that stands beside it, every damage of the test kit has
 //! its image, and none is missing. `CORPUS=write` makes what is missing and writes the reports anew.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "it may stop at what it does not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "it may stop at what it does not expect"
+)]
 
+mod hostile;
 mod recipes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use hostile::HOSTILE;
+use qcow2_inspect::audit::{Audit, AuditOptions, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, check};
 use qcow2_inspect::report::{
     self, CheckFormat, CheckReport, Options, Subject, Summary, TextOptions, TextSink,
@@ -106,6 +114,27 @@ fn check_report(name: &str, bytes: &[u8]) -> String {
     String::from_utf8(out).unwrap()
 }
 
+/// What the default policy says of an image that stands in `/images`; or else why it is none.
+fn audited(name: &str, bytes: &[u8]) -> Result<Audit, String> {
+    let image = Image::open(bytes, Limits::default()).map_err(|error| error.to_string())?;
+    let options = AuditOptions { now: Some(NOW), path: Some(format!("/images/{name}").into_bytes()) };
+    Ok(audit(&image, &Policy::upload(), &options))
+}
+
+fn audit_report(name: &str, bytes: &[u8]) -> String {
+    match audited(name, bytes) {
+        Ok(audit) => {
+            let mut out = Vec::new();
+            let subject = Subject { path: name, len: u64::try_from(bytes.len()).unwrap() };
+            report::write_audit_text(&mut out, &audit, &subject, false).unwrap();
+            let report = String::from_utf8(out).unwrap();
+            // What is found beside the reasons, `check` says too.
+            report.split("beside the reasons").take(1).collect()
+        }
+        Err(reason) => format!("{reason}\n"),
+    }
+}
+
 /// What of a dump a damaged image's report keeps: the rows that do not hold, and the findings.
 fn faults_of(dump: &str) -> String {
     let findings = dump.find("\nfindings:").unwrap_or(0);
@@ -123,11 +152,13 @@ fn faults_of(dump: &str) -> String {
 #[test]
 fn every_image_gives_its_report() {
     let mut wrong = Vec::new();
-    for folder in ["valid", "damaged", "crashes"] {
+    for folder in ["valid", "damaged", "crashes", "hostile"] {
         for (name, bytes) in images(folder) {
             let file = format!("{name}.qcow2");
             let (mut report, _) = dump(&file, &bytes);
-            if COUNTED.iter().chain(DEEP).any(|code| name.starts_with(code)) {
+            if folder == "hostile" {
+                report = audit_report(&file, &bytes);
+            } else if COUNTED.iter().chain(DEEP).any(|code| name.starts_with(code)) {
                 report = check_report(&file, &bytes);
             } else if folder != "valid" {
                 report = faults_of(&report);
@@ -160,12 +191,13 @@ fn valid_images_have_nothing_above_a_note() {
 fn no_image_is_missing_and_no_report_is_left_over() {
     let folder = corpus();
     let made = RECIPES.iter().map(|recipe| recipe.name.to_owned());
+    let made = made.chain(HOSTILE.iter().map(|hostile| format!("hostile/{}", hostile.name)));
     let missing: Vec<_> = made
         .chain(kept().into_iter().map(|(name, _)| name))
         .filter(|name| !folder.join(format!("{name}.qcow2")).is_file())
         .collect();
     assert!(missing.is_empty(), "missing: {missing:?}");
-    for part in ["valid", "damaged", "crashes"] {
+    for part in ["valid", "damaged", "crashes", "hostile"] {
         for entry in fs::read_dir(folder.join(part)).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "txt") {
@@ -353,4 +385,49 @@ fn make_missing() {
     for (name, draft) in kept() {
         fs::write(folder().join(format!("{name}.qcow2")), draft.bytes).unwrap();
     }
+    for hostile in HOSTILE {
+        fs::write(folder().join(format!("hostile/{}.qcow2", hostile.name)), hostile.bytes()).unwrap();
+    }
+}
+
+/// corpus/hostile/decisions.list has a line for each hostile image: what `audit` answers, and the rules or limits that
+/// have to be among its reasons.
+#[test]
+fn every_hostile_image_is_decided_as_the_table_says() {
+    let table = fs::read_to_string(corpus().join("hostile/decisions.list")).unwrap();
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    let mut rows: BTreeMap<_, _> = lines
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next().unwrap().to_owned(), words.collect::<Vec<_>>())
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for (name, bytes) in images("hostile") {
+        let row = rows.remove(&name).unwrap_or_default();
+        let (decision, reasons) = match audited(&format!("{name}.qcow2"), &bytes) {
+            Ok(audit) => {
+                let reasons = audit.reasons.iter();
+                let names = reasons.map(|reason| match (reason.rule, &reason.key) {
+                    (Some(rule), _) => rule.code.to_owned(),
+                    (None, key) => key.clone().unwrap(),
+                });
+                let decision = match audit.exit_code() {
+                    0 => "accept",
+                    1 => "unjudged",
+                    _ => "reject",
+                };
+                (decision, names.collect())
+            }
+            Err(_) => ("refused", Vec::new()),
+        };
+        let is_so = row.split_first().is_some_and(|(wanted, rules)| {
+            *wanted == decision && rules.iter().all(|rule| reasons.iter().any(|reason| reason == rule))
+        });
+        if !is_so {
+            wrong.push(format!("{name:<40} {decision} {}, not {row:?}", reasons.join(" ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(rows.is_empty(), "no such image: {:?}", rows.keys());
 }
