@@ -101,6 +101,10 @@ tmin: cargo-fuzz ## Make the crashing input FILE= small; TARGET=parse_image
 plant: cargo-fuzz ## Plant known bugs into a copy, one at a time, and show what catches each
 	@tests/plant/run
 
+.PHONY: soak
+soak: ## Run every command on the corpus and SOAK_IMAGES=100000 others, seed SOAK_SEED=1, as processes
+	$(CARGO_TEST) --release --test soak -- --nocapture
+
 .PHONY: coverage
 coverage: ## Print the line coverage of src/format, src/parse and src/image under the corpus alone
 	@fuzz/line-coverage --find >/dev/null || { $(need); need llvm-$(LLVM) /usr/lib/llvm-$(LLVM)/bin/llvm-cov || \

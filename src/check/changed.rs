@@ -20,6 +20,7 @@ pub fn check_unchanged<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 }
 
 #[cfg(all(test, feature = "testkit"))]
+#[expect(clippy::unwrap_used, reason = "what fails here is the test")]
 mod tests {
     use std::io;
     use std::sync::Mutex;

@@ -145,6 +145,14 @@ impl Input {
     }
 }
 
+impl Part {
+    /// The whole of a file that is open.
+    pub(super) fn whole(file: File) -> Result<Self, String> {
+        unusable(file.metadata().map_err(|error| reason(&error))?.file_type())?;
+        Ok(Self { file, start: 0 })
+    }
+}
+
 /// Opens a file whose bytes can be read at any offset; else says why not.
 pub(super) fn open_file(path: &Path) -> Result<File, String> {
     if path == Path::new("-") {

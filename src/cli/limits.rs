@@ -25,7 +25,7 @@ impl Changes {
 }
 
 /// A limit and its new value.
-fn change(text: &str) -> Result<(String, u64), String> {
+pub(super) fn change(text: &str) -> Result<(String, u64), String> {
     let known = || {
         let lines = Limits::NAMES.iter().map(|(name, purpose)| {
             let value = Limits::DEFAULT.get(name).unwrap_or(u64::MAX);

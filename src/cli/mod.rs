@@ -16,6 +16,8 @@ mod output;
 mod policy;
 mod read;
 mod rules;
+#[cfg(unix)]
+mod scan;
 mod sparse;
 
 use std::env;
@@ -42,6 +44,11 @@ enum Command {
     Check(check::Args),
     Audit(audit::Args),
     Policy(policy::Args),
+    #[cfg(unix)]
+    Scan(scan::Args),
+    #[cfg(unix)]
+    #[command(hide = true)]
+    ScanOne(scan::one::Args),
     Dump(dump::Args),
     Info(info::Args),
     Map(map::Args),
@@ -102,6 +109,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => args.run(arguments.color),
         Command::Audit(args) => args.run(arguments.color),
         Command::Policy(args) => args.run(),
+        #[cfg(unix)]
+        Command::Scan(args) => args.run(),
+        #[cfg(unix)]
+        Command::ScanOne(args) => args.run(),
         Command::Dump(args) => args.run(arguments.color),
         Command::Info(args) => args.run(arguments.color),
         Command::Map(args) => args.run(),

@@ -1,6 +1,7 @@
 //! `audit` as text and as JSON.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use super::json::write_findings as write_json_findings;
 use super::row::Subject;
 use super::text::write_findings;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
+use crate::check::Verdict;
 use crate::rules::{Findings, Severity};
 use crate::text::escape;
 use crate::units::HostOffset;
@@ -111,6 +113,51 @@ pub fn write_audit_json(out: impl Write, audit: &Audit, subject: &Subject<'_>) -
     document.field("capabilities", &CapabilitiesItem::from(&audit.capabilities))?;
     write_json_findings(&mut document, &audit.findings)?;
     document.finish()
+}
+
+/// One image of a scan, on one line.
+#[derive(Serialize)]
+struct ScanLine<'a> {
+    schema: &'static str,
+    file: &'a Subject<'a>,
+    decision: &'static str,
+    policy: &'a str,
+    verdict: Option<Verdict>,
+    complete: bool,
+    error: Option<&'a str>,
+    seconds: f64,
+    reasons: Vec<ReasonItem<'a>>,
+    capabilities: Option<CapabilitiesItem>,
+}
+
+/// Writes what a scan has to say of an image as one line of JSON, with the same keys for each: the audit, or the error
+/// that kept it from being made, which is a rejection. `took` is how long it was looked at.
+///
+/// # Errors
+/// Only what `out` returns.
+pub fn write_scan_line(
+    mut out: impl Write,
+    audit: Result<&Audit, &str>,
+    policy: &str,
+    subject: &Subject<'_>,
+    took: Duration,
+) -> io::Result<()> {
+    let done = audit.ok();
+    let line = ScanLine {
+        schema: "qcow2-inspect/scan/1",
+        file: subject,
+        decision: done.map_or(Decision::Reject, |audit| audit.decision).as_str(),
+        policy,
+        verdict: done.map(|audit| audit.verdict),
+        complete: done.is_some_and(|audit| audit.complete),
+        error: audit.err(),
+        seconds: (took.as_secs_f64() * 1e6).round() / 1e6,
+        reasons: done.map(|audit| audit.reasons.iter().map(ReasonItem::from).collect()).unwrap_or_default(),
+        capabilities: done.map(|audit| CapabilitiesItem::from(&audit.capabilities)),
+    };
+    serde_json::to_writer(&mut out, &line)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// Writes an audit as text: the decision, what is against the image, what a reader needs, and what else was found.

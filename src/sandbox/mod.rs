@@ -24,6 +24,17 @@ pub(crate) enum Mode {
     Require,
 }
 
+impl Mode {
+    /// The word for it on the command line.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::Require => "require",
+        }
+    }
+}
+
 /// What each part of the sandbox came to.
 #[derive(Clone, Copy, Debug)]
 struct Parts {

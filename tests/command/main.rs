@@ -26,4 +26,6 @@ mod read;
 mod rules;
 #[cfg(target_os = "linux")]
 mod sandbox;
+#[cfg(unix)]
+mod scan;
 mod usage;

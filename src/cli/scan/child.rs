@@ -1,0 +1,105 @@
+//! One image, in a process of its own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf, absolute};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use qcow2_inspect::report::{self, Subject};
+use qcow2_inspect::source::ReadAt;
+
+use crate::cli::input::{open_file, reason};
+
+/// Bytes of the longest line: a reason for each rule has a tenth of it.
+const LONGEST_LINE: u64 = 1 << 20;
+/// The longest time between two looks at a process.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How an image is looked at.
+pub(super) struct Job {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<String>,
+    pub(super) policy: String,
+    pub(super) timeout: Duration,
+}
+
+/// What came of an image.
+pub(super) struct Answer {
+    /// A line of JSON.
+    pub(super) line: Vec<u8>,
+    /// The exit code of `audit`.
+    pub(super) code: u8,
+}
+
+impl Job {
+    /// Looks at the file of this path, which is shown by this name.
+    pub(super) fn run(&self, path: &Path, name: &str) -> Answer {
+        let start = Instant::now();
+        let file = match open_file(path) {
+            Ok(file) => file,
+            Err(reason) => return self.failed(&reason, name, 0, start),
+        };
+        let len = file.len().unwrap_or(0);
+        match self.ask(file, path, name) {
+            Ok(answer) => answer,
+            Err(reason) => self.failed(&reason, name, len, start),
+        }
+    }
+
+    fn ask(&self, file: File, path: &Path, name: &str) -> Result<Answer, String> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg(format!("--name={name}"));
+        if let Ok(path) = absolute(path) {
+            command.arg("--path").arg(path);
+        }
+        command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(|error| reason(&error))?;
+        let out = child.stdout.take();
+        let reader = thread::spawn(move || out.map(read_line).unwrap_or_default());
+        let status = wait(&mut child, self.timeout).map_err(|error| reason(&error));
+        // It is gone, and with it the other end of the pipe.
+        let line = reader.join().unwrap_or_default();
+        let status = status?.ok_or_else(|| format!("given up after {} s", self.timeout.as_secs()))?;
+        let is_line = line.strip_suffix(b"\n").is_some_and(|line| !line.contains(&b'\n'));
+        match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code @ 0..=2) if is_line => Ok(Answer { line, code }),
+            _ => Err(format!("its process ended with {status} and no answer")),
+        }
+    }
+
+    fn failed(&self, reason: &str, name: &str, len: u64, start: Instant) -> Answer {
+        let mut line = Vec::new();
+        let subject = Subject { path: name, len };
+        let written =
+            report::write_scan_line(&mut line, Err(reason), &self.policy, &subject, start.elapsed());
+        debug_assert!(written.is_ok(), "memory can be written");
+        Answer { line, code: 1 }
+    }
+}
+
+fn read_line(out: ChildStdout) -> Vec<u8> {
+    let mut line = Vec::new();
+    // What is longer, or cannot be read, is no line.
+    let _ = out.take(LONGEST_LINE).read_to_end(&mut line);
+    line
+}
+
+/// Waits for the process, and ends it after the time that it has; `None` then.
+fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() >= timeout {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(pause);
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
+}

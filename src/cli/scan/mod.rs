@@ -1,0 +1,149 @@
+//! `scan`: the audit of many images, each in a process of its own, so that none can stop the others.
+
+mod child;
+mod files;
+pub(super) mod one;
+mod progress;
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use qcow2_inspect::text;
+
+use self::child::Job;
+use self::files::Files;
+use self::progress::{Counts, Progress};
+use super::input::reason;
+use super::{Failure, Outcome};
+use crate::sandbox;
+
+/// Audit many images: one line of JSON for each, as they are done, and how many there were of each kind.
+///
+/// Each image is looked at by a process of its own, with its own sandbox, limits and time, which is handed the open
+/// file; this one reads nothing of it. Links in folders are not followed.
+///
+/// Exit code: 0 where all were accepted, 2 where one was rejected, 1 where one could not be judged and none was rejected.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Images, and folders with images in them; `-` reads a list of paths from standard input, one a line.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Zero bytes end the paths of the list, as `find -print0` writes them.
+    #[arg(short = '0', long)]
+    null: bool,
+    /// The policy, as for `audit`.
+    #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = is_policy)]
+    policy: String,
+    /// How many images are looked at together.
+    #[arg(short, long, value_name = "NUMBER")]
+    jobs: Option<NonZero<usize>>,
+    /// Seconds after which an image is given up.
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    timeout: u64,
+    /// Leave out the images that are named in this file, and add those that are done.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Changes a limit, as for `audit`.
+    #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = is_limit)]
+    limits: Vec<String>,
+    /// Whether the processes give up their rights.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = sandbox::Mode::Auto)]
+    sandbox: sandbox::Mode,
+}
+
+/// The policy's name: each process loads it for itself, but a bad one is told once.
+fn is_policy(name: &str) -> Result<String, String> {
+    super::policy::load(name).map(|_| name.to_owned())
+}
+
+fn is_limit(text: &str) -> Result<String, String> {
+    super::limits::change(text).map(|_| text.to_owned())
+}
+
+impl Args {
+    /// Runs the command.
+    pub(super) fn run(&self) -> Result<Outcome, Failure> {
+        let mut done = Done::open(self.resume.as_deref())?;
+        let mut files = Files::list(&self.paths, self.null)?;
+        let listed = files.len();
+        files.retain(|path| !done.known.contains(&shown(path)));
+        let counts = Counts { skipped: listed.saturating_sub(files.len()), ..Counts::default() };
+        let progress = Progress::new(files.len(), counts);
+
+        let jobs = self.jobs.or(thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+        let job = self.job()?;
+        let files = Mutex::new(files);
+        let shared = Mutex::new((&mut done, progress, io::stdout()));
+        let went: Vec<io::Result<()>> = thread::scope(|scope| {
+            let workers: Vec<_> =
+                (0..jobs.get()).map(|_| scope.spawn(|| work(&job, &files, &shared))).collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended"))))
+                .collect()
+        });
+        went.into_iter().collect::<io::Result<()>>()?;
+        let (_, progress, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Outcome::Exit(progress.finish()))
+    }
+
+    fn job(&self) -> Result<Job, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::Image(format!("cannot find this program: {}", reason(&error))))?;
+        let mut arguments = vec!["scan-one".to_owned(), format!("--policy={}", self.policy)];
+        arguments.extend(self.limits.iter().map(|limit| format!("--limit={limit}")));
+        arguments.push(format!("--sandbox={}", self.sandbox.as_str()));
+        let policy = self.policy.clone();
+        Ok(Job { program, arguments, policy, timeout: Duration::from_secs(self.timeout) })
+    }
+}
+
+type Shared<'a> = Mutex<(&'a mut Done, Progress, io::Stdout)>;
+
+/// Looks at one image after the other until none is left.
+fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> {
+    loop {
+        let next = files.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(path) = next else { return Ok(()) };
+        let name = shown(&path);
+        let answer = job.run(&path, &name);
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, progress, out) = &mut *shared;
+        out.write_all(&answer.line)?;
+        out.flush()?;
+        done.add(&name)?;
+        progress.add(answer.code);
+    }
+}
+
+/// A path as text, from which no two paths give the same.
+fn shown(path: &Path) -> String {
+    text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
+/// The images that are done, by their shown paths.
+struct Done {
+    known: HashSet<String>,
+    file: Option<File>,
+}
+
+impl Done {
+    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self { known: HashSet::new(), file: None }) };
+        let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(path), reason(&error)));
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fail)?;
+        // A line that was cut when the last scan was stopped is not a path that was listed, or is done.
+        let known = BufReader::new(&file).lines().collect::<io::Result<_>>().map_err(fail)?;
+        Ok(Self { known, file: Some(file) })
+    }
+
+    fn add(&mut self, name: &str) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(format!("{name}\n").as_bytes()))
+    }
+}

@@ -1,0 +1,76 @@
+//! How far a scan has come, and what came of it.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Between two lines of progress.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How many images there were of each kind.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) accepted: usize,
+    pub(super) rejected: usize,
+    pub(super) not_judged: usize,
+    /// Done by an earlier scan.
+    pub(super) skipped: usize,
+}
+
+impl Counts {
+    fn done(&self) -> usize {
+        self.accepted.saturating_add(self.rejected).saturating_add(self.not_judged)
+    }
+}
+
+/// Tells a terminal how far it is, and everybody at the end.
+pub(super) struct Progress {
+    all: usize,
+    counts: Counts,
+    start: Instant,
+    last: Option<Instant>,
+}
+
+impl Progress {
+    pub(super) fn new(all: usize, counts: Counts) -> Self {
+        let start = Instant::now();
+        Self { all, counts, start, last: io::stderr().is_terminal().then_some(start) }
+    }
+
+    /// One more image, with the exit code of its audit.
+    pub(super) fn add(&mut self, code: u8) {
+        let count = match code {
+            0 => &mut self.counts.accepted,
+            2 => &mut self.counts.rejected,
+            _ => &mut self.counts.not_judged,
+        };
+        *count = count.saturating_add(1);
+        if let Some(last) = &mut self.last
+            && last.elapsed() >= PAUSE
+        {
+            *last = Instant::now();
+            let (done, all) = (self.counts.done(), self.all);
+            let each = self.start.elapsed().checked_div(u32::try_from(done).unwrap_or(u32::MAX));
+            let left = u32::try_from(all.saturating_sub(done)).unwrap_or(u32::MAX);
+            let left = each.unwrap_or_default().saturating_mul(left).as_secs();
+            let rate = each.map_or(0.0, |each| 1.0 / each.as_secs_f64().max(1e-6));
+            let _ = write!(io::stderr(), "\r{done} of {all}, {rate:.0} a second, {left} s left \r");
+        }
+    }
+
+    /// Writes the table; the exit code.
+    pub(super) fn finish(self) -> u8 {
+        let Counts { accepted, rejected, not_judged, skipped } = self.counts;
+        let seconds = self.start.elapsed().as_secs_f64();
+        let rows = [("accepted", accepted), ("rejected", rejected), ("not judged", not_judged)];
+        let mut err = io::stderr();
+        for (name, count) in rows.into_iter().chain((skipped > 0).then_some(("done before", skipped))) {
+            let _ = writeln!(err, "{name:<12} {count:>10}");
+        }
+        let _ = writeln!(err, "{:<12} {seconds:>10.1}", "seconds");
+        match () {
+            () if rejected > 0 => 2,
+            () if not_judged > 0 => 1,
+            () => 0,
+        }
+    }
+}
