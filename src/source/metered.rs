@@ -110,6 +110,11 @@ impl<R: ReadAt> Metered<R> {
         self.source.stored_len()
     }
 
+    /// Counts work on bytes that were read as if it were a read of none, so that the limit on time holds there too.
+    pub(crate) fn work(&self, at: HostOffset) -> Result<(), Error> {
+        self.charge(at, 0)
+    }
+
     fn charge(&self, at: HostOffset, bytes: u64) -> Result<(), Error> {
         if self.bytes_read().saturating_add(bytes) > self.limits.read_bytes {
             return Err(Error::Budget { limit: "read_bytes", value: self.limits.read_bytes, at });

@@ -92,6 +92,18 @@ fn fail_on_makes_less_severe_findings_fail() {
     assert_eq!((wrong.code, wrong.stdout.len()), (Some(1), 0));
 }
 
+#[test]
+fn a_check_that_is_cut_is_incomplete() {
+    let path = corpus("valid/v3-zlib");
+    for limit in ["decoded_bytes=2048", "decoded_cluster_len=512", "compressed_clusters=2"] {
+        let report = json(&["--deep", "--limit", limit], &path);
+        assert_eq!((&report["verdict"], &report["complete"]), (&"incomplete".into(), &false.into()));
+        let [finding] = findings(&report, "T01")[..] else { panic!("{report}") };
+        assert_eq!(finding["evidence"]["found"], format!("{} spent", limit.replace('=', " ")));
+        assert_eq!(check(&["--deep", "--limit", limit], &path).code, Some(1));
+    }
+}
+
 /// A table that is overwritten is one finding, and with `--all` as many as it has entries.
 #[test]
 fn all_lists_each_breach() {

@@ -141,6 +141,11 @@ impl<R: ReadAt> Streams for Deep<'_, '_, '_, R> {
                 }
                 self.read_window(span.at);
             }
+            if batch.streams.is_empty()
+                && let Err(error) = self.engine.image.source().work(span.at)
+            {
+                self.spent = Some(error);
+            }
             decoded = decoded.saturating_add(cluster_size);
             if decoded > BATCH_LEN && !batch.streams.is_empty() {
                 break;
