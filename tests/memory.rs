@@ -91,7 +91,7 @@ fn streams(cluster_bits: u32) -> Sparse {
     image
 }
 
-fn walk(name: &str, source: impl ReadAt) -> usize {
+fn walk(name: &str, source: impl ReadAt + Sync) -> usize {
     let peak = peak(|| {
         let _ = run(source, Format::Walk, LIMITS);
     });

@@ -71,7 +71,13 @@ pub(super) fn check<R: ReadAt + Sync>(image: &Image<R>, out: &mut Vec<Finding>) 
     }
     if let Some(name) = foreign::disk_image(&bytes) {
         let found = format!("the start of {name}");
-        let at = disk.locate(GuestOffset(0)).ok().and_then(|trace| trace.host).unwrap_or(HostOffset(0));
+        let at = match disk.locate(GuestOffset(0)) {
+            Ok(trace) => trace.host.unwrap_or_default(),
+            Err(error) => {
+                out.push(stopped(error, Structure::L2Table, &T02));
+                HostOffset(0)
+            }
+        };
         let finding = Finding::new(
             &T05,
             Structure::File,

@@ -110,6 +110,15 @@ fn no_name_reaches_the_output_raw() {
                 }
                 run(&[command, "--format=jsonl", path]).documents();
             }
+            for format in ["text", "json"] {
+                // Accepted or not; what it finds quotes names.
+                let out = run(&["audit", "--format", format, path]).stdout;
+                let out = String::from_utf8(out).unwrap();
+                assert!(
+                    !out.is_empty() && out.lines().all(|line| line.chars().all(is_harmless)),
+                    "{context}"
+                );
+            }
         }
     }
 }

@@ -85,9 +85,9 @@ fn everything(mut from: impl Read) -> Vec<u8> {
     bytes
 }
 
-/// Both commands have to refuse `path`, which reports show as `shown`, for this reason and in each format.
+/// The commands have to refuse `path`, which reports show as `shown`, for this reason and in each format.
 pub(crate) fn refuses(path: impl AsRef<OsStr>, shown: &str, reason: &str) {
-    for name in ["dump", "info"] {
+    for name in ["dump", "info", "audit"] {
         for format in ["text", "json", "jsonl"] {
             let arguments = [name.as_ref(), "--format".as_ref(), format.as_ref(), path.as_ref()];
             check_refusal(run(&arguments), shown, reason, format != "text");

@@ -13,14 +13,14 @@ use crate::units::HostOffset;
 
 /// # Panics
 /// Where a second run differs from the first.
-pub fn check_deterministic<R: ReadAt + ?Sized>(source: &R, first: &Run) {
+pub fn check_deterministic<R: ReadAt + Sync + ?Sized>(source: &R, first: &Run) {
     let second = run(source, first.format, LIMITS);
     assert!(second.is_some_and(|second| second.says_as(first)), "two runs differ");
 }
 
 /// # Panics
 /// Where a reader of small blocks gives another report, or one that fails another verdict.
-pub fn check_reader_independent<R: ReadAt + ?Sized>(source: &R, first: &Run, choice: u64) {
+pub fn check_reader_independent<R: ReadAt + Sync + ?Sized>(source: &R, first: &Run, choice: u64) {
     let block = usize::try_from(choice % 97).unwrap_or_default().saturating_add(1);
     let small = run(SmallBlocks::new(source, block), first.format, LIMITS);
     assert!(small.is_some_and(|small| small.says_as(first)), "blocks of {block} bytes give another report");
@@ -46,7 +46,7 @@ fn check_failing(first: &Run, failing: &Run, fails_at: u64) {
 /// # Panics
 /// Where a lower limit is not held, or gives a finding that a higher one does not, other than that of the limit
 /// itself.
-pub fn check_limits_are_monotone<R: ReadAt + ?Sized>(source: &R, first: &Run, choice: u64) {
+pub fn check_limits_are_monotone<R: ReadAt + Sync + ?Sized>(source: &R, first: &Run, choice: u64) {
     let small = choice % 61;
     let lower = Limits {
         read_bytes: small.saturating_mul(256),

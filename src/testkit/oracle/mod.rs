@@ -126,8 +126,11 @@ fn check_output(written: &Run) {
         | Format::CheckText
         | Format::MapText
         | Format::BitmapText
-        | Format::LocateText => check_text(&written.out),
-        Format::Json | Format::InfoJson | Format::CheckJson | Format::BitmapJson => check_json(&written.out),
+        | Format::LocateText
+        | Format::AuditText => check_text(&written.out),
+        Format::Json | Format::InfoJson | Format::CheckJson | Format::BitmapJson | Format::AuditJson => {
+            check_json(&written.out)
+        }
         Format::MapJson => check_json_array(&written.out),
         Format::JsonLines | Format::MapLines => check_json_lines(&written.out),
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::guest;
+use crate::audit::{AuditOptions, Decision, Policy, audit};
 use crate::check::{CheckOptions, Verdict};
 use crate::report::{
     self, CheckFormat, CheckReport, Heading, JsonSink, JsonlSink, Options, Row, Section, Sink, Subject,
@@ -46,11 +47,15 @@ pub enum Format {
     BitmapJson,
     /// `locate`, once for the guest and once for the file.
     LocateText,
+    /// `audit`.
+    AuditText,
+    /// `audit --format json`.
+    AuditJson,
 }
 
 impl Format {
     /// Those that write something down.
-    pub const WRITTEN: [Self; 14] = [
+    pub const WRITTEN: [Self; 16] = [
         Self::Text,
         Self::Hex,
         Self::Json,
@@ -65,6 +70,8 @@ impl Format {
         Self::BitmapText,
         Self::BitmapJson,
         Self::LocateText,
+        Self::AuditText,
+        Self::AuditJson,
     ];
 }
 
@@ -98,7 +105,7 @@ impl Run {
 ///
 /// # Panics
 /// Where writing to memory fails, or the image cannot be opened for another reason than its magic or the source.
-pub fn run<R: ReadAt>(source: R, format: Format, limits: Limits) -> Option<Run> {
+pub fn run<R: ReadAt + Sync>(source: R, format: Format, limits: Limits) -> Option<Run> {
     let image = match Image::open(source, limits) {
         Ok(image) => image,
         Err(Error::NotQcow2 { .. } | Error::Io { .. } | Error::Budget { .. }) => return None,
@@ -112,7 +119,7 @@ pub fn run<R: ReadAt>(source: R, format: Format, limits: Limits) -> Option<Run> 
     Some(Run { format, out, findings, complete, bytes_read: image.bytes_read(), rows })
 }
 
-fn write<R: ReadAt>(
+fn write<R: ReadAt + Sync>(
     image: &Image<R>,
     format: Format,
     subject: &Subject<'_>,
@@ -135,6 +142,7 @@ fn write<R: ReadAt>(
             return Ok((Vec::new(), report::write_info_json(out, image, subject, None, "none")?));
         }
         Format::CheckText | Format::CheckJson => return check(image, format, subject, out),
+        Format::AuditText | Format::AuditJson => return audited(image, format, subject, out),
         _ => return Ok((Vec::new(), guest::write(image, format, subject, out)?)),
     }?;
     Ok((summary.findings.iter().collect(), summary.complete))
@@ -155,6 +163,30 @@ fn check<R: ReadAt>(
     let is_sure = checked.verdict != Verdict::Clean && checked.verdict != Verdict::Leaks;
     assert!(checked.complete || is_sure, "a check that was cut says {:?}", checked.verdict);
     Ok((Vec::new(), checked.complete))
+}
+
+/// The audit by the strictest policy as JSON, and by the mildest as text. Its findings are not handed back, as those
+/// of the check.
+fn audited<R: ReadAt + Sync>(
+    image: &Image<R>,
+    format: Format,
+    subject: &Subject<'_>,
+    out: &mut Vec<u8>,
+) -> io::Result<(Vec<Finding>, bool)> {
+    let options = AuditOptions { path: Some(b"/images/image".to_vec()), now: None };
+    let is_json = format == Format::AuditJson;
+    let policy = if is_json { Policy::upload() } else { Policy::forensic() };
+    let audit = audit(image, &policy, &options);
+    let is_accepted = audit.decision == Decision::Accept;
+    assert_eq!(is_accepted, audit.exit_code() == 0, "a decision and its exit code");
+    assert_eq!(is_accepted, audit.reasons.is_empty(), "a decision and its reasons");
+    assert!(is_json || is_accepted == audit.complete, "what could be judged is no evidence against it");
+    assert!(audit.complete || !is_accepted, "an audit that was cut accepts");
+    match is_json {
+        true => report::write_audit_json(out, &audit, subject)?,
+        false => report::write_audit_text(out, &audit, subject, false)?,
+    }
+    Ok((Vec::new(), audit.complete))
 }
 
 fn dump<R: ReadAt, S: Sink>(
