@@ -1,9 +1,9 @@
 //! `scan`: many images, each in a process of its own.
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
-use std::{env, fs};
 
 use serde_json::Value;
 
