@@ -79,7 +79,8 @@ fn a_check_of_damaged_images_is_as_qemus() {
     let comparisons = check::images(dir.path());
     assert!(comparisons.len() >= 300, "only {} images", comparisons.len());
     report("check of damaged images", &comparisons);
-    let missed = check::missed_blind_spots(&comparisons);
+    let mut missed = check::missed_blind_spots(&comparisons);
+    missed.extend(check::missed_damages(&comparisons));
     assert!(missed.is_empty(), "blind spots of qemu-img check that have no image: {missed:?}");
 }
 
