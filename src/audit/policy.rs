@@ -161,7 +161,7 @@ const NAMES: [&str; 7] = ["H40", "E07", "E08", "E27", "S14", "B10", "B12"];
 const OTHER_FILES: [&str; 4] = ["H41", "E23", "E24", "E25"];
 /// What cannot be relied on: the image calls itself corrupt, a write to one guest cluster changes another, the file
 /// changed meanwhile.
-const UNSOUND: [&str; 3] = ["H20", "L27", "T03"];
+const UNSOUND: [&str; 2] = ["H20", "L27"];
 /// What is odd or harmless by how bad it is: two snapshots with one id, the file or the guest's disk as another format.
 const FROM_WARNING: [&str; 3] = ["S09", "T04", "T05"];
 
