@@ -67,11 +67,12 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
         let fail = |reason: String| Failure::Image(format!("{path}: {reason}"));
-        // All that has to be opened, before the sandbox leaves nothing to be opened.
+        // All that has to be opened, before the sandbox leaves nothing to be opened. How many processors there are is
+        // asked of files, too.
+        let options = self.options();
         let part = self.input.open_part().map_err(fail)?;
         let data = self.data_file.as_deref().map(open_data_file).transpose()?;
         let place = self.place()?;
-        let options = self.options();
         self.input.confine(place.folder()).map_err(fail)?;
 
         let limits = |len, stored| self.input.limits(data_limits(len, stored));

@@ -61,14 +61,19 @@ fn an_output_opens_no_other_folder() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.raw");
     let image = image("valid/v3-snapshots");
-    let attempts = attempts(&["read", &image, "-o", out.to_str().unwrap()]);
-    assert_eq!(attempts.len(), 16, "{attempts:?}");
-    for (what, went) in attempts {
-        let wanted = if what.ends_with("rename") || what.ends_with("remove") { EACCES } else { EPERM };
-        // A file that is not there is told from one that may not be touched, where the folder can be seen.
-        assert!(went == wanted || (wanted == EACCES && went == "2"), "{what}: {went}");
+    // A new file, and one that takes the place of another.
+    for options in [&[][..], &["--force"]] {
+        let arguments = ["read", "--sandbox", "require", &image, "-o", out.to_str().unwrap()];
+        let attempts = attempts(&[&arguments, options].concat());
+        assert_eq!(attempts.len(), 16, "{attempts:?}");
+        for (what, went) in attempts {
+            let wanted = if what.ends_with("rename") || what.ends_with("remove") { EACCES } else { EPERM };
+            // A file that is not there is told from one that may not be touched, where the folder can be seen.
+            assert!(went == wanted || (wanted == EACCES && went == "2"), "{what}: {went}");
+        }
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+        assert_eq!(left.as_slice(), std::slice::from_ref(&out));
     }
-    assert!(out.is_file());
 }
 
 #[test]
