@@ -159,8 +159,7 @@ const HIDDEN: [&str; 8] = ["H10", "H43", "L24", "L25", "R12", "S15", "B13", "B18
 const NAMES: [&str; 7] = ["H40", "E07", "E08", "E27", "S14", "B10", "B12"];
 /// Another file that the image wants opened.
 const OTHER_FILES: [&str; 4] = ["H41", "E23", "E24", "E25"];
-/// What cannot be relied on: the image calls itself corrupt, a write to one guest cluster changes another, the file
-/// changed meanwhile.
+/// What cannot be relied on: the image calls itself corrupt, a write to one guest cluster changes another.
 const UNSOUND: [&str; 2] = ["H20", "L27"];
 /// What is odd or harmless by how bad it is: two snapshots with one id, the file or the guest's disk as another format.
 const FROM_WARNING: [&str; 3] = ["S09", "T04", "T05"];
