@@ -4,7 +4,7 @@ use qcow2_inspect::guest::Combine;
 use qcow2_inspect::report::{self, BitmapOptions, Subject};
 
 use super::guest::table_limits;
-use super::input::Input;
+use super::input::{Input, check_unchanged};
 use super::output::{self, Format};
 use super::{Failure, Outcome};
 
@@ -54,7 +54,7 @@ impl Args {
             Format::Text => report::write_bitmaps_text(out, &image, &options, &subject)?,
             Format::Json | Format::Jsonl => report::write_bitmaps_json(out, &image, &options, &subject)?,
         };
-        self.input.check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
+        check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
         match told.cut {
             Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
             None if told.missing => Err(Failure::Image(format!("{path}: there is no bitmap of that name"))),

@@ -108,15 +108,6 @@ impl Input {
         self.limits.applied_to(limits)
     }
 
-    /// Says so where the file is no longer what it was when it was opened: for the commands that have no findings.
-    pub(super) fn check_unchanged(&self, image: &Image<Part>) -> Result<(), String> {
-        match image.has_changed() {
-            Ok(false) => Ok(()),
-            Ok(true) => Err("T03: the file changed while it was read".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     /// Standard output, in few writes and within the limits.
     pub(super) fn stdout(&self) -> impl Write + use<> {
         output::within(self.limits(Limits::DEFAULT).output_bytes)
@@ -150,6 +141,15 @@ impl Part {
     pub(super) fn whole(file: File) -> Result<Self, String> {
         unusable(file.metadata().map_err(|error| reason(&error))?.file_type())?;
         Ok(Self { file, start: 0 })
+    }
+}
+
+/// Says so where the file is no longer what it was when it was opened: for the commands that have no findings.
+pub(super) fn check_unchanged(image: &Image<impl ReadAt>) -> Result<(), String> {
+    match image.has_changed() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err("T03: the file changed while it was read".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use qcow2_inspect::report::{self, Located, Subject};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
 use super::guest::{View, size, table_limits};
-use super::input::Input;
+use super::input::{Input, check_unchanged};
 use super::output::{self, Format};
 use super::{Failure, Outcome};
 
@@ -61,7 +61,7 @@ impl Args {
                 Err(error) => return refuse(error.to_string()),
             }
         }
-        self.input.check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
+        check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
         Ok(Outcome::Complete)
     }
 }

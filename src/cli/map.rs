@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use qcow2_inspect::report::{self, Subject};
 
 use super::guest::{Range, View, table_limits};
-use super::input::Input;
+use super::input::{Input, check_unchanged};
 use super::output::{self, Format};
 use super::{Failure, Outcome};
 
@@ -53,7 +53,7 @@ impl Args {
             let broken = walked.broken();
             let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {broken} guest bytes have broken tables");
         }
-        self.input.check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
+        check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
         match walked.cut {
             Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
             None if walked.broken() != 0 => Ok(Outcome::Incomplete),

@@ -103,7 +103,6 @@ impl Args {
             }
             Place::File(file, place) => self.to_file(&job, file, place)?,
         };
-        self.input.check_unchanged(&image).map_err(fail)?;
         Ok(outcome)
     }
 
@@ -209,10 +208,14 @@ struct Job<'i, R> {
 
 impl<R: ReadAt + Sync> Job<'_, R> {
     fn run(&self, sink: &mut impl Sink) -> Result<Copied, Failure> {
-        copy(&self.disk, self.data, self.range, self.options, sink).map_err(|error| match error {
+        let fail = |reason: String| Failure::Image(format!("{}: {reason}", self.path));
+        let copied = copy(&self.disk, self.data, self.range, self.options, sink);
+        let copied = copied.map_err(|error| match error {
             CopyError::Output(error) => Failure::Output(error),
-            other => Failure::Image(format!("{}: {other}", self.path)),
-        })
+            other => fail(other.to_string()),
+        })?;
+        input::check_unchanged(self.disk.image()).map_err(fail)?;
+        Ok(copied)
     }
 
     /// Says where zeros stand for something else.

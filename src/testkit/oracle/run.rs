@@ -1,6 +1,7 @@
 //! One use of the reader, and all that an oracle compares of it.
 
 use std::io;
+use std::num::NonZero;
 
 use super::guest;
 use crate::audit::{AuditOptions, Decision, Policy, audit};
@@ -33,7 +34,7 @@ pub enum Format {
     InfoJson,
     /// `check`.
     CheckText,
-    /// `check --all --format json`.
+    /// `check --all --deep --format json`.
     CheckJson,
     /// `map`.
     MapText,
@@ -156,7 +157,7 @@ fn check<R: ReadAt>(
     out: &mut Vec<u8>,
 ) -> io::Result<(Vec<Finding>, bool)> {
     let is_json = format == Format::CheckJson;
-    let options = CheckOptions { each: is_json, ..CheckOptions::default() };
+    let options = CheckOptions { each: is_json, deep: is_json.then_some(NonZero::<usize>::MIN), now: None };
     let format = if is_json { CheckFormat::Json } else { CheckFormat::Text { color: false } };
     let report = CheckReport { subject: *subject, options, format, as_qemu: true };
     let (checked, _) = report::write_check(out, image, &report, &mut |_| ())?;
