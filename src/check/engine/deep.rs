@@ -79,7 +79,8 @@ impl<'e, 'a, 'w, R: ReadAt> Deep<'e, 'a, 'w, R> {
                     let at = self.engine.streams.span(*first).at;
                     self.spent = Some(Error::Budget { limit, value, at });
                 }
-                _ => decompress_all(method, cluster_size, threads, &mut self),
+                Some(_) => decompress_all(method, cluster_size, threads, &mut self),
+                None => {}
             }
         }
         self.engine.decompressed = Some(self.done);
