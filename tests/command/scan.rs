@@ -83,21 +83,19 @@ fn a_list_is_read_from_standard_input_and_can_be_gone_on_with() {
     assert!(second.stderr.contains("done before           1"), "{}", second.stderr);
 }
 
-/// The program that is started is the one that runs: a copy of a shell in its place gives no answer, or none in time.
 #[test]
 fn a_process_that_fails_stops_no_other() {
     let folder = folder();
     let path = folder.path().to_str().unwrap();
     let ran = run(&["scan", "--timeout", "0", path]);
-    assert_eq!((ran.code, lines(&ran).len()), (Some(1), 4), "{}", ran.stderr);
-    for (name, line) in lines(&ran).iter().filter(|(name, _)| name != "link") {
-        assert_eq!(line["decision"], "reject", "{name}");
-        // One that was quick enough has an answer all the same.
-        assert!(
-            line["error"] == "given up after 0 s" || line["complete"] == true || name == "note.txt",
-            "{line}"
-        );
+    let lines = lines(&ran);
+    assert_eq!(lines.len(), 4, "{}", ran.stderr);
+    for (name, line) in lines.iter().filter(|(_, line)| line["error"] == "given up after 0 s") {
+        assert_eq!((&line["decision"], &line["complete"]), (&"reject".into(), &false.into()), "{name}");
     }
+    // One that was quick enough has its answer all the same.
+    let judged = lines.iter().filter(|(_, line)| line["error"].is_null()).count();
+    assert!(judged <= 3 && (judged == 3 || ran.code != Some(0)), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Which files a scan looks at.
 
 use std::ffi::OsString;
+use std::fs::FileType;
 use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::{fs, vec};
 
-use super::shown;
 use crate::cli::Failure;
 use crate::cli::input::reason;
 
@@ -23,11 +23,11 @@ impl Files {
                 for name in io::stdin().lock().split(end) {
                     let name = name.map_err(|error| Failure::Image(format!("-: {}", reason(&error))))?;
                     if !name.is_empty() {
-                        add(OsString::from_vec(name).into(), &mut files)?;
+                        add(OsString::from_vec(name).into(), &mut files);
                     }
                 }
             } else {
-                add(path.clone(), &mut files)?;
+                add(path.clone(), &mut files);
             }
         }
         Ok(Self(files.into_iter()))
@@ -48,28 +48,30 @@ impl Files {
     }
 }
 
-/// A file, or the files of a folder and of those in it. A path that is neither is kept: why it cannot be opened is told in
-/// its turn.
-fn add(path: PathBuf, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// A file, or the files of a folder and of those in it. A path that is neither, and a folder that cannot be read, is kept:
+/// that it is no image is told in its turn.
+fn add(path: PathBuf, files: &mut Vec<PathBuf>) {
     if !path.is_dir() {
         files.push(path);
-        return Ok(());
+        return;
     }
     let mut folders = vec![path];
     while let Some(folder) = folders.pop() {
-        let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(&folder), reason(&error)));
-        let mut entries: Vec<_> =
-            fs::read_dir(&folder).and_then(|entries| entries.collect::<io::Result<_>>()).map_err(fail)?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in &entries {
-            // Not followed: a link could lead in circles, or out of the folder.
-            let kind = entry.file_type().map_err(fail)?;
-            if kind.is_file() {
-                files.push(entry.path());
-            }
-        }
-        let is_folder = |entry: &&fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-        folders.extend(entries.iter().rev().filter(is_folder).map(fs::DirEntry::path));
+        let Ok(entries) = entries(&folder) else {
+            files.push(folder);
+            continue;
+        };
+        // Not followed: a link could lead in circles, or out of the folder.
+        files.extend(entries.iter().filter(|(_, kind)| kind.is_file()).map(|(path, _)| path.clone()));
+        folders.extend(entries.into_iter().rev().filter(|(_, kind)| kind.is_dir()).map(|(path, _)| path));
     }
-    Ok(())
+}
+
+/// What is in a folder, by name.
+fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
+    let entries =
+        fs::read_dir(folder)?.map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))));
+    let mut entries: Vec<_> = entries.collect::<io::Result<_>>()?;
+    entries.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(entries)
 }

@@ -3,7 +3,7 @@
 reasons! {
     T01 {
         why: "what was not looked at can hold anything, so the image is never called clean",
-        advice: "raise the limit that is named, or distrust the image: no ordinary one comes near it",
+        advice: "raise the limit that is named (`--limit NAME=NUMBER`), or distrust the image: no ordinary one comes near it",
     }
     T02 {
         why: "what could not be read can hold anything, and the finding says where",
