@@ -18,7 +18,7 @@ use crate::{Image, Limits};
 /// again and again; later clusters show nothing that these do not.
 const MAPPED_CLUSTERS: u64 = 4096;
 /// Guest bytes that are copied.
-const COPIED_LEN: u64 = 1 << 20;
+const COPIED_LEN: u64 = 128 << 10;
 /// Trees and bitmaps that are looked at.
 const LOOKED_AT: usize = 4;
 /// Ranges of a bitmap that are looked at.

@@ -34,10 +34,12 @@ use crate::units::to_usize;
 /// Of how many inputs one is written down.
 pub const WRITTEN_SHARE: u64 = 16;
 /// Of how many inputs one is checked as a whole.
-pub const CHECKED_SHARE: u64 = 4;
+pub const CHECKED_SHARE: u64 = 8;
 /// Of how many inputs one is looked at as its guest would.
-pub const VIEWED_SHARE: u64 = 8;
-/// Of how many inputs one goes through each of the dear oracles with the walk, and another with what is written down.
+pub const VIEWED_SHARE: u64 = 64;
+/// Of how many inputs one goes through each of the dear oracles with what is written down.
+pub const DEAR_WRITTEN_SHARE: u64 = 256;
+/// Of how many inputs one goes through each of the dear oracles with the walk.
 pub const DEAR_SHARE: u64 = 64;
 
 /// Does to these bytes what a user can do, under all oracles, each of the dear ones on a share of the inputs.
@@ -65,7 +67,7 @@ pub fn exercise(bytes: &[u8]) {
     for (decision, oracle) in (2..).zip(DEAR) {
         if is_due(hash, decision, DEAR_SHARE) {
             oracle(bytes, &walk, hash >> 16);
-        } else if is_due(hash.rotate_left(4), decision, DEAR_SHARE)
+        } else if is_due(hash.rotate_left(4), decision, DEAR_WRITTEN_SHARE)
             && let Some(written) = written()
         {
             oracle(bytes, &written, hash >> 16);
