@@ -95,7 +95,7 @@ cmin: cargo-fuzz ## Keep of what the fuzzer found only what adds coverage; TARGE
 .PHONY: tmin
 tmin: cargo-fuzz ## Make the crashing input FILE= small; TARGET=parse_image
 	@test -n "$(FILE)" || { echo "usage: make tmin FILE=fuzz/artifacts/parse_image/crash-…" >&2; exit 1; }
-	cargo fuzz tmin -s none $(TARGET) $(FILE)
+	FUZZ_ALL_ORACLES=1 cargo fuzz tmin -s none $(TARGET) $(FILE)
 
 .PHONY: plant
 plant: cargo-fuzz ## Plant known bugs into a copy, one at a time, and show what catches each

@@ -5,7 +5,11 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use qcow2_inspect::testkit;
 
 fuzz_target!(init: qcow2_inspect_fuzz::lift_limit_on_panic(), |bytes: &[u8]| {
-    qcow2_inspect_fuzz::within(testkit::memory_bound(bytes.len()), || testkit::exercise(bytes));
+    let exercise = match qcow2_inspect_fuzz::asks_for_all_oracles() {
+        true => testkit::exercise_fully,
+        false => testkit::exercise,
+    };
+    qcow2_inspect_fuzz::within(testkit::memory_bound(bytes.len()), || exercise(bytes));
 });
 
 // Half of the mutations know the format (our edits), the other half are libFuzzer's own.

@@ -50,7 +50,8 @@ mod tests {
     /// A run over an image of 100 bytes that cost so much.
     fn check(bytes_read: u64, rows: u64) {
         let (out, findings) = (Vec::new(), Vec::new());
-        let run = Run { format: Format::Walk, out, findings, complete: true, bytes_read, rows };
+        let run =
+            Run { format: Format::Walk, out, findings, complete: true, bytes_read, rows, overlaps: false };
         check_bounds(100, &run);
     }
 

@@ -91,6 +91,8 @@ pub struct Run {
     pub bytes_read: u64,
     /// Rows that the walk handed out.
     pub rows: u64,
+    /// Whether some tables were passed over because others, that were shown before, have some of their bytes.
+    pub overlaps: bool,
 }
 
 impl Run {
@@ -114,10 +116,11 @@ pub fn run<R: ReadAt + Sync>(source: R, format: Format, limits: Limits) -> Optio
     };
     let subject = Subject { path: "image", len: image.file_len() };
     let mut out = Vec::new();
-    let mut rows = 0;
-    let written = write(&image, format, &subject, &mut out, &mut rows);
+    let mut seen = Seen::default();
+    let written = write(&image, format, &subject, &mut out, &mut seen);
     let (findings, complete) = written.unwrap_or_else(|error| panic!("memory could not be written: {error}"));
-    Some(Run { format, out, findings, complete, bytes_read: image.bytes_read(), rows })
+    let Seen { rows, overlaps } = seen;
+    Some(Run { format, out, findings, complete, bytes_read: image.bytes_read(), rows, overlaps })
 }
 
 fn write<R: ReadAt + Sync>(
@@ -125,17 +128,17 @@ fn write<R: ReadAt + Sync>(
     format: Format,
     subject: &Subject<'_>,
     out: &mut Vec<u8>,
-    rows: &mut u64,
+    seen: &mut Seen,
 ) -> io::Result<(Vec<Finding>, bool)> {
     let options = Options { hex: format == Format::Hex, ..Options::default() };
     let schema = "qcow2-inspect/dump/1";
     let summary = match format {
-        Format::Walk => dump(image, &options, Silent, rows),
+        Format::Walk => dump(image, &options, Silent, seen),
         Format::Text | Format::Hex => {
-            dump(image, &options, TextSink::new(out, TextOptions::default(), subject)?, rows)
+            dump(image, &options, TextSink::new(out, TextOptions::default(), subject)?, seen)
         }
-        Format::Json => dump(image, &options, JsonSink::new(out, schema, subject)?, rows),
-        Format::JsonLines => dump(image, &options, JsonlSink::new(out, schema, subject)?, rows),
+        Format::Json => dump(image, &options, JsonSink::new(out, schema, subject)?, seen),
+        Format::JsonLines => dump(image, &options, JsonlSink::new(out, schema, subject)?, seen),
         Format::InfoText => {
             return Ok((Vec::new(), report::write_info_text(out, image, subject, None, false)?));
         }
@@ -194,9 +197,9 @@ fn dump<R: ReadAt, S: Sink>(
     image: &Image<R>,
     options: &Options,
     sink: S,
-    rows: &mut u64,
+    seen: &mut Seen,
 ) -> io::Result<Summary> {
-    report::dump(image, options, &mut Counting { sink, rows })
+    report::dump(image, options, &mut Watching { sink, seen })
 }
 
 /// A sink that writes nothing.
@@ -228,24 +231,32 @@ impl Sink for Silent {
     }
 }
 
-/// A sink that counts what it passes on.
-struct Counting<'a, S> {
-    sink: S,
-    rows: &'a mut u64,
+/// What passed a sink.
+#[derive(Default)]
+struct Seen {
+    rows: u64,
+    overlaps: bool,
 }
 
-impl<S: Sink> Sink for Counting<'_, S> {
+/// A sink that keeps account of what it passes on.
+struct Watching<'a, S> {
+    sink: S,
+    seen: &'a mut Seen,
+}
+
+impl<S: Sink> Sink for Watching<'_, S> {
     fn begin(&mut self, section: Section) -> io::Result<()> {
         self.sink.begin(section)
     }
 
     fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()> {
-        *self.rows = self.rows.saturating_add(1);
+        self.seen.rows = self.seen.rows.saturating_add(1);
         self.sink.heading(heading)
     }
 
     fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
-        *self.rows = self.rows.saturating_add(1);
+        self.seen.rows = self.seen.rows.saturating_add(1);
+        self.seen.overlaps |= row.details.iter().any(|detail| detail.key == "overlaps");
         self.sink.row(row)
     }
 
