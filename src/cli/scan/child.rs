@@ -103,3 +103,17 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_goes_on_is_ended() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        assert_eq!(wait(&mut child, Duration::from_millis(20)).unwrap(), None);
+        assert!(!child.try_wait().unwrap().unwrap().success(), "it was not killed");
+        let mut child = Command::new("false").spawn().unwrap();
+        assert_eq!(wait(&mut child, Duration::from_secs(600)).unwrap().unwrap().code(), Some(1));
+    }
+}
