@@ -1,0 +1,101 @@
+//! What is found in an image, held against a policy.
+
+use std::collections::BTreeMap;
+
+use super::{Policy, Quotas, Reason, is_cut};
+use crate::Image;
+use crate::rules::{Finding, Findings, Rule, Severity};
+use crate::source::ReadAt;
+use crate::units::Span;
+
+/// Takes what is found, and holds it against the policy.
+pub(super) struct Judge<'p> {
+    policy: &'p Policy,
+    pub(super) findings: Findings,
+    /// By the rule's code, or the limit's key.
+    pub(super) reasons: BTreeMap<&'static str, Reason>,
+}
+
+impl<'p> Judge<'p> {
+    pub(super) fn new(policy: &'p Policy, per_rule: usize) -> Self {
+        Self { policy, findings: Findings::new(per_rule), reasons: BTreeMap::new() }
+    }
+
+    pub(super) fn finding(&mut self, finding: Finding) {
+        let rule = finding.rule;
+        let key = if is_cut(Some(rule)) { Some(None) } else { self.policy.against(&finding).map(Some) };
+        if let Some(key) = key {
+            self.reason(rule, key, &finding);
+        }
+        self.findings.push(finding);
+    }
+
+    fn reason(&mut self, rule: &'static Rule, key: Option<String>, finding: &Finding) {
+        let new = || Reason {
+            rule: Some(rule),
+            key,
+            severity: finding.severity,
+            message: finding.message(),
+            at: finding.at,
+            count: 0,
+        };
+        let reason = self.reasons.entry(rule.code).or_insert_with(new);
+        reason.count = reason.count.saturating_add(finding.consequences);
+        if finding.severity > reason.severity {
+            (reason.severity, reason.message, reason.at) = (finding.severity, finding.message(), finding.at);
+        }
+    }
+
+    /// Holds what the image claims against the policy's limits.
+    pub(super) fn limits<R: ReadAt>(&mut self, image: &Image<R>, compressed_clusters: u64) {
+        let header = image.header();
+        let v2 = &header.v2;
+        let (size, file_len) = (v2.size.0, image.file_len());
+        let cluster_size = image.geometry().map_or(0, |geometry| geometry.cluster_size());
+        let bitmaps = image.bitmaps_extension();
+        let decompressed = compressed_clusters.saturating_mul(cluster_size);
+        let ratio = |claim: u64| claim.div_ceil(file_len.max(1));
+        let field = |name| Some(header.span(name));
+        let Quotas { virtual_size, file_size, snapshots, bitmaps: most_bitmaps, .. } = self.policy.limits;
+        let Quotas { virtual_ratio, compressed_ratio, .. } = self.policy.limits;
+        let bitmaps_at = bitmaps.map(|(at, _)| Span::new(at, 4));
+        let claims = [
+            ("limits.virtual_size", virtual_size, size, field("size"), "bytes of virtual disk"),
+            ("limits.file_size", file_size, file_len, None, "bytes of file"),
+            ("limits.snapshots", snapshots, v2.nb_snapshots.into(), field("nb_snapshots"), "snapshots"),
+            (
+                "limits.bitmaps",
+                most_bitmaps,
+                bitmaps.map_or(0, |(_, extension)| extension.nb_bitmaps.into()),
+                bitmaps_at,
+                "bitmaps",
+            ),
+            (
+                "limits.virtual_ratio",
+                virtual_ratio,
+                ratio(size),
+                field("size"),
+                "bytes of virtual disk for each byte of file",
+            ),
+            (
+                "limits.compressed_ratio",
+                compressed_ratio,
+                ratio(decompressed),
+                None,
+                "bytes of compressed clusters, decompressed, for each byte of file",
+            ),
+        ];
+        for (key, most, claim, at, what) in claims {
+            let Some(most) = most.filter(|most| claim > *most) else { continue };
+            let reason = Reason {
+                rule: None,
+                key: Some(key.to_owned()),
+                severity: Severity::Warning,
+                message: format!("the policy has a limit; found {claim} {what}, wanted at most {most}"),
+                at,
+                count: 1,
+            };
+            self.reasons.insert(key, reason);
+        }
+    }
+}
