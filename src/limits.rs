@@ -1,8 +1,12 @@
 //! How much work and memory one image may cost, whatever its counts say.
 
-/// Declares each limit once: its reason, name, type and default.
+/// Bytes of memory that nothing here bounds, whatever the image: buffers, the first cluster, the lists of snapshots
+/// and bitmaps as long as QEMU takes them, and what is found.
+const FIXED_MEMORY: u64 = 64 << 20;
+
+/// Declares each limit once: its reason, name, type and default, and the most bytes of memory that one of each takes.
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr $(, $bytes:literal bytes each)?;)*) => {
         /// Every cap, with its reason. A structure within QEMU's own limits is never cut by the defaults. Where one is
         /// reached, a finding T01 names it, and nothing is called clean.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,9 @@ macro_rules! limits {
             pub const DEFAULT: Self = Self { $($name: $default,)* };
             /// The name of each, and what it is for.
             pub const NAMES: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)*];
+
+            /// The limits that bound memory, and the most bytes that one of each takes.
+            const MEMORY: &[(&str, u64)] = &[$($((stringify!($name), $bytes),)?)*];
 
             /// The limit of this name; `None` where none has it.
             pub fn get(&self, name: &str) -> Option<u64> {
@@ -52,31 +59,31 @@ limits! {
     snapshots: u64 = 65_536;
     /// Bitmap directory entries; QEMU's own limit.
     bitmaps: u64 = 65_535;
-    /// Tables whose place is remembered so that none is shown twice, in 80 bytes of memory each. It holds for the L1
-    /// tables and for the L2 tables, each by themselves.
-    remembered_tables: usize = 131_072;
+    /// Tables whose place is remembered so that none is shown twice. It holds for the L1 tables and for the L2
+    /// tables, each by themselves.
+    remembered_tables: usize = 131_072, 160 bytes each;
     /// Bytes of a compressed cluster, which is decoded in memory as a whole. QEMU's largest cluster has 2 MiB.
     decoded_cluster_len: u64 = 2 << 20;
-    /// Compressed clusters that are compared with one another, and decompressed by a deep check: 16 bytes of memory
-    /// each, 512 MiB in all. It is enough for 2 TiB of disk in clusters of 64 KiB, all compressed.
-    compressed_clusters: usize = 32 << 20;
+    /// Compressed clusters that are compared with one another, and decompressed by a deep check. It is enough for
+    /// 2 TiB of disk in clusters of 64 KiB, all compressed.
+    compressed_clusters: usize = 32 << 20, 48 bytes each;
     /// Bytes that a deep check may decompress in all, an hour's work. Streams of a few bytes may hold a cluster of
     /// 2 MiB, so that the length of the file bounds nothing.
     decoded_bytes: u64 = 4 << 40;
-    /// Pages of 512 host clusters whose references are counted: about 800 bytes of memory each, less than 1 GiB in
-    /// all. It is enough for 32 TiB of clusters of 64 KiB that lie side by side, all in use.
-    counted_pages: usize = 1 << 20;
-    /// Distinct L2 tables that are walked, 64 bytes of memory each: as many as 4 EiB of disk in clusters of 64 KiB
-    /// call for, or 4,096 snapshots of 1 TiB that share nothing.
-    l2_tables: usize = 8 << 20;
+    /// Pages of 512 host clusters whose references are counted. It is enough for 32 TiB of clusters of 64 KiB that
+    /// lie side by side, all in use.
+    counted_pages: usize = 1 << 20, 1_200 bytes each;
+    /// Distinct L2 tables that are walked: as many as 4 EiB of disk in clusters of 64 KiB call for, or 4,096 snapshots
+    /// of 1 TiB that share nothing.
+    l2_tables: usize = 8 << 20, 300 bytes each;
     /// Tables that stand off a cluster boundary, or that are pointed at again, and are read all the same because
     /// QEMU does: they may share their bytes, so that more of them would cost more than the file is long.
     odd_tables: u64 = 256;
-    /// Host clusters in conflict whose owners are looked for, about 1 KiB of memory each; up to 32 KiB where thousands
-    /// of tables map it.
-    conflicts: usize = 1024;
+    /// Host clusters in conflict whose owners are looked for: about 1 KiB of memory each, more where thousands of tables map
+    /// it.
+    conflicts: usize = 1024, 32_768 bytes each;
     /// Guest ranges remembered as lost, for each tree; past it, neighbours are taken as one.
-    lost_ranges: usize = 1024;
+    lost_ranges: usize = 1024, 131_072 bytes each;
     /// Bytes behind the last cluster in use that are looked at for hidden data.
     trailing_bytes: u64 = 64 << 20;
     /// Findings of one rule that are kept one by one; the others are counted in one further finding.
@@ -86,6 +93,29 @@ limits! {
     /// Seconds of wall-clock time from the opening of the image on, looked at now and then while it is read. The
     /// largest images that were measured take a minute, a deep check of some TiB hours.
     seconds: u64 = 4 * 3600;
+}
+
+impl Limits {
+    /// Bytes of memory that a command may take by these limits, the stacks of its threads apart. Few images come near:
+    /// memory follows what an image has, and not what it claims.
+    pub fn memory(&self) -> u64 {
+        let cost = |(name, bytes): &(&str, u64)| self.get(name).unwrap_or_default().saturating_mul(*bytes);
+        Self::MEMORY.iter().map(cost).fold(FIXED_MEMORY, u64::saturating_add)
+    }
+
+    /// The same with all limits that bound memory changed in proportion, so that it comes to `bytes`. The first 64 MiB
+    /// nothing saves: with less than that, nothing that takes memory is left.
+    #[must_use]
+    pub fn within_memory(mut self, bytes: u64) -> Self {
+        let part = u128::from(bytes.saturating_sub(FIXED_MEMORY));
+        let whole = u128::from(self.memory().saturating_sub(FIXED_MEMORY)).max(1);
+        for (name, _) in Self::MEMORY {
+            let count = u128::from(self.get(name).unwrap_or_default());
+            let count = count.saturating_mul(part).checked_div(whole).unwrap_or_default();
+            self.set(name, u64::try_from(count).unwrap_or(u64::MAX));
+        }
+        self
+    }
 }
 
 impl Default for Limits {
@@ -109,5 +139,20 @@ mod tests {
         }
         assert!(!Limits::DEFAULT.clone().set("no_such", 1));
         assert_eq!(Limits::DEFAULT.get("no_such"), None);
+    }
+
+    #[test]
+    fn memory_is_shared_out_in_proportion() {
+        let whole = Limits::DEFAULT;
+        let half = whole.within_memory(FIXED_MEMORY + (whole.memory() - FIXED_MEMORY) / 2);
+        assert_eq!(half.counted_pages, whole.counted_pages / 2);
+        assert_eq!(half.l2_tables, whole.l2_tables / 2);
+        assert_eq!((half.read_bytes, half.snapshots), (whole.read_bytes, whole.snapshots));
+        for bytes in [0, 1 << 20, 65 << 20, 100 << 20, 1 << 30, 1 << 40] {
+            let limits = whole.within_memory(bytes);
+            assert!(limits.memory() <= bytes.max(FIXED_MEMORY), "{bytes}: {limits:?}");
+            assert_eq!(bytes >= 65 << 20, limits.counted_pages > 0, "{bytes}");
+        }
+        assert!(whole.within_memory(8 << 30).counted_pages > whole.counted_pages);
     }
 }

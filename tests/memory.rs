@@ -75,6 +75,71 @@ fn memory_is_bounded_whatever_the_counts_say() {
         assert_eq!(decompressed, Some(32));
         assert!(deep < deep_bound(1 << cluster_bits), "clusters of 2^{cluster_bits}: {deep} bytes");
     }
+    check_budgets();
+}
+
+/// Each of the limits that an image of little else can reach takes no more memory than it says, and a bound on all of
+/// them holds.
+fn check_budgets() {
+    for (limit, count, source) in [
+        ("counted_pages", 40_000, maps(scattered)),
+        ("l2_tables", 16_000, maps(|_| 0)),
+        ("compressed_clusters", 1_000_000, maps(compressed)),
+    ] {
+        let run = |limits: Limits| {
+            let image = Image::open(&source, limits).unwrap();
+            let mut complete = true;
+            let check = || complete = check(&image, &CheckOptions::default(), &mut |_: Finding| ()).complete;
+            (peak(check), complete)
+        };
+        let with = |count| {
+            let mut limits = Limits::DEFAULT;
+            limits.set(limit, count);
+            limits
+        };
+        let (none, some) = (with(0), with(count));
+        let most = usize::try_from(some.memory() - none.memory()).unwrap();
+        let cost = run(some).0.saturating_sub(run(none).0);
+        println!("{cost:>10} of {most:>10}  {count} {limit}");
+        assert!(cost > most / 8 && cost <= most, "{count} {limit} took {cost} bytes, not {most}");
+
+        let (peak, complete) = run(Limits::DEFAULT.within_memory(80 << 20));
+        println!("{peak:>10} of {:>10}  {limit} within 80 MiB", 80 << 20);
+        assert!(peak <= 80 << 20 && !complete, "{limit} took {peak} bytes of 80 MiB");
+    }
+}
+
+/// A file of 16 GiB with 16,384 L2 tables, each entry of which goes by its place.
+fn maps(entry: fn(u64) -> u64) -> Sparse {
+    const COUNT: u64 = 16_384;
+    let l1 = |header: &mut HeaderV2| {
+        (header.l1_size, header.l1_table_offset) = (16_384, HostOffset(1 << 20));
+        header.size = ByteSize(COUNT * 64 * 512);
+    };
+    let tables = (0..COUNT).flat_map(|n| ((L2_TABLES + n * 512) | 1 << 63).to_be_bytes()).collect();
+    let mut image = image(9, l1, |_| {}, &[], vec![(1 << 20, tables)]);
+    image.elsewhere = entry;
+    image.len = 16 << 30;
+    image
+}
+
+const L2_TABLES: u64 = 1 << 24;
+
+/// The number of an entry of these tables.
+fn entry_number(at: u64) -> Option<u64> {
+    Some(at.checked_sub(L2_TABLES)? / 8).filter(|n| *n < 16_384 * 64)
+}
+
+/// A cluster anywhere in the file.
+fn scattered(at: u64) -> u64 {
+    let Some(n) = entry_number(at) else { return 0 };
+    ((n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (1 << 25)) * 512) | 1 << 63
+}
+
+/// A stream behind the one before, one sector long.
+fn compressed(at: u64) -> u64 {
+    let Some(n) = entry_number(at) else { return 0 };
+    1 << 62 | ((1 << 30) + n * 512)
 }
 
 /// 32 compressed clusters with as much room as an entry can give, and as much between them: no two are read at once.

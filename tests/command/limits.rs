@@ -1,5 +1,7 @@
 //! `--limit`: a limit that is reached is named, and nothing is called clean or complete.
 
+use qcow2_inspect::Limits;
+
 use crate::process::{corpus, run};
 
 fn with(command: &str, limit: &str) -> (Option<i32>, String, String) {
@@ -22,6 +24,15 @@ fn a_limit_that_is_reached_is_named() {
         );
         assert!(!out.contains("clean"), "{out}");
     }
+}
+
+#[test]
+fn memory_is_shared_out_among_the_limits() {
+    let (code, out, _) = with("check", "memory=1G");
+    assert_eq!(code, Some(0), "{out}");
+    let (code, out, _) = with("check", "memory=1M");
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("l2_tables 0 spent") && out.contains("verdict: incomplete"), "{out}");
 }
 
 #[test]
@@ -49,4 +60,5 @@ fn what_is_no_limit_is_refused() {
     }
     let (_, _, err) = with("info", "help");
     assert!(err.contains("read_bytes=1099511627776: Bytes read from the file in all"), "{err}");
+    assert!(err.contains(&format!("memory={}: Bytes of memory in all", Limits::DEFAULT.memory())), "{err}");
 }
