@@ -63,34 +63,94 @@ impl<'i, R: ReadAt> Holes<'i, R> {
 /// Whether far more clusters have a refcount than the file stores, which is how QEMU tells an image with preallocated
 /// metadata (block/qcow2-refcount.c, `qcow2_detect_metadata_preallocation`). Its `map` then takes holes of the file
 /// for zeros, and with other images does not look for holes.
-pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> bool {
-    let Some(geometry) = image.geometry() else { return false };
-    let Some((stored, table)) = image.source().stored_len().zip(image.refcount_table()) else { return false };
+///
+/// A block that lies behind the end of the file ends the count, as it does in QEMU.
+///
+/// # Errors
+/// Where the refcounts could not be read, or a limit is spent.
+pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
+    let Some(geometry) = image.geometry() else { return Ok(false) };
+    let Some((stored, table)) = image.source().stored_len().zip(image.refcount_table()) else {
+        return Ok(false);
+    };
     let stored = stored.checked_div(geometry.cluster_size()).unwrap_or_default();
     let threshold = (stored.saturating_mul(10) / 9).max(stored.saturating_add(2));
     let clusters = geometry.clusters_for(image.file_len());
     let mut counted = 0_u64;
     let mut block = 0_u64;
     let mut chunks = image.chunks("the refcount table", table);
-    while let Some(Ok(chunk)) = chunks.next() {
+    while let Some(chunk) = chunks.next() {
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(Error::Cut { .. }) => break,
+            Err(error) => return Err(error),
+        };
         for (_, raw) in chunk.entries() {
             let at = RefcountTableEntry(raw).block_offset();
             let runs = (at.0 != 0).then(|| image.refcount_runs(block, at)).flatten();
             for run in runs.into_iter().flatten() {
-                let Ok(run) = run else { return false };
+                let run = match run {
+                    Ok(run) => run,
+                    Err(Error::Cut { .. }) => return Ok(false),
+                    Err(error) => return Err(error),
+                };
                 if run.first_cluster >= clusters {
-                    return counted >= threshold;
+                    return Ok(counted >= threshold);
                 }
                 if run.value != 0 {
                     let count = run.count.min(clusters.saturating_sub(run.first_cluster));
                     counted = counted.saturating_add(count);
                 }
                 if counted >= threshold {
-                    return true;
+                    return Ok(true);
                 }
             }
             block = block.saturating_add(1);
         }
     }
-    counted >= threshold
+    Ok(counted >= threshold)
+}
+
+#[cfg(all(test, feature = "testkit"))]
+#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::Limits;
+    use crate::testkit::Model;
+
+    /// A file of which little is stored, on a disk that dies.
+    struct Sparse {
+        bytes: Vec<u8>,
+        dies: AtomicBool,
+    }
+
+    impl ReadAt for Sparse {
+        fn len(&self) -> io::Result<u64> {
+            ReadAt::len(&self.bytes)
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            match self.dies.load(Ordering::Relaxed) {
+                true => Err(io::ErrorKind::TimedOut.into()),
+                false => self.bytes.as_slice().read_at(offset, buf),
+            }
+        }
+
+        fn stored_len(&self) -> Option<u64> {
+            Some(0)
+        }
+    }
+
+    #[test]
+    fn refcounts_that_cannot_be_read_are_no_answer() {
+        let source =
+            Sparse { bytes: Model::small_from_seed(3).unwrap().write(), dies: AtomicBool::new(false) };
+        let image = Image::open(&source, Limits::default()).unwrap();
+        assert_eq!(is_preallocated(&image), Ok(true));
+        source.dies.store(true, Ordering::Relaxed);
+        assert!(matches!(is_preallocated(&image), Err(Error::Io { .. })));
+    }
 }

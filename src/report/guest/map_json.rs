@@ -112,23 +112,26 @@ pub fn write_map_json<R: ReadAt>(
     range: GuestSpan,
 ) -> io::Result<Walked> {
     let encrypted = disk.is_encrypted();
-    let preallocated = is_preallocated(disk.image()) && !encrypted;
-    let mut holes = preallocated.then(|| Holes::new(disk.image()));
     let mut writer = Writer::new(out);
     let mut walked = Walked::default();
     let mut at = range.start;
-    let went = disk.for_each_run(range, |extent| {
-        walked.add(&extent);
-        at = extent.guest.start.saturating_add(extent.guest.len);
-        let Some(holes) = &mut holes else {
-            return Ok(writer.push(Entry::new(&extent, false, encrypted))?);
-        };
-        let mut rest = Some(extent);
-        while let Some((part, in_hole)) = holes.split(&mut rest)? {
-            writer.push(Entry::new(&part, in_hole, encrypted))?;
-        }
-        Ok::<_, Stop>(())
-    });
+    let mut walk = |preallocated: bool| {
+        let mut holes = preallocated.then(|| Holes::new(disk.image()));
+        disk.for_each_run(range, |extent| {
+            walked.add(&extent);
+            at = extent.guest.start.saturating_add(extent.guest.len);
+            let Some(holes) = &mut holes else {
+                return Ok(writer.push(Entry::new(&extent, false, encrypted))?);
+            };
+            let mut rest = Some(extent);
+            while let Some((part, in_hole)) = holes.split(&mut rest)? {
+                writer.push(Entry::new(&part, in_hole, encrypted))?;
+            }
+            Ok::<_, Stop>(())
+        })
+    };
+    let preallocated = if encrypted { Ok(false) } else { is_preallocated(disk.image()) };
+    let went = preallocated.map_err(Stop::Read).and_then(&mut walk);
     match went {
         Ok(()) => {}
         Err(Stop::Read(error)) => walked.cut = Some(error),
