@@ -9,7 +9,10 @@ use landlock::{
     RulesetError, RulesetStatus, Scope,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
 
 /// The newest Landlock that the rights are chosen from; an older kernel enforces those that it knows.
 const LANDLOCK: ABI = ABI::V6;
@@ -43,18 +46,48 @@ fn landlocked(output: Option<&Path>) -> Result<RulesetStatus, RulesetError> {
 /// Whether a filter makes the system calls fail that the work does not need. With `can_rename`, files can be renamed and
 /// removed; where, Landlock says.
 pub(super) fn restrict_calls(can_rename: bool) -> bool {
-    let renaming = if can_rename { &[][..] } else { RENAMING };
-    let denied = DENIED.iter().chain(DENIED_HERE).chain(renaming);
-    let rules = denied.flat_map(|call| aliases(*call)).map(|call| (call, Vec::new())).collect();
-    let fails = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let Ok(arch) = ARCH.try_into() else { return false };
-    let program = SeccompFilter::new(rules, SeccompAction::Allow, fails, arch).and_then(BpfProgram::try_from);
-    program.is_ok_and(|program| apply_filter(&program).is_ok())
+    program(can_rename).is_ok_and(|program| apply_filter(&program).is_ok())
 }
 
-/// On x86-64 each call has a second number, of the x32 convention.
+fn program(can_rename: bool) -> Result<BpfProgram, BackendError> {
+    let renaming = if can_rename { &[][..] } else { RENAMING };
+    let denied = DENIED.iter().chain(DENIED_HERE).chain(renaming);
+    let always = denied.map(|call| (*call, Vec::new()));
+    let sometimes = [
+        // They put words into the mouth of whoever sits at the terminal.
+        (
+            libc::SYS_ioctl,
+            vec![argument(1, SeccompCmpOp::Eq, TIOCSTI)?, argument(1, SeccompCmpOp::Eq, TIOCLINUX)?],
+        ),
+        // A process may end itself.
+        (libc::SYS_tgkill, vec![argument(0, SeccompCmpOp::Ne, std::process::id())?]),
+    ];
+    let rules = always
+        .chain(sometimes)
+        .flat_map(|(call, rules)| aliases(call).map(move |call| (call, rules.clone())));
+    let rules = rules.chain(OF_X32.map(|call| (call | X32, Vec::new()))).collect();
+    let fails = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    SeccompFilter::new(rules, SeccompAction::Allow, fails, ARCH.try_into()?)?.try_into()
+}
+
+/// A rule for a call whose argument in this place compares so.
+fn argument(place: u8, compared: SeccompCmpOp, with: u32) -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(place, SeccompCmpArgLen::Dword, compared, with.into())?])
+}
+
+/// Types a byte into a terminal (tty_ioctl(4)).
+const TIOCSTI: u32 = 0x5412;
+/// Pastes a selection into a Linux console (ioctl_console(2)).
+const TIOCLINUX: u32 = 0x541c;
+
+/// What marks a call of the x32 convention, which x86-64 kernels may know too.
+const X32: i64 = 0x4000_0000;
+/// The calls that have numbers of their own there, execve and ptrace among them. None is needed.
+const OF_X32: std::ops::RangeInclusive<i64> = 512..=547;
+
+/// On x86-64 the other calls have a second number, of the x32 convention.
 fn aliases(call: i64) -> impl Iterator<Item = i64> {
-    let x32 = cfg!(target_arch = "x86_64").then_some(call | 0x4000_0000);
+    let x32 = cfg!(target_arch = "x86_64").then_some(call | X32);
     std::iter::once(call).chain(x32)
 }
 
@@ -70,11 +103,18 @@ const DENIED: &[i64] = &[
     libc::SYS_mkdirat,
     libc::SYS_mknodat,
     libc::SYS_symlinkat,
+    libc::SYS_fchmod,
     libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_utimensat,
     libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
     libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
     libc::SYS_chdir,
     libc::SYS_chroot,
     // Other machines and other processes.
@@ -89,6 +129,9 @@ const DENIED: &[i64] = &[
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
     libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
@@ -144,6 +187,9 @@ const DENIED: &[i64] = &[
     libc::SYS_syslog,
 ];
 
+/// `fchmodat2`, which has this number everywhere; libc does not name it for every processor.
+const FCHMODAT2: i64 = 452;
+
 /// The older names of some of these.
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: &[i64] = &[
@@ -179,5 +225,7 @@ const RENAMING: &[i64] = &[
     libc::SYS_unlink,
     libc::SYS_unlinkat,
 ];
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const RENAMING: &[i64] = &[libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_unlinkat];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const RENAMING: &[i64] = &[libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_unlinkat];

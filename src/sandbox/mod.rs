@@ -5,7 +5,7 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(feature = "testkit")]
+#[cfg(all(feature = "testkit", unix))]
 mod probe;
 
 use std::path::Path;
@@ -57,7 +57,7 @@ pub(crate) fn enter(mode: Mode, output: Option<&Path>) -> Result<(), String> {
         return Ok(());
     }
     let parts = IN_FORCE.get_or_init(|| give_up(output));
-    #[cfg(feature = "testkit")]
+    #[cfg(all(feature = "testkit", unix))]
     probe::run();
     let missing = match parts {
         Parts { landlock: false, .. } => "Landlock",

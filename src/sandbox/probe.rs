@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::thread;
 
@@ -18,16 +19,24 @@ pub(super) fn run() {
     let _ = thread::spawn(|| attempt_all("worker")).join();
 }
 
+/// Of a file that is open, under no name.
+fn change_mode() -> io::Result<()> {
+    let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let permissions = file.metadata()?.permissions();
+    file.set_permissions(permissions)
+}
+
 fn attempt_all(thread: &str) {
     let here = std::env::temp_dir();
     let file = here.join("qcow2-inspect-probe");
-    let attempts: [(&str, io::Result<()>); 8] = [
+    let attempts: [(&str, io::Result<()>); 9] = [
         ("open", File::open("/etc/passwd").map(drop)),
         ("write", File::create(&file).map(drop)),
         ("truncate", File::options().write(true).open("/dev/null").map(drop)),
         ("folder", fs::create_dir(&file)),
         ("rename", fs::rename("/nonexistent", &file)),
         ("remove", fs::remove_file(&file)),
+        ("mode", change_mode()),
         ("connect", TcpStream::connect("127.0.0.1:9").map(drop)),
         ("execute", Command::new("/bin/true").status().map(drop)),
     ];
