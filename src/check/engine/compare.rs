@@ -57,7 +57,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             block: None,
         };
         let pages = self.clusters.numbers();
-        self.tables.start_again();
+        self.odd.start_again();
         let blocks = self.blocks();
         let of = to_u64(blocks.len());
         let mut next = 0_u64;
@@ -105,7 +105,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let at = block.entry.block_offset();
         c.block = Some((at, start));
         let span = Span::new(at, self.geometry.cluster_size());
-        if !self.tables.is_new(span, self.image.limits().odd_tables) {
+        if !self.odd.is_new(span) {
             return;
         }
         let mut chunks = self.image.chunks("a refcount block", span);

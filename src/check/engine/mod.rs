@@ -12,6 +12,7 @@ mod entries;
 mod flags;
 mod groups;
 mod lost;
+mod odd;
 mod outcome;
 mod owners;
 mod refcounts;
@@ -41,6 +42,7 @@ use conflicts::Conflicts;
 use flags::Flags;
 use lost::Losses;
 pub use lost::{Loss, Ranges};
+use odd::OddTables;
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
 pub use owners::{Owner, Role};
 use refcounts::Blocks;
@@ -201,6 +203,7 @@ struct Engine<'a, 'w, R> {
     /// One more than the highest cluster with a reference.
     touched_end: u64,
     tables: Tables,
+    odd: OddTables,
     blocks: Blocks,
     snapshot_table: Span,
     block_clusters: HashSet<u64>,
@@ -243,6 +246,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             clusters: Clusters::new(limits.counted_pages),
             touched_end: 0,
             tables: Tables::default(),
+            odd: OddTables::new(limits.odd_tables),
             blocks: Blocks::default(),
             snapshot_table: Span::default(),
             block_clusters: HashSet::new(),
@@ -287,7 +291,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
         }
         self.find_owners();
         self.judge_streams();
-        if self.tables.is_spent {
+        if self.odd.is_spent {
             let value = self.image.limits().odd_tables;
             let error = Error::Budget { limit: "odd_tables", value, at: HostOffset(0) };
             self.totals.stop(error, Structure::File, &T01);

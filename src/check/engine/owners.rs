@@ -288,7 +288,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let Some((at, extension)) = image.bitmaps_extension() else { return };
         let directory = Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size);
         search.plain(Role::BitmapDirectory, at, directory);
-        self.tables.start_again();
+        self.odd.start_again();
         for bitmap in image.bitmaps() {
             let bitmap = match bitmap {
                 Ok(bitmap) => bitmap,
@@ -296,7 +296,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Err(error) => return self.totals.stop(error, Structure::Bitmap, &B01),
             };
             search.plain(Role::BitmapTable(bitmap.index), bitmap.at, bitmap.table());
-            if bitmap.table().at.0 == 0 || !self.tables.is_new(bitmap.table(), image.limits().odd_tables) {
+            if !self.reads_bitmap_table(&bitmap) {
                 continue;
             }
             let mut chunks = image.chunks("a bitmap table", bitmap.table());

@@ -98,7 +98,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.blocks.all = Rc::new(blocks);
         for block in self.blocks().iter().filter(|block| block.is_aligned) {
             let at = block.entry.block_offset();
-            if self.tables.is_new(Span::new(at, cluster_size), image.limits().odd_tables) {
+            if self.odd.is_new(Span::new(at, cluster_size)) {
                 self.load_block(block, width);
             }
         }

@@ -162,11 +162,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             match bitmap {
                 Ok(bitmap) => {
                     rules.bitmap(&bitmap, &mut self.found);
-                    if let Err(error) = check_bitmap_tail(image, &bitmap, &mut self.found) {
+                    let is_new = self.reads_bitmap_table(&bitmap);
+                    if is_new && let Err(error) = check_bitmap_tail(image, &bitmap, &mut self.found) {
                         self.totals.stop(error, Structure::BitmapTable, &B18);
                     }
                     self.settle();
-                    self.bitmap_table(&rules, &bitmap, is_counted);
+                    if is_new {
+                        self.bitmap_table(&rules, &bitmap, is_counted);
+                    }
                 }
                 Err(error) => fault = Some(error),
             }
@@ -175,12 +178,16 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.settle();
     }
 
+    /// Whether a bitmap's table is to be read. The header is none; and those of a hostile directory may all be one, or
+    /// lie one over the other.
+    pub(super) fn reads_bitmap_table(&mut self, bitmap: &Bitmap) -> bool {
+        let table = bitmap.table();
+        let in_file = table.len.min(self.image.file_len().saturating_sub(table.at.0));
+        table.at.0 != 0 && self.odd.is_new(Span::new(table.at, in_file))
+    }
+
     fn bitmap_table(&mut self, rules: &BitmapRules, bitmap: &Bitmap, is_counted: bool) {
         let table = bitmap.table();
-        // The header is no bitmap table; and tables of a hostile directory may all be one.
-        if table.at.0 == 0 || !self.tables.is_new(table, self.image.limits().odd_tables) {
-            return;
-        }
         if is_counted {
             self.claim(table, 1);
         }

@@ -1,6 +1,6 @@
 //! The L1 tables of all trees, swept once: which L2 tables there are, and how many L1 entries lead to each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::ends_past_file;
 use super::super::mapping::guest;
@@ -29,29 +29,6 @@ pub(super) struct Tables {
     /// A snapshot that the list does not have, because the file ends within its texts.
     pub(super) cut: Option<DiskTree>,
     further_repeats: u64,
-    seen: HashSet<(u64, u64)>,
-    repeated: u64,
-    /// Whether a table was left out because too many are read again, or stand off the boundary.
-    pub(super) is_spent: bool,
-    unaligned: u64,
-}
-
-impl Tables {
-    /// Whether a table was not read before, or only so few were read again that one more does no harm.
-    pub(super) fn is_new(&mut self, table: Span, limit: u64) -> bool {
-        if self.seen.insert((table.at.0, table.len)) {
-            return true;
-        }
-        self.repeated = self.repeated.saturating_add(1);
-        self.is_spent |= self.repeated > limit;
-        self.repeated <= limit
-    }
-
-    /// Forgets which tables were read, for another walk.
-    pub(super) fn start_again(&mut self) {
-        self.seen.clear();
-        self.repeated = 0;
-    }
 }
 
 /// An L1 table.
@@ -279,17 +256,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
         // The clusters of a table off the boundary belong to others: they are counted, and not claimed.
         self.refer(span, cover.times);
-        if is_there && (is_aligned || self.may_read_unaligned()) {
+        if is_there && (is_aligned || self.odd.may_read_unaligned()) {
             return self.remember(cover, place, index, at, l2);
         }
         true
-    }
-
-    fn may_read_unaligned(&mut self) -> bool {
-        self.tables.unaligned = self.tables.unaligned.saturating_add(1);
-        let may_read = self.tables.unaligned <= self.image.limits().odd_tables;
-        self.tables.is_spent |= !may_read;
-        may_read
     }
 
     fn remember(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, l2: HostOffset) -> bool {

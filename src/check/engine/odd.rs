@@ -1,0 +1,80 @@
+//! Tables that are read although their bytes were read before, or stand off a cluster boundary: as QEMU reads them, but
+//! only so many that the work stays in proportion to the file.
+
+use crate::image::Visited;
+use crate::units::Span;
+
+/// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
+const ODD_TABLE_LEN: u64 = 2 << 20;
+
+/// Which bytes were read as tables, and how often more was read than these.
+#[derive(Debug)]
+pub(super) struct OddTables {
+    seen: Visited<()>,
+    repeated: u64,
+    unaligned: u64,
+    limit: u64,
+    /// Whether a table was left out because there are too many of these.
+    pub(super) is_spent: bool,
+}
+
+impl OddTables {
+    /// None yet; `limit` of each kind are read.
+    pub(super) fn new(limit: u64) -> Self {
+        Self { seen: Visited::new(usize::MAX), repeated: 0, unaligned: 0, limit, is_spent: false }
+    }
+
+    /// Whether no part of a table was read before, or only so little was read again that this does no harm. `table` lies
+    /// inside the file.
+    pub(super) fn is_new(&mut self, table: Span) -> bool {
+        if self.seen.first(table, ()).is_none() {
+            return true;
+        }
+        self.repeated = self.repeated.saturating_add(1).saturating_add(table.len / ODD_TABLE_LEN);
+        self.is_spent |= self.repeated > self.limit;
+        self.repeated <= self.limit
+    }
+
+    /// Whether one more table off the boundary may be read.
+    pub(super) fn may_read_unaligned(&mut self) -> bool {
+        self.unaligned = self.unaligned.saturating_add(1);
+        self.is_spent |= self.unaligned > self.limit;
+        self.unaligned <= self.limit
+    }
+
+    /// Forgets which tables were read, for another walk.
+    pub(super) fn start_again(&mut self) {
+        (self.seen, self.repeated) = (Visited::new(usize::MAX), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::HostOffset;
+
+    #[test]
+    fn tables_that_overlap_are_read_again_within_a_limit() {
+        let span = |at, len| Span::new(HostOffset(at), len);
+        let mut tables = OddTables::new(2);
+        for (table, is_new) in [
+            (span(0x1000, 0x200), true),
+            (span(0x1200, 0x200), true),
+            (span(0x1000, 0x200), true),
+            (span(0x1100, 0x200), true),
+            (span(0x13ff, 1), false),
+            (span(0x1400, 0), true),
+        ] {
+            assert_eq!(tables.is_new(table), is_new, "{table:?}");
+        }
+        assert!(tables.is_spent);
+    }
+
+    #[test]
+    fn a_large_table_counts_as_several() {
+        let (mut tables, large) = (OddTables::new(5), Span::new(HostOffset(0), 4 << 20));
+        assert!(tables.is_new(large) && tables.is_new(large) && !tables.is_new(large));
+        tables.start_again();
+        assert!(tables.is_new(large));
+    }
+}
