@@ -70,9 +70,11 @@ limits! {
     /// Bytes that a deep check may decompress in all, an hour's work. Streams of a few bytes may hold a cluster of
     /// 2 MiB, so that the length of the file bounds nothing.
     decoded_bytes: u64 = 4 << 40;
-    /// Pages of 512 host clusters whose references are counted. It is enough for 32 TiB of clusters of 64 KiB that
-    /// lie side by side, all in use.
-    counted_pages: usize = 1 << 20, 1_200 bytes each;
+    /// Pages of 512 host clusters whose references are counted: about 1 KiB of memory each, more where a cluster has
+    /// more than 255 references. It is enough for 32 TiB of clusters of 64 KiB that lie side by side, all in use.
+    counted_pages: usize = 1 << 20, 5_300 bytes each;
+    /// Entries of the refcount table that are not zero; QEMU's table ends at as many.
+    refcount_blocks: usize = 1 << 20, 300 bytes each;
     /// Distinct L2 tables that are walked: as many as 4 EiB of disk in clusters of 64 KiB call for, or 4,096 snapshots
     /// of 1 TiB that share nothing.
     l2_tables: usize = 8 << 20, 300 bytes each;

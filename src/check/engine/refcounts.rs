@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::super::RefcountRules;
 use super::super::counts::PAGE_LEN;
 use super::Engine;
+use crate::Error;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::rules::Structure;
 use crate::rules::codes::{H34, R03};
@@ -70,7 +71,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut chunks =
             image.chunks("the refcount table", Span::new(table.at, table.len.min(MAX_ENTRIES * 8)));
         let (mut index, mut blocks) = (0_u64, Vec::new());
-        while let Some(chunk) = chunks.next() {
+        let most = image.limits().refcount_blocks;
+        'table: while let Some(chunk) = chunks.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
@@ -80,6 +82,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 }
             };
             for (entry_at, raw) in chunk.entries() {
+                if raw != 0 && blocks.len() >= most {
+                    let error = Error::Budget { limit: "refcount_blocks", value: to_u64(most), at: entry_at };
+                    self.totals.stop(error, Structure::RefcountTable, &H34);
+                    self.blocks.is_cut = true;
+                    break 'table;
+                }
                 if raw != 0 {
                     let entry = RefcountTableEntry(raw);
                     rules.table_entry(index, entry_at, entry, &mut self.found);
