@@ -2,6 +2,21 @@
 //!
 //! The reader is lenient, the judge strict: a broken structure becomes a [`Finding`](rules::Finding), and the
 //! rest is still read. An [`Error`] means that one structure, or the file, cannot be read further.
+//!
+//! ```
+//! use std::fs::File;
+//!
+//! use qcow2_inspect::check::{CheckOptions, Verdict, check};
+//! use qcow2_inspect::{Image, Limits};
+//!
+//! let image = Image::open(File::open("corpus/damaged/L02-l2-table-unaligned.qcow2")?, Limits::default())?;
+//! println!("{} bytes of disk", image.header().v2.size.0);
+//! let checked = check(&image, &CheckOptions::default(), &mut |finding| {
+//!     println!("{} {}", finding.rule.code, finding.message());
+//! });
+//! assert_eq!(checked.verdict, Verdict::Corrupt);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod audit;
 pub mod check;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::{Rule, Severity};
+use crate::text;
 use crate::units::{GuestSpan, Span, Tree};
 
 /// The structure of the file that a finding or a field belongs to.
@@ -101,7 +102,7 @@ pub enum Evidence {
     Number(u64),
     /// An offset, a mask or a table entry, shown in hex.
     Hex(u64),
-    /// Words; text of the image among them is escaped by the renderer.
+    /// Words; text of the image among them is escaped where it is shown.
     Text(Cow<'static, str>),
 }
 
@@ -134,7 +135,8 @@ impl fmt::Display for Evidence {
         match self {
             Self::Number(value) => write!(f, "{value}"),
             Self::Hex(value) => write!(f, "{value:#x}"),
-            Self::Text(text) => f.write_str(text),
+            // Whoever judged has escaped and shortened names; nothing gets through here that a terminal must not see.
+            Self::Text(text) => f.write_str(&text::escape(text.as_bytes())),
         }
     }
 }
