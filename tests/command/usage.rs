@@ -110,7 +110,8 @@ fn a_pipe_that_was_never_open_is_no_error_but_a_refusal_stays_one() {
 fn a_closed_pipe_changes_no_verdict() {
     let [good, rejected] = ["valid/v3-basic", "hostile/backing-device"].map(corpus);
     let [corrupt, leaky] = ["damaged/L02-l2-table-unaligned", "damaged/E21-bitmaps-inconsistent"].map(corpus);
-    let cases: [(&[&str], &[&Path], &[i32]); 10] = [
+    let hostile = corpus("hostile/backing-device").parent().unwrap().to_owned();
+    let cases: [(&[&str], &[&Path], &[i32]); 15] = [
         (&["audit"], &[&good], &[0]),
         (&["audit"], &[&rejected], &[2]),
         (&["audit", "--format=json"], &[&good], &[0]),
@@ -121,6 +122,12 @@ fn a_closed_pipe_changes_no_verdict() {
         (&["check", "--format=json"], &[&corrupt], &[2]),
         (&["check", "--format=jsonl"], &[&corrupt], &[2]),
         (&["check", "--format=jsonl"], &[&good], &[0]),
+        (&["scan"], &[&good], &[0]),
+        (&["scan", "--jobs=1"], &[&rejected, &good], &[2]),
+        // Nobody would see what comes after, so it is not looked at.
+        (&["scan", "--jobs=1"], &[&good, &rejected], &[1]),
+        (&["scan", "--jobs=3"], &[&good, &good, &good, &good, &rejected], &[1, 2]),
+        (&["scan"], &[&hostile], &[1, 2]),
     ];
     for (options, paths, codes) in cases {
         let (reader, writer) = std::io::pipe().unwrap();
