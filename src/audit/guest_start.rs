@@ -4,14 +4,14 @@ use std::io;
 
 use crate::Image;
 use crate::check::stopped;
-use crate::format::foreign;
+use crate::format::probe;
 use crate::guest::{Cause, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
 use crate::rules::codes::{L15, T02, T05};
 use crate::rules::{Finding, Guest, Structure};
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, to_usize};
 
-/// Bytes of the guest's start that are looked at: a VDI image has its signature the farthest.
+/// Bytes of the guest's start that are looked at: as many as QEMU's probe functions are given.
 const START_LEN: u64 = 512;
 
 /// The guest's first bytes, with zeros for what is not in this file.
@@ -69,7 +69,7 @@ pub(super) fn check<R: ReadAt + Sync>(image: &Image<R>, out: &mut Vec<Finding>) 
         // Memory takes what it is given, and faults are passed over.
         Err(CopyError::Fault(_) | CopyError::Output(_)) | Ok(_) => {}
     }
-    if let Some(name) = foreign::disk_image(&bytes) {
+    if let Some(name) = probe::disk_image(&bytes) {
         let found = format!("the start of {name}");
         let at = match disk.locate(GuestOffset(0)) {
             Ok(trace) => trace.host.unwrap_or_default(),

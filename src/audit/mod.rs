@@ -289,9 +289,13 @@ mod tests {
     fn a_guest_that_starts_like_an_image_is_rejected() {
         let mut draft = load("valid/v3-basic");
         let entry = draft.get(draft.l2_entry(0), 8) & 0x00ff_ffff_ffff_fe00;
-        for (magic, is_image) in
-            [(&b"QFI\xfb\0\0\0\x03"[..], true), (b"KDMV", true), (b"\xeb\x63\x90\0", false)]
-        {
+        for (magic, is_image) in [
+            (&b"QFI\xfb\0\0\0\x03"[..], true),
+            (b"KDMV", true),
+            (b"# x\n \nversion=1\n", true),
+            (b"# x\n \nversion=4\n", false),
+            (b"\xeb\x63\x90\0", false),
+        ] {
             draft.put(entry, magic);
             let audit = judged(&draft, &Policy::upload());
             assert_eq!(reasons(&audit), if is_image { vec!["T05"] } else { vec![] });

@@ -39,9 +39,10 @@ impl Args {
         let options = AuditOptions { now: output::now(), path: self.input.absolute_path() };
         let audit = audit(&image, &self.policy, &options);
         let subject = Subject { path: &path, len: image.file_len() };
+        let out = self.input.stdout_for_verdict();
         match self.format {
-            Format::Text => report::write_audit_text(self.input.stdout(), &audit, &subject, color.wanted())?,
-            Format::Json | Format::Jsonl => report::write_audit_json(self.input.stdout(), &audit, &subject)?,
+            Format::Text => report::write_audit_text(out, &audit, &subject, color.wanted())?,
+            Format::Json | Format::Jsonl => report::write_audit_json(out, &audit, &subject)?,
         }
         Ok(Outcome::Exit(audit.exit_code()))
     }

@@ -86,8 +86,9 @@ impl Args {
             as_qemu: self.as_qemu,
         };
         let mut meter = Meter::new(self.progress);
+        let out = self.input.stdout_for_verdict();
         let (checked, findings) =
-            report::write_check(self.input.stdout(), &image, &report, &mut |progress| meter.show(progress))?;
+            report::write_check(out, &image, &report, &mut |progress| meter.show(progress))?;
         meter.clear();
         let code = checked.verdict.exit_code();
         let least = match self.fail_on {

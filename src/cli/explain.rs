@@ -4,6 +4,7 @@ use std::io::Write;
 
 use qcow2_inspect::report;
 use qcow2_inspect::rules::find;
+use qcow2_inspect::text;
 
 use super::output::{self, Format};
 use super::{Failure, Outcome};
@@ -25,7 +26,8 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let Some(rule) = find(&self.rule) else {
-            return output::refuse(&self.rule, "there is no such rule; `rules` lists them", self.format);
+            let rule = text::escape(self.rule.as_bytes());
+            return output::refuse(&rule, "there is no such rule; `rules` lists them", self.format);
         };
         let mut out = output::stdout();
         match self.format {

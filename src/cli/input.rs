@@ -113,6 +113,11 @@ impl Input {
         output::within(self.limits(Limits::DEFAULT).output_bytes)
     }
 
+    /// The same, for a report that comes with a verdict.
+    pub(super) fn stdout_for_verdict(&self) -> impl Write + use<> {
+        output::for_verdict(self.limits(Limits::DEFAULT).output_bytes)
+    }
+
     /// Gives up what is not needed from here on. Whatever else has to be opened is open by now; in the folder `output`
     /// a file can still be put in its place.
     pub(super) fn confine(&self, output: Option<&Path>) -> Result<(), String> {

@@ -59,6 +59,18 @@ enum Command {
     Explain(explain::Args),
 }
 
+impl Command {
+    /// Whether its exit code says what it thinks of the image.
+    fn judges(&self) -> bool {
+        match self {
+            Self::Check(_) | Self::Audit(_) => true,
+            #[cfg(unix)]
+            Self::Scan(_) | Self::ScanOne(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// What ends a command before its report does.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -126,8 +138,12 @@ pub(crate) fn run() -> ExitCode {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::FAILURE,
         Ok(Outcome::Exit(code)) => ExitCode::from(code),
-        // Whoever reads has seen enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        // Whoever reads has seen enough. Where 0 is a verdict, this is none.
+        Err(Failure::Output(error))
+            if error.kind() == io::ErrorKind::BrokenPipe && !arguments.command.judges() =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             let _ = writeln!(io::stderr(), "qcow2-inspect: {failure}");
             ExitCode::FAILURE

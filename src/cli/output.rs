@@ -53,6 +53,44 @@ pub(super) fn within(limit: u64) -> impl Write {
     BufWriter::with_capacity(64 << 10, Limited { out: io::stdout().lock(), left: limit, limit })
 }
 
+/// The same, for a report that comes with a verdict: where nobody reads any more, the rest of it is dropped, so that the
+/// verdict is still reached and the exit code says it.
+pub(super) fn for_verdict(limit: u64) -> impl Write {
+    let out = Deaf { out: io::stdout().lock(), is_closed: false };
+    BufWriter::with_capacity(64 << 10, Limited { out, left: limit, limit })
+}
+
+/// A writer that takes no notice of a closed pipe.
+struct Deaf<W> {
+    out: W,
+    is_closed: bool,
+}
+
+impl<W: Write> Deaf<W> {
+    fn attempt<T>(&mut self, otherwise: T, act: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.is_closed {
+            return Ok(otherwise);
+        }
+        match act(&mut self.out) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(otherwise)
+            }
+            done => done,
+        }
+    }
+}
+
+impl<W: Write> Write for Deaf<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(bytes.len(), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt((), W::flush)
+    }
+}
+
 /// A writer that takes so many bytes and no more.
 struct Limited<W> {
     out: W,

@@ -1,5 +1,6 @@
 //! What a file that is not qcow2 looks like, by its first and last bytes; and what else a qcow2 file looks like.
 
+use super::probe::{DISK_IMAGES, Signature, disk_image, is_in};
 use crate::units::to_u64;
 
 /// Bytes of the file's start that [`identify`] looks at: an ISO 9660 volume descriptor is the farthest.
@@ -11,26 +12,7 @@ pub const TAIL_LEN: u64 = 512;
 const FOOTERS: &[(&[u8], &str)] =
     &[(b"conectix", "a VHD image of a fixed size"), (b"koly", "an Apple disk image")];
 
-/// Bytes that give a format away: where, what, and the format.
-type Signature = (usize, &'static [u8], &'static str);
-
-/// Those of disk images, which name other files or map their own sectors: a program that probes opens them as such.
-const DISK_IMAGES: &[Signature] = &[
-    (0, b"QFI\xfb\0\0\0\x01", "a qcow image of version 1"),
-    (0, b"QFI\xfb", "a qcow2 image"),
-    (0, b"QED\0", "a QED image"),
-    (0, b"KDMV", "a VMDK image"),
-    (0, b"COWD", "a VMDK image (ESX server sparse)"),
-    (0, b"# Disk DescriptorFile", "a VMDK descriptor"),
-    (0, b"vhdxfile", "a VHDX image"),
-    (0, b"conectix", "a VHD image"),
-    (0x40, b"\x7f\x10\xda\xbe", "a VDI image"),
-    (0, b"WithoutFreeSpace", "a Parallels image"),
-    (0, b"WithouFreSpacExt", "a Parallels image"),
-    (0, b"Bochs Virtual HD Image", "a Bochs image"),
-];
-
-/// Those of everything else.
+/// Bytes that give away what is not a disk image.
 const OTHERS: &[Signature] = &[
     (0, b"EVF\t\r\n\xff\0", "an EnCase image"),
     (0, b"MSWIM\0\0\0", "a WIM image"),
@@ -73,7 +55,8 @@ pub fn identify(start: &[u8], tail: &[u8]) -> &'static str {
     if let Some((_, name)) = footer {
         return name;
     }
-    if let Some((.., name)) = DISK_IMAGES.iter().chain(OTHERS).find(|signature| is_in(start, signature)) {
+    let other = || OTHERS.iter().find(|signature| is_in(start, signature)).map(|(.., name)| *name);
+    if let Some(name) = disk_image(start).or_else(other) {
         return name;
     }
     if start.iter().all(|byte| *byte == 0) {
@@ -84,15 +67,6 @@ pub fn identify(start: &[u8], tail: &[u8]) -> &'static str {
         return "text";
     }
     "raw data"
-}
-
-fn is_in(start: &[u8], (at, bytes, _): &Signature) -> bool {
-    start.get(*at..).is_some_and(|at| at.starts_with(bytes))
-}
-
-/// The disk image that a program which probes would take these first bytes of a disk for; 512 are enough.
-pub fn disk_image(start: &[u8]) -> Option<&'static str> {
-    DISK_IMAGES.iter().find(|signature| is_in(start, signature)).map(|(.., name)| *name)
 }
 
 /// Bytes of the file's end that [`beside_qcow2`] looks at: the longest comment behind a zip archive's directory.
@@ -170,9 +144,6 @@ mod tests {
             assert!(to_u64(start.len()) <= START_LEN, "{name}");
             assert_eq!(identify(&start, &[]), *name);
         }
-        for (at, bytes, name) in DISK_IMAGES {
-            assert!(at + bytes.len() <= 512, "{name}");
-        }
     }
 
     #[test]
@@ -212,17 +183,6 @@ mod tests {
             [(to_u64(comment), "a zip archive", true)]
         );
         assert_eq!(with(&[(comment, b"PK\x05\x06"), (comment + 20, &[45, 1])]), []);
-    }
-
-    #[test]
-    fn a_disk_image_is_told_from_what_disks_have() {
-        assert_eq!(disk_image(b"QFI\xfb\0\0\0\x03"), Some("a qcow2 image"));
-        assert_eq!(disk_image(b"KDMV"), Some("a VMDK image"));
-        let mut boot = [0; 512];
-        boot[510..].copy_from_slice(b"\x55\xaa");
-        for ordinary in [&boot[..], b"LUKS\xba\xbe", b"XFSB", b""] {
-            assert_eq!(disk_image(ordinary), None);
-        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod header;
 pub mod luks;
 pub mod mapping;
+pub mod probe;
 pub mod refcount;
 pub mod scalar;
 pub mod snapshot;

@@ -1,5 +1,6 @@
 //! `audit` as text and as JSON.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use super::info::{compression, encryption};
 use super::json::write_findings as write_json_findings;
 use super::row::Subject;
 use super::text::write_findings;
+use super::value::Hex;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
 use crate::check::Verdict;
 use crate::rules::{Findings, Severity};
-use crate::text::escape;
+use crate::text::{escape, is_clean};
 use crate::units::HostOffset;
 
 const SCHEMA: &str = "qcow2-inspect/audit/1";
@@ -115,11 +117,21 @@ pub fn write_audit_json(out: impl Write, audit: &Audit, subject: &Subject<'_>) -
     document.finish()
 }
 
+/// The file that a line of a scan is about. Names are as many as files here, so that two which are shown alike must still
+/// be told from each other.
+#[derive(Serialize)]
+struct ScanFile<'a> {
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<Hex<'a>>,
+    len: u64,
+}
+
 /// One image of a scan, on one line.
 #[derive(Serialize)]
 struct ScanLine<'a> {
     schema: &'static str,
-    file: &'a Subject<'a>,
+    file: ScanFile<'a>,
     decision: &'static str,
     policy: &'a str,
     verdict: Option<Verdict>,
@@ -131,7 +143,8 @@ struct ScanLine<'a> {
 }
 
 /// Writes what a scan has to say of an image as one line of JSON, with the same keys for each: the audit, or the error
-/// that kept it from being made, which is a rejection. `took` is how long it was looked at.
+/// that kept it from being made, which is a rejection. `path` is as the system has it, `len` is the file's length, and
+/// `took` how long it was looked at.
 ///
 /// # Errors
 /// Only what `out` returns.
@@ -139,13 +152,13 @@ pub fn write_scan_line(
     mut out: impl Write,
     audit: Result<&Audit, &str>,
     policy: &str,
-    subject: &Subject<'_>,
+    (path, len): (&[u8], u64),
     took: Duration,
 ) -> io::Result<()> {
     let done = audit.ok();
     let line = ScanLine {
         schema: "qcow2-inspect/scan/1",
-        file: subject,
+        file: ScanFile { path: escape(path), path_hex: (!is_clean(path)).then_some(Hex(path)), len },
         decision: done.map_or(Decision::Reject, |audit| audit.decision).as_str(),
         policy,
         verdict: done.map(|audit| audit.verdict),

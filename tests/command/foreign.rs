@@ -20,6 +20,12 @@ const FOREIGN: &[(&str, usize, &[Piece])] = &[
     ("a VMDK image", 512, &[(0, b"KDMV\x01")]),
     ("a VMDK image (ESX server sparse)", 512, &[(0, b"COWD")]),
     ("a VMDK descriptor", 40, &[(0, b"# Disk DescriptorFile\nversion=1\n")]),
+    ("a VMDK descriptor", 40, &[(0, b"# a disk\n \nversion=3\r\nCID=1\n")]),
+    // A script that QEMU takes for one.
+    ("a VMDK descriptor", 512, &[(0, b"#!/bin/sh\nversion=1\n")]),
+    ("a script", 512, &[(0, b"#!/bin/sh\nexit\n")]),
+    ("a cloop image", 512, &[(0, b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660")]),
+    ("a user-mode Linux COW image", 2048, &[(0, b"OOOM\0\0\0\x02")]),
     ("a VDI image", 512, &[(0, b"<<< Oracle VM VirtualBox Disk Image >>>\n"), (0x40, b"\x7f\x10\xda\xbe")]),
     ("a VHD image", 2048, &[(0, b"conectix"), (1536, b"conectix")]),
     // The guest's boot sector does not hide the footer.

@@ -67,4 +67,8 @@ fn a_rule_that_there_is_not_is_refused() {
         }
     }
     assert_eq!(run(&["explain"]).code, Some(1));
+    for format in ["text", "json"] {
+        let ran = run(&["explain", "--format", format, "\u{1b}[31mX"]);
+        check_refusal(ran, r"\x1b[31mX", "there is no such rule; `rules` lists them", format != "text");
+    }
 }

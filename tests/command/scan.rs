@@ -1,5 +1,6 @@
 //! `scan`: many images, each in a process of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::process::{Ran, command, corpus, run};
+use crate::process::{Ran, command, corpus, finish, run};
 
 /// The lines of a scan, by the file's name.
 fn lines(ran: &Ran) -> Vec<(String, Value)> {
@@ -81,6 +82,87 @@ fn a_list_is_read_from_standard_input_and_can_be_gone_on_with() {
     assert_eq!((second.code, left.len()), (Some(1), 1), "{}", second.stderr);
     assert_eq!(left[0].1["error"], "No such file or directory");
     assert!(second.stderr.contains("done before           1"), "{}", second.stderr);
+}
+
+/// The number of images that a scan looks at, and what it says of those that it leaves out.
+fn gone_on_with(done: &Path, paths: &[&Path]) -> (usize, bool) {
+    let mut scan = command(&["scan".as_ref(), "--resume".as_ref(), done.as_os_str()]);
+    scan.args(paths);
+    let ran = finish(scan);
+    (lines(&ran).len(), ran.stderr.contains("done before"))
+}
+
+#[test]
+fn no_name_stands_for_another_in_the_list_of_what_is_done() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let done = folder.path().join("done");
+    let names =
+        [&b"a\x01b"[..], br"a\x01b", br"a\\x01b", b"a\xffb", br"a\xffb", br"a\\xffb", b"a\nb", br"a\x0ab"];
+    for (count, name) in names.iter().enumerate() {
+        let path = folder.path().join(OsStr::from_bytes(name));
+        fs::copy(corpus("valid/v3-basic"), &path).unwrap();
+        assert_eq!(gone_on_with(&done, &[&path]), (1, false), "{}", name.escape_ascii());
+        assert_eq!(gone_on_with(&done, &[&path]), (0, true), "{}", name.escape_ascii());
+        assert_eq!(fs::read_to_string(&done).unwrap().lines().count(), count + 1);
+    }
+}
+
+/// A scan that was stopped can have written half a name, which may be that of another file.
+#[test]
+fn a_line_that_was_cut_names_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = folder.path().join("done");
+    let [short, long] = ["ä.qcow2", "ä.qcow2.qcow2"].map(|name| folder.path().join(name));
+    for path in [&short, &long] {
+        fs::copy(corpus("valid/v3-basic"), path).unwrap();
+    }
+    let whole = short.to_str().unwrap();
+    // The second is cut within a character.
+    for len in [whole.len(), whole.len() - 7] {
+        fs::write(&done, &whole.as_bytes()[..len]).unwrap();
+        assert_eq!(gone_on_with(&done, &[&long]), (1, false));
+        assert_eq!(gone_on_with(&done, &[&short, &long]), (1, true));
+        assert_eq!(gone_on_with(&done, &[&short, &long]), (0, true));
+    }
+}
+
+#[test]
+fn what_nobody_read_is_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = folder.path().join("done");
+    let good = corpus("valid/v3-basic");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut scan = command(&["scan".as_ref(), "--resume".as_ref(), done.as_os_str(), good.as_os_str()]);
+    assert_eq!(scan.stdout(writer).stderr(Stdio::piped()).output().unwrap().status.code(), Some(0));
+    assert_eq!(gone_on_with(&done, &[&good]), (1, false));
+}
+
+#[test]
+fn a_path_that_is_no_clean_text_has_its_bytes_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    for (name, shown, is_clean) in [
+        (&b"a\x1b[2J\xff"[..], r"a\x1b[2J\xff", false),
+        (br"a\x1b", r"a\x1b", true),
+        ("ä".as_bytes(), "ä", true),
+    ] {
+        let path = folder.path().join(OsStr::from_bytes(name));
+        // One that is audited, and one that cannot be.
+        for is_there in [false, true] {
+            if is_there {
+                fs::copy(corpus("valid/v3-basic"), &path).unwrap();
+            }
+            let ran = run(&["scan".as_ref(), path.as_os_str()]);
+            let (had, line) = lines(&ran).pop().unwrap();
+            assert_eq!(had, shown);
+            assert_eq!(line["error"].is_null(), is_there);
+            let wanted = (!is_clean).then(|| hex(path.as_os_str().as_bytes()));
+            assert_eq!(line["file"].get("path_hex").and_then(Value::as_str), wanted.as_deref());
+        }
+    }
 }
 
 #[test]

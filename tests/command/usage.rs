@@ -105,6 +105,41 @@ fn a_pipe_that_was_never_open_is_no_error_but_a_refusal_stays_one() {
     }
 }
 
+/// Only 0 lets an image go further, so it must not come from whoever stops reading.
+#[test]
+fn a_closed_pipe_changes_no_verdict() {
+    let [good, rejected] = ["valid/v3-basic", "hostile/backing-device"].map(corpus);
+    let [corrupt, leaky] = ["damaged/L02-l2-table-unaligned", "damaged/E21-bitmaps-inconsistent"].map(corpus);
+    let hostile = corpus("hostile/backing-device").parent().unwrap().to_owned();
+    let cases: [(&[&str], &[&Path], &[i32]); 15] = [
+        (&["audit"], &[&good], &[0]),
+        (&["audit"], &[&rejected], &[2]),
+        (&["audit", "--format=json"], &[&good], &[0]),
+        (&["audit", "--format=json"], &[&rejected], &[2]),
+        (&["check"], &[&good], &[0]),
+        (&["check"], &[&corrupt], &[2]),
+        (&["check"], &[&leaky], &[3]),
+        (&["check", "--format=json"], &[&corrupt], &[2]),
+        (&["check", "--format=jsonl"], &[&corrupt], &[2]),
+        (&["check", "--format=jsonl"], &[&good], &[0]),
+        (&["scan"], &[&good], &[0]),
+        (&["scan", "--jobs=1"], &[&rejected, &good], &[2]),
+        // Nobody would see what comes after, so it is not looked at.
+        (&["scan", "--jobs=1"], &[&good, &rejected], &[1]),
+        (&["scan", "--jobs=3"], &[&good, &good, &good, &good, &rejected], &[1, 2]),
+        (&["scan"], &[&hostile], &[1, 2]),
+    ];
+    for (options, paths, codes) in cases {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = command(options);
+        let ended = command.args(paths).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert!(codes.contains(&ended.status.code().unwrap()), "{options:?} {paths:?}: {}", ended.status);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(!said.contains("qcow2-inspect:"), "{options:?}: {said}");
+    }
+}
+
 #[test]
 fn a_full_disk_is_an_error() {
     let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else {

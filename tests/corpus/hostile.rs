@@ -113,6 +113,18 @@ hostile! {
         draft.put(at, b"QFI\xfb\0\0\0\x03\0\0\0\0\0\0\0\x68\0\0\0\x0b");
         draft.put(at + 104, b"/etc/passwd");
     };
+    "CVE-2008-2004-guest-writes-cloop" from SMALL: |draft| {
+        let at = host(draft, 0);
+        let script = "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n";
+        draft.put(at, script.as_bytes());
+    };
+    "CVE-2008-2004-guest-writes-vmdk" from SMALL: |draft| {
+        let at = host(draft, 0);
+        // Without the first line that VMware writes.
+        let text = "# nothing to see here\n \r\nversion=1\r\nCID=1\nparentCID=ffffffff\n\
+            createType=\"monolithicFlat\"\nRW 4 FLAT \"/etc/passwd\" 0\n";
+        draft.put(at, text.as_bytes());
+    };
     "CVE-2015-1851-backing-json" from SIZE_0: |draft| {
         backing(draft, br#"json:{"driver":"file","filename":"/etc/shadow"}"#);
     };
@@ -120,6 +132,10 @@ hostile! {
     "CVE-2022-47951-vmdk-descriptor" from NOTHING: |draft| {
         let text = "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\
             RW 4 FLAT \"/etc/passwd\" 0\n";
+        draft.bytes = text.into();
+    };
+    "CVE-2022-47951-vmdk-descriptor-bare" from NOTHING: |draft| {
+        let text = "version=1\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\nRW 4 FLAT \"/etc/passwd\" 0\n";
         draft.bytes = text.into();
     };
     "CVE-2024-4467-data-file-json" from SIZE_0: |draft| {

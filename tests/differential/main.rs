@@ -21,6 +21,7 @@ mod guest;
 mod info;
 mod map;
 mod ours;
+mod probe;
 mod read;
 mod vm_state;
 

@@ -1,5 +1,6 @@
 //! One image, in a process of its own.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf, absolute};
@@ -7,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qcow2_inspect::report::{self, Subject};
+use qcow2_inspect::report;
 use qcow2_inspect::source::ReadAt;
 
 use crate::cli::input::{open_file, reason};
@@ -34,23 +35,26 @@ pub(super) struct Answer {
 }
 
 impl Job {
-    /// Looks at the file of this path, which is shown by this name.
-    pub(super) fn run(&self, path: &Path, name: &str) -> Answer {
+    /// Looks at the file of this path.
+    pub(super) fn run(&self, path: &Path) -> Answer {
         let start = Instant::now();
         let file = match open_file(path) {
             Ok(file) => file,
-            Err(reason) => return self.failed(&reason, name, 0, start),
+            Err(reason) => return self.failed(&reason, path, 0, start),
         };
         let len = file.len().unwrap_or(0);
-        match self.ask(file, path, name) {
+        match self.ask(file, path) {
             Ok(answer) => answer,
-            Err(reason) => self.failed(&reason, name, len, start),
+            Err(reason) => self.failed(&reason, path, len, start),
         }
     }
 
-    fn ask(&self, file: File, path: &Path, name: &str) -> Result<Answer, String> {
+    fn ask(&self, file: File, path: &Path) -> Result<Answer, String> {
+        // In one argument, since it may start like an option.
+        let mut name = OsString::from("--name=");
+        name.push(path);
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(format!("--name={name}"));
+        command.args(&self.arguments).arg(name);
         if let Ok(path) = absolute(path) {
             command.arg("--path").arg(path);
         }
@@ -69,11 +73,10 @@ impl Job {
         }
     }
 
-    fn failed(&self, reason: &str, name: &str, len: u64, start: Instant) -> Answer {
+    fn failed(&self, reason: &str, path: &Path, len: u64, start: Instant) -> Answer {
         let mut line = Vec::new();
-        let subject = Subject { path: name, len };
-        let written =
-            report::write_scan_line(&mut line, Err(reason), &self.policy, &subject, start.elapsed());
+        let file = (path.as_os_str().as_encoded_bytes(), len);
+        let written = report::write_scan_line(&mut line, Err(reason), &self.policy, file, start.elapsed());
         debug_assert!(written.is_ok(), "memory can be written");
         Answer { line, code: 1 }
     }

@@ -43,6 +43,11 @@ impl Files {
         self.0 = files.into_iter();
     }
 
+    /// Leaves out all that are left; how many they were.
+    pub(super) fn clear(&mut self) -> usize {
+        self.0.by_ref().count()
+    }
+
     pub(super) fn next(&mut self) -> Option<PathBuf> {
         self.0.next()
     }

@@ -1,22 +1,20 @@
 //! `scan`: the audit of many images, each in a process of its own, so that none can stop the others.
 
 mod child;
+mod done;
 mod files;
 pub(super) mod one;
 mod progress;
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use qcow2_inspect::text;
-
 use self::child::Job;
+use self::done::Done;
 use self::files::Files;
 use self::progress::{Counts, Progress};
 use super::input::reason;
@@ -29,6 +27,7 @@ use crate::sandbox;
 /// file; this one reads nothing of it. Links in folders are not followed.
 ///
 /// Exit code: 0 where all were accepted, 2 where one was rejected, 1 where one could not be judged and none was rejected.
+/// Where nobody reads the lines any more, the images that are left are not looked at, and count as not judged.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Images, and folders with images in them; `-` reads a list of paths from standard input, one a line.
@@ -72,7 +71,7 @@ impl Args {
         let mut done = Done::open(self.resume.as_deref())?;
         let mut files = Files::list(&self.paths, self.null)?;
         let listed = files.len();
-        files.retain(|path| !done.known.contains(&shown(path)));
+        files.retain(|path| !done.has(path));
         let counts = Counts { skipped: listed.saturating_sub(files.len()), ..Counts::default() };
         let progress = Progress::new(files.len(), counts);
 
@@ -106,44 +105,23 @@ impl Args {
 
 type Shared<'a> = Mutex<(&'a mut Done, Progress, io::Stdout)>;
 
-/// Looks at one image after the other until none is left.
+/// Looks at one image after the other until none is left, or nobody reads any more what is said of them.
 fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> {
     loop {
         let next = files.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(path) = next else { return Ok(()) };
-        let name = shown(&path);
-        let answer = job.run(&path, &name);
+        let answer = job.run(&path);
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, progress, out) = &mut *shared;
-        out.write_all(&answer.line)?;
-        out.flush()?;
-        done.add(&name)?;
         progress.add(answer.code);
-    }
-}
-
-/// A path as text, from which no two paths give the same.
-fn shown(path: &Path) -> String {
-    text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
-}
-
-/// The images that are done, by their shown paths.
-struct Done {
-    known: HashSet<String>,
-    file: Option<File>,
-}
-
-impl Done {
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Self { known: HashSet::new(), file: None }) };
-        let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(path), reason(&error)));
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fail)?;
-        // A line that was cut when the last scan was stopped is not a path that was listed, or is done.
-        let known = BufReader::new(&file).lines().collect::<io::Result<_>>().map_err(fail)?;
-        Ok(Self { known, file: Some(file) })
-    }
-
-    fn add(&mut self, name: &str) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), |file| file.write_all(format!("{name}\n").as_bytes()))
+        match out.write_all(&answer.line).and_then(|()| out.flush()) {
+            Ok(()) => done.add(&path)?,
+            // What it said is lost, so that it is not done; the verdict stays.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                let left = files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                progress.give_up(left);
+            }
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use qcow2_inspect::Limits;
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
-use qcow2_inspect::report::{self, Subject};
+use qcow2_inspect::report;
 
 use crate::cli::input::{Part, reason};
 use crate::cli::limits::Changes;
@@ -18,9 +18,9 @@ use crate::sandbox;
 /// Audit the image that is standard input, and write one line of JSON.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// The name of the image in the report, with nothing in it that a terminal must not see.
+    /// The name of the image in the report, as the system has it.
     #[arg(long)]
-    name: String,
+    name: OsString,
     /// Its path from the root, so that a name that leads back to it is seen. Nothing is opened there.
     #[arg(long)]
     path: Option<OsString>,
@@ -47,10 +47,10 @@ impl Args {
             AuditOptions { now: output::now(), path: self.path.clone().map(OsString::into_encoded_bytes) };
         let len = image.as_ref().map_or(0, |image| image.file_len());
         let audit = image.map(|image| audit(&image, &self.policy, &options));
-        let subject = Subject { path: &self.name, len };
-        let out = output::within(limits.output_bytes);
+        let file = (self.name.as_encoded_bytes(), len);
+        let out = output::for_verdict(limits.output_bytes);
         let answer = audit.as_ref().map_err(String::as_str);
-        report::write_scan_line(out, answer, &self.policy.name, &subject, start.elapsed())?;
+        report::write_scan_line(out, answer, &self.policy.name, file, start.elapsed())?;
         Ok(Outcome::Exit(audit.map_or(1, |audit| audit.exit_code())))
     }
 }

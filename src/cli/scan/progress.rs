@@ -57,6 +57,11 @@ impl Progress {
         }
     }
 
+    /// So many images are not looked at any more.
+    pub(super) fn give_up(&mut self, left: usize) {
+        self.counts.not_judged = self.counts.not_judged.saturating_add(left);
+    }
+
     /// Writes the table; the exit code.
     pub(super) fn finish(self) -> u8 {
         let Counts { accepted, rejected, not_judged, skipped } = self.counts;
