@@ -5,6 +5,7 @@
 //! read once, with the number of L1 entries that lead to it as its multiplicity; memory follows the clusters
 //! that are touched, and the compressed ones.
 
+mod claims;
 mod compare;
 mod conflicts;
 mod deep;
