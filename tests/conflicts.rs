@@ -65,3 +65,23 @@ fn data_over_compressed_clusters_is_a_breach_with_any_number_of_owners() {
         }
     }
 }
+
+#[test]
+fn a_long_name_of_an_owner_is_cut() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/valid/v3-snapshots.qcow2");
+    let mut draft = Draft::new(std::fs::read(path).unwrap());
+    let table = draft.get(draft.snapshot(0).head.l1_table_offset.0, 8) & OFFSET;
+    draft.put_u64(table, draft.get(draft.l1_entry(0), 8) & OFFSET);
+    draft.set_snapshot(0, "name_size", 65_535);
+    draft.set_header("nb_snapshots", 1);
+    let from = draft.header("snapshots_offset");
+    let entry = draft.bytes[usize::try_from(from).unwrap()..][..100].to_vec();
+    let to = draft.add_clusters(65);
+    draft.put(to, &entry);
+    draft.set_header("snapshots_offset", to);
+    let mut found = Vec::new();
+    check(&draft.image(), &CheckOptions::default(), &mut |finding: Finding| found.push(finding));
+    let shared = found.iter().find(|finding| finding.rule.code == "O02").unwrap();
+    let text = format!("{:?}", shared.found);
+    assert!(text.contains("(snapshot:0) '") && text.contains('…') && text.len() < 1000, "{text}");
+}

@@ -6,9 +6,11 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::super::mapping::guest;
+use super::super::names;
 use super::Engine;
 use super::claims::{Claims, Search};
 use super::sharing::Sharers;
+use crate::Error;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::mapping::{L2Entry, Mapping};
@@ -17,7 +19,6 @@ use crate::rules::codes::{B01, B04, L03, L27, S01, T01};
 use crate::rules::{Finding, Guest, Rule, Structure};
 use crate::source::ReadAt;
 use crate::units::{GuestSpan, HostOffset, Span, Tree};
-use crate::{Error, text};
 
 /// What a cluster is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,7 +211,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Err(error) => return self.totals.stop(error, Structure::Snapshot, &S01),
             };
             if wanted.contains(&snapshot.index) {
-                self.names.insert(snapshot.index, text::escape(&snapshot.name).into_owned());
+                self.names.insert(snapshot.index, names::shown(&snapshot.name));
             }
         }
     }
