@@ -84,8 +84,9 @@ limits! {
     /// Host clusters in conflict whose owners are looked for: about 1 KiB of memory each, more where thousands of tables map
     /// it.
     conflicts: usize = 1024, 32_768 bytes each;
-    /// Guest ranges remembered as lost, for each tree; past it, neighbours are taken as one.
-    lost_ranges: usize = 1024, 131_072 bytes each;
+    /// Guest ranges remembered as lost, for each tree and each damaged L2 table, and how many of these are told apart.
+    /// Bytes of further ranges are counted without their places; what cannot be counted so is a finding.
+    lost_ranges: usize = 1024, 262_144 bytes each;
     /// Bytes behind the last cluster in use that are looked at for hidden data.
     trailing_bytes: u64 = 64 << 20;
     /// Findings of one rule that are kept one by one; the others are counted in one further finding.

@@ -21,6 +21,10 @@ use crate::units::HostOffset;
 
 const SCHEMA: &str = "qcow2-inspect/audit/1";
 
+/// Bytes of the longest line of a scan. A reason for each rule has a tenth of it; where that is too little, the line
+/// has no messages.
+pub const LONGEST_SCAN_LINE: usize = 1 << 20;
+
 /// A reason as a JSON object.
 #[derive(Serialize)]
 struct ReasonItem<'a> {
@@ -144,7 +148,8 @@ struct ScanLine<'a> {
 
 /// Writes what a scan has to say of an image as one line of JSON, with the same keys for each: the audit, or the error
 /// that kept it from being made, which is a rejection. `path` is as the system has it, `len` is the file's length, and
-/// `took` how long it was looked at.
+/// `took` how long it was looked at. No line is longer than [`LONGEST_SCAN_LINE`]: the decision has to arrive, and
+/// without their messages the reasons are short.
 ///
 /// # Errors
 /// Only what `out` returns.
@@ -156,7 +161,7 @@ pub fn write_scan_line(
     took: Duration,
 ) -> io::Result<()> {
     let done = audit.ok();
-    let line = ScanLine {
+    let mut line = ScanLine {
         schema: "qcow2-inspect/scan/1",
         file: ScanFile { path: escape(path), path_hex: (!is_clean(path)).then_some(Hex(path)), len },
         decision: done.map_or(Decision::Reject, |audit| audit.decision).as_str(),
@@ -168,8 +173,13 @@ pub fn write_scan_line(
         reasons: done.map(|audit| audit.reasons.iter().map(ReasonItem::from).collect()).unwrap_or_default(),
         capabilities: done.map(|audit| CapabilitiesItem::from(&audit.capabilities)),
     };
-    serde_json::to_writer(&mut out, &line)?;
-    out.write_all(b"\n")?;
+    let mut bytes = serde_json::to_vec(&line)?;
+    if bytes.len() >= LONGEST_SCAN_LINE {
+        line.reasons.iter_mut().for_each(|reason| reason.message = "");
+        bytes = serde_json::to_vec(&line)?;
+    }
+    bytes.push(b'\n');
+    out.write_all(&bytes)?;
     out.flush()
 }
 
@@ -245,4 +255,33 @@ fn write_capabilities(out: &mut impl Write, of: &Capabilities) -> io::Result<()>
     ];
     has.extend(marks.into_iter().filter(|(is_set, _)| *is_set).map(|(_, what)| what.to_owned()));
     writeln!(out, "it has: {}", has.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{AuditOptions, Policy, audit};
+    use crate::{Image, Limits};
+
+    #[test]
+    fn a_line_that_would_be_too_long_has_all_but_the_messages() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/damaged/L02-l2-table-unaligned.qcow2");
+        let image = Image::open(std::fs::read(path).unwrap(), Limits::default()).unwrap();
+        let mut audit = audit(&image, &Policy::upload(), &AuditOptions::default());
+        let line = |audit: &Audit| {
+            let mut line = Vec::new();
+            write_scan_line(&mut line, Ok(audit), "upload", (b"x", 1), Duration::ZERO).unwrap();
+            assert!(line.ends_with(b"\n") && line.len() <= LONGEST_SCAN_LINE, "{} bytes", line.len());
+            serde_json::from_slice::<serde_json::Value>(&line).unwrap()
+        };
+        let mut whole = line(&audit);
+        let lacking = LONGEST_SCAN_LINE - serde_json::to_vec(&whole).unwrap().len();
+        assert!(!whole["reasons"][0]["message"].as_str().unwrap().is_empty());
+        audit.reasons[0].message.push_str(&"x".repeat(lacking));
+        let cut = line(&audit);
+        for reason in whole["reasons"].as_array_mut().unwrap() {
+            reason["message"] = "".into();
+        }
+        assert_eq!((&cut, cut["decision"].as_str()), (&whole, Some("reject")));
+    }
 }

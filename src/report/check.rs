@@ -141,6 +141,9 @@ struct Body<'a> {
     decompressed_clusters: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<&'a Ranges>,
+    /// Bytes of it that no range tells the place of.
+    #[serde(skip_serializing_if = "is_none")]
+    held_further_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -155,15 +158,33 @@ struct RuleCount {
 struct LossItem<'a> {
     #[serde(flatten)]
     loss: &'a Loss,
+    /// Bytes that no range tells the place of.
+    #[serde(skip_serializing_if = "is_none")]
+    lost_further_bytes: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    doubtful_further_bytes: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    vm_state_further_bytes: u64,
     /// Of the disk, lost or doubtful.
     percent: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl<'a> LossItem<'a> {
     fn new(loss: &'a Loss) -> Self {
         let hit = loss.lost_bytes.saturating_add(loss.doubtful_bytes);
         let hundredths = u128::from(hit) * 10_000 / u128::from(loss.disk_size.max(1));
-        Self { loss, percent: f64::from(u32::try_from(hundredths).unwrap_or(u32::MAX)) / 100.0 }
+        Self {
+            loss,
+            lost_further_bytes: loss.lost.further_bytes(),
+            doubtful_further_bytes: loss.doubtful.further_bytes(),
+            vm_state_further_bytes: loss.vm_state.further_bytes(),
+            percent: f64::from(u32::try_from(hundredths).unwrap_or(u32::MAX)) / 100.0,
+        }
     }
 }
 
@@ -193,6 +214,7 @@ impl<'a> Body<'a> {
             losses: checked.losses.iter().map(LossItem::new).collect(),
             decompressed_clusters: checked.decompressed,
             held: checked.held.as_ref(),
+            held_further_bytes: checked.held.as_ref().map_or(0, Ranges::further_bytes),
         }
     }
 }
@@ -229,6 +251,9 @@ fn write_json(
     }
     if let Some(held) = body.held {
         document.field("held", held)?;
+        if body.held_further_bytes != 0 {
+            document.field("held_further_bytes", &body.held_further_bytes)?;
+        }
     }
     write_json_findings(&mut document, findings)?;
     document.finish()
@@ -290,8 +315,11 @@ fn shown(ranges: &Ranges) -> String {
     let mut shown: Vec<_> =
         ranges.iter().take(NAMED).map(|span| format!("{}+{:#x}", span.start, span.len)).collect();
     let further = ranges.iter().count().saturating_sub(NAMED);
-    if further != 0 || ranges.further_bytes() != 0 {
+    if further != 0 {
         shown.push(format!("and {further} more ranges"));
+    }
+    if ranges.further_bytes() != 0 {
+        shown.push(format!("and {} elsewhere", Size(ranges.further_bytes())));
     }
     shown.join(", ")
 }

@@ -3,93 +3,21 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde::ser::Serializer;
 
-use super::Engine;
+use super::{Engine, Ranges};
+use crate::Error;
 use crate::format::mapping::L1Entry;
-use crate::rules::codes::{H34, L04, L11, L20};
+use crate::image::DiskTree;
+use crate::rules::codes::{H34, L04, L11, L20, L26, T01};
 use crate::rules::{Finding, Guest, Severity, Structure};
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, GuestSpan, Tree};
+use crate::units::{HostOffset, Tree, to_u64};
 
-/// L1 entries that are looked at, over all trees, for those that share a damaged table.
-const STEPS: u64 = 1 << 22;
-
-/// Guest ranges, merged; past a limit only their bytes are counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ranges {
-    /// Ends by start; none touches another.
-    ranges: BTreeMap<u64, u64>,
-    limit: usize,
-    further: u64,
-}
-
-impl Ranges {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
-    }
-
-    /// Takes one more range in.
-    pub(super) fn add(&mut self, start: u64, len: u64) {
-        let (mut start, mut end) = (start, start.saturating_add(len));
-        if len == 0 {
-            return;
-        }
-        if self.ranges.len() >= self.limit && !self.touches(start, end) {
-            self.further = self.further.saturating_add(len);
-            return;
-        }
-        while let Some((&other, &other_end)) = self.ranges.range(..=end).next_back() {
-            if other_end < start {
-                break;
-            }
-            self.ranges.remove(&other);
-            (start, end) = (start.min(other), end.max(other_end));
-        }
-        self.ranges.insert(start, end);
-    }
-
-    fn touches(&self, start: u64, end: u64) -> bool {
-        self.ranges.range(..=end).next_back().is_some_and(|(_, other_end)| *other_end >= start)
-    }
-
-    /// Bytes in all.
-    pub fn bytes(&self) -> u64 {
-        self.iter().fold(self.further, |sum, span| sum.saturating_add(span.len))
-    }
-
-    /// Bytes of the ranges that are not kept one by one.
-    pub fn further_bytes(&self) -> u64 {
-        self.further
-    }
-
-    /// The ranges, in order.
-    pub fn iter(&self) -> impl Iterator<Item = GuestSpan> {
-        self.ranges
-            .iter()
-            .map(|(start, end)| GuestSpan { start: GuestOffset(*start), len: end.saturating_sub(*start) })
-    }
-
-    /// Moves what lies from `vm_state` on into ranges of its own, and drops what lies between `end` and there.
-    fn clip(&mut self, end: u64, vm_state: u64, into: &mut Self) {
-        for (start, range_end) in std::mem::take(&mut self.ranges) {
-            self.add(start, range_end.min(end).saturating_sub(start));
-            let start = start.max(vm_state);
-            into.add(start, range_end.saturating_sub(start));
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-}
-
-impl Serialize for Ranges {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
-    }
-}
+/// Steps for each range that may be kept, over all trees, to find the L1 entries that share a damaged table. An entry
+/// is one, and so is a range that is looked at for it.
+const STEPS: u64 = 1 << 12;
+/// So many bytes of an L1 table are a step whatever is in them: an empty entry is the sixteenth of one.
+const STEP_LEN: u64 = 128;
 
 /// What the faults of an image mean for the disk of one tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -117,7 +45,12 @@ pub(super) struct Losses {
     /// By the table's offset: ranges from the start of what the table maps.
     tables: BTreeMap<u64, (Ranges, Ranges)>,
     trees: BTreeMap<Tree, (Ranges, Ranges)>,
+    /// As many tables, trees, and ranges of each are kept.
     limit: usize,
+    /// Whether a damaged table was left out, so that nobody looks for the trees that share it.
+    is_table_missing: bool,
+    /// Whether a tree was left out.
+    is_tree_missing: bool,
 }
 
 impl Losses {
@@ -130,6 +63,7 @@ impl Losses {
         for finding in found {
             let Some((guest, is_lost)) = hit(finding) else { continue };
             if self.tables.len() >= self.limit && !self.tables.contains_key(&table) {
+                self.is_table_missing = true;
                 self.in_tree(finding);
                 continue;
             }
@@ -143,12 +77,18 @@ impl Losses {
 
     /// Takes note of what a finding hits in its own tree.
     pub(super) fn in_tree(&mut self, finding: &Finding) {
-        if let Some((guest, is_lost)) = hit(finding) {
-            let limit = self.limit;
-            let new = || (Ranges::new(limit), Ranges::new(limit));
-            let (lost, doubtful) = self.trees.entry(guest.tree).or_insert_with(new);
-            (if is_lost { lost } else { doubtful }).add(guest.span.start.0, guest.span.len);
+        let Some((guest, is_lost)) = hit(finding) else { return };
+        if self.trees.len() >= self.limit && !self.trees.contains_key(&guest.tree) {
+            return self.is_tree_missing = true;
         }
+        let limit = self.limit;
+        let new = || (Ranges::new(limit), Ranges::new(limit));
+        let (lost, doubtful) = self.trees.entry(guest.tree).or_insert_with(new);
+        (if is_lost { lost } else { doubtful }).add(guest.span.start.0, guest.span.len);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.trees.is_empty() && !self.is_tree_missing
     }
 }
 
@@ -163,83 +103,138 @@ fn hit(finding: &Finding) -> Option<(Guest, bool)> {
     Some((guest, is_lost))
 }
 
+/// What is hit of one tree, as its tables come by.
+struct Hits {
+    lost: Ranges,
+    doubtful: Ranges,
+    vm_state: Ranges,
+    disk_size: u64,
+    /// No guest can read what lies between the end of the disk and this.
+    vm_start: u64,
+}
+
+impl Hits {
+    /// What is hit without its tables.
+    fn new((mut lost, mut doubtful): (Ranges, Ranges), disk_size: u64, vm_start: u64, limit: usize) -> Self {
+        let mut vm_state = Ranges::new(limit);
+        lost.clip(disk_size, vm_start, &mut vm_state);
+        doubtful.clip(disk_size, vm_start, &mut vm_state);
+        Self { lost, doubtful, vm_state, disk_size, vm_start }
+    }
+
+    /// Takes in a damaged table that maps `coverage` bytes from `start` on; answers how many steps that took.
+    fn table(&mut self, (lost, doubtful): &(Ranges, Ranges), start: u64, coverage: u64) -> u64 {
+        if start >= self.vm_start {
+            let steps = self.vm_state.append(lost, start);
+            return steps.saturating_add(self.vm_state.append(doubtful, start));
+        }
+        let left = self.disk_size.saturating_sub(start);
+        let mut steps = 0_u64;
+        for (tree, table) in [(&mut self.lost, lost), (&mut self.doubtful, doubtful)] {
+            let taken = if left >= coverage {
+                tree.append(table, start)
+            } else {
+                // At most one table of a tree: the last of the disk.
+                let mut table = table.clone();
+                table.clip(left, u64::MAX, &mut Ranges::new(0));
+                tree.append(&table, start)
+            };
+            steps = steps.saturating_add(taken);
+        }
+        steps
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lost.is_empty() && self.doubtful.is_empty() && self.vm_state.is_empty()
+    }
+
+    fn is_rough(&self) -> bool {
+        self.lost.is_rough() || self.doubtful.is_rough() || self.vm_state.is_rough()
+    }
+}
+
 impl<R: ReadAt> Engine<'_, '_, R> {
     /// What the faults mean for each tree that has a damaged table, or a finding of its own.
     pub(super) fn losses(&mut self) -> Vec<Loss> {
         let mut losses = std::mem::take(&mut self.losses);
-        if losses.tables.is_empty() && losses.trees.is_empty() {
+        if losses.is_empty() {
             return Vec::new();
         }
         let (limit, coverage) = (losses.limit, self.geometry.l2_coverage());
-        let mut steps = 0_u64;
+        let trees = self.trees();
+        // The finding has told all that a table hits which is there only once.
+        let is_shared = trees.len() > 1 || self.totals.rules.contains_key(L26.code);
+        let mut is_cut = losses.is_tree_missing || losses.is_table_missing && is_shared;
+        let mut steps = to_u64(limit).saturating_mul(STEPS);
         let mut all = Vec::new();
-        for tree in self.trees() {
+        for tree in trees {
             let own = losses.trees.remove(&tree.l1.tree);
-            let (mut lost, mut doubtful) = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
-            let mut chunks = self.image.chunks("an L1 table", tree.l1.span());
-            let mut start = 0_u64;
-            while !losses.tables.is_empty() && steps < STEPS {
-                let chunk = match chunks.next() {
-                    Some(Ok(chunk)) => chunk,
-                    Some(Err(error)) => {
-                        self.totals.stop(error, Structure::L1Table, &H34);
-                        break;
-                    }
-                    None => break,
-                };
-                for (_, raw) in chunk.entries() {
-                    if let Some(hit) = losses.tables.get(&L1Entry(raw).l2_offset().0).filter(|_| raw != 0) {
-                        hit.0.iter().for_each(|span| lost.add(start.saturating_add(span.start.0), span.len));
-                        hit.1
-                            .iter()
-                            .for_each(|span| doubtful.add(start.saturating_add(span.start.0), span.len));
-                    }
-                    (start, steps) = (start.saturating_add(coverage), steps.saturating_add(1));
-                }
-            }
-            let (disk_size, mut vm_state) = (tree.disk_size, Ranges::new(limit));
-            // No guest can read what lies between the end of the disk and the VM state.
-            let vm_start = self.geometry.l1_entries_for(disk_size).saturating_mul(coverage);
-            lost.clip(disk_size, vm_start, &mut vm_state);
-            doubtful.clip(disk_size, vm_start, &mut vm_state);
-            if !lost.is_empty() || !doubtful.is_empty() || !vm_state.is_empty() {
-                let (tree, lost_bytes, doubtful_bytes) = (tree.l1.tree, lost.bytes(), doubtful.bytes());
-                all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
+            let own = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
+            // Of the L1 table's last entry, the disk need not have all.
+            let vm_start = self.geometry.l1_entries_for(tree.disk_size).saturating_mul(coverage);
+            let mut hits = Hits::new(own, tree.disk_size, vm_start, limit);
+            is_cut |= !self.add_tables(&mut hits, &losses.tables, &tree, &mut steps);
+            hits.lost.at_most(tree.disk_size);
+            hits.doubtful.at_most(tree.disk_size);
+            if hits.is_empty() {
+                continue;
             }
             if all.len() >= limit {
+                is_cut = true;
                 break;
             }
+            is_cut |= hits.is_rough();
+            let Hits { lost, doubtful, vm_state, disk_size, .. } = hits;
+            let (tree, lost_bytes, doubtful_bytes) = (tree.l1.tree, lost.bytes(), doubtful.bytes());
+            all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
+        }
+        if is_cut {
+            let error = Error::Budget { limit: "lost_ranges", value: to_u64(limit), at: HostOffset(0) };
+            self.totals.stop(error, Structure::File, &T01);
         }
         all
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_merge_where_they_touch() {
-        let mut ranges = Ranges::new(3);
-        for (start, len) in [(10, 5), (20, 5), (15, 5), (40, 1), (0, 2), (100, 7), (41, 2), (5, 0)] {
-            ranges.add(start, len);
+    /// Adds the damaged tables of a tree to what is hit of it; `false` where no steps are left for that.
+    fn add_tables(
+        &mut self,
+        hits: &mut Hits,
+        damaged: &BTreeMap<u64, (Ranges, Ranges)>,
+        tree: &DiskTree,
+        steps: &mut u64,
+    ) -> bool {
+        let coverage = self.geometry.l2_coverage();
+        let mut chunks = self.image.chunks("an L1 table", tree.l1.span());
+        let mut start = 0_u64;
+        while !damaged.is_empty()
+            && let Some(chunk) = chunks.next()
+        {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.totals.stop(error, Structure::L1Table, &H34);
+                    return true;
+                }
+            };
+            if *steps == 0 {
+                return false;
+            }
+            *steps = steps.saturating_sub(to_u64(chunk.bytes.len()).div_ceil(STEP_LEN));
+            for (_, raw) in chunk.entries() {
+                let here = start;
+                start = start.saturating_add(coverage);
+                if raw == 0 {
+                    continue;
+                }
+                *steps = steps.saturating_sub(1);
+                if let Some(table) = damaged.get(&L1Entry(raw).l2_offset().0) {
+                    if *steps == 0 {
+                        return false;
+                    }
+                    *steps = steps.saturating_sub(hits.table(table, here, coverage));
+                }
+            }
         }
-        let shown: Vec<_> = ranges.iter().map(|span| (span.start.0, span.len)).collect();
-        assert_eq!(shown, [(0, 2), (10, 15), (40, 3)]);
-        assert_eq!((ranges.further_bytes(), ranges.bytes()), (7, 27));
-        ranges.add(0, u64::MAX);
-        assert_eq!(ranges.iter().count(), 1);
-    }
-
-    #[test]
-    fn ranges_end_with_the_disk_and_the_vm_state_is_apart() {
-        let (mut ranges, mut vm_state) = (Ranges::new(9), Ranges::new(9));
-        for (start, len) in [(0, 5), (90, 20), (115, 3), (120, 4), (130, 5), (140, 2)] {
-            ranges.add(start, len);
-        }
-        ranges.clip(100, 133, &mut vm_state);
-        let shown = |ranges: &Ranges| ranges.iter().map(|span| (span.start.0, span.len)).collect::<Vec<_>>();
-        assert_eq!(shown(&ranges), [(0, 5), (90, 10)]);
-        assert_eq!(shown(&vm_state), [(133, 2), (140, 2)]);
+        true
     }
 }

@@ -5,6 +5,7 @@
 //! read once, with the number of L1 entries that lead to it as its multiplicity; memory follows the clusters
 //! that are touched, and the compressed ones.
 
+mod claims;
 mod compare;
 mod conflicts;
 mod deep;
@@ -15,6 +16,7 @@ mod lost;
 mod odd;
 mod outcome;
 mod owners;
+mod ranges;
 mod refcounts;
 mod sharing;
 mod streams;
@@ -40,11 +42,12 @@ use crate::{Error, Image};
 
 use conflicts::Conflicts;
 use flags::Flags;
+pub use lost::Loss;
 use lost::Losses;
-pub use lost::{Loss, Ranges};
 use odd::OddTables;
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
 pub use owners::{Owner, Role};
+pub use ranges::Ranges;
 use refcounts::Blocks;
 use streams::Streams;
 use trees::Tables;

@@ -6,20 +6,19 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::super::mapping::guest;
+use super::super::names;
 use super::Engine;
+use super::claims::{Claims, Search};
 use super::sharing::Sharers;
+use crate::Error;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::image::DiskTree;
-use crate::rules::codes::{B01, B04, L03, L27, L28, O01, O02, O03, O04, O05, S01, T01};
+use crate::rules::codes::{B01, B04, L03, L27, S01, T01};
 use crate::rules::{Finding, Guest, Rule, Structure};
 use crate::source::ReadAt;
 use crate::units::{GuestSpan, HostOffset, Span, Tree};
-use crate::{Error, text};
-
-/// How many owners of a cluster are named.
-const NAMED: usize = 8;
 
 /// What a cluster is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,48 +102,6 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The owners that were found of a cluster.
-#[derive(Clone, Debug, Default)]
-struct Claims {
-    owners: Vec<Owner>,
-    further: u64,
-    /// The L2 tables whose entries map it.
-    tables: Sharers,
-    /// The rule that this sharing breaks.
-    rule: Option<&'static Rule>,
-}
-
-/// The clusters in conflict, as their owners come by.
-struct Search {
-    clusters: BTreeMap<u64, Claims>,
-    cluster_bits: u32,
-}
-
-impl Search {
-    /// Takes note of an owner; `table` is the L2 table that maps the cluster, if one does.
-    fn claim(&mut self, span: Span, owner: Owner, table: Option<u64>) {
-        if span.len == 0 {
-            return;
-        }
-        let last = span.at.saturating_add(span.len.saturating_sub(1));
-        let range = span.at.0.unbounded_shr(self.cluster_bits)..=last.0.unbounded_shr(self.cluster_bits);
-        for claims in self.clusters.range_mut(range).map(|(_, claims)| claims) {
-            if let Some(table) = table {
-                claims.tables.add(table);
-            }
-            if claims.owners.len() < NAMED {
-                claims.owners.push(owner);
-            } else {
-                claims.further = claims.further.saturating_add(1);
-            }
-        }
-    }
-
-    fn plain(&mut self, role: Role, pointer: HostOffset, span: Span) {
-        self.claim(span, Owner { role, pointer, tree: None, guest: None }, None);
-    }
-}
-
 impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn find_owners(&mut self) {
         if self.conflicts.len() == 0 {
@@ -152,7 +109,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
         let clusters =
             self.conflicts.clusters().iter().map(|cluster| (*cluster, Claims::default())).collect();
-        let mut search = Search { clusters, cluster_bits: self.cluster_bits };
+        let mut search = Search::new(clusters, self.cluster_bits);
         self.own_structures(&mut search);
         self.own_trees(&mut search);
         self.load_names(&search.clusters);
@@ -182,7 +139,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// Finds the rule that each sharing breaks. Data that two trees share is what snapshots are for: only where one
     /// tree maps the cluster twice is that a breach.
     fn judge_claims(&mut self, clusters: &mut BTreeMap<u64, Claims>) {
-        clusters.values_mut().for_each(|claims| claims.rule = rule_for(claims));
+        clusters.values_mut().for_each(Claims::judge);
         let is_data = |claims: &&mut Claims| claims.rule == Some(&L27);
         let lists: Vec<Sharers> =
             clusters.values_mut().filter(is_data).map(|claims| std::mem::take(&mut claims.tables)).collect();
@@ -254,7 +211,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Err(error) => return self.totals.stop(error, Structure::Snapshot, &S01),
             };
             if wanted.contains(&snapshot.index) {
-                self.names.insert(snapshot.index, text::escape(&snapshot.name).into_owned());
+                self.names.insert(snapshot.index, names::shown(&snapshot.name));
             }
         }
     }
@@ -366,27 +323,5 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 }
             }
         }
-    }
-}
-
-/// The rule that such a sharing breaks; `None` where it turned out to be legal.
-fn rule_for(claims: &Claims) -> Option<&'static Rule> {
-    let count = |wanted: fn(Role) -> bool| claims.owners.iter().filter(|owner| wanted(owner.role)).count();
-    let data = count(|role| role == Role::Data);
-    let packed = count(|role| role == Role::Compressed);
-    let tables = count(|role| role == Role::L2Table);
-    let blocks = count(|role| role == Role::RefcountBlock);
-    let bitmaps = count(|role| matches!(role, Role::BitmapData(_) | Role::BitmapTable(_)));
-    let all = claims.owners.len();
-    match () {
-        () if all < 2 => None,
-        () if blocks != 0 => Some(&O05),
-        () if bitmaps != 0 => Some(&O03),
-        () if data.saturating_add(packed) == all && packed != 0 && data != 0 => Some(&O04),
-        () if data == all => Some(&L27),
-        () if packed == all => None,
-        () if data.saturating_add(packed) != 0 => Some(&O02),
-        () if tables != 0 => Some(&L28),
-        () => Some(&O01),
     }
 }

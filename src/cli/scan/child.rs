@@ -8,13 +8,12 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qcow2_inspect::report;
+use qcow2_inspect::report::{self, LONGEST_SCAN_LINE};
 use qcow2_inspect::source::ReadAt;
+use qcow2_inspect::units::to_u64;
 
 use crate::cli::input::{open_file, reason};
 
-/// Bytes of the longest line: a reason for each rule has a tenth of it.
-const LONGEST_LINE: u64 = 1 << 20;
 /// The longest time between two looks at a process.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -84,8 +83,8 @@ impl Job {
 
 fn read_line(out: ChildStdout) -> Vec<u8> {
     let mut line = Vec::new();
-    // What is longer, or cannot be read, is no line.
-    let _ = out.take(LONGEST_LINE).read_to_end(&mut line);
+    // What is longer is no line of `scan-one`, nor is what cannot be read.
+    let _ = out.take(to_u64(LONGEST_SCAN_LINE)).read_to_end(&mut line);
     line
 }
 
