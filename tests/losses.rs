@@ -55,7 +55,7 @@ fn a_table_that_is_lost_twice_counts_twice() {
     (1..4).for_each(|n| draft.put_u64(draft.l1_entry(n), table));
     for room in [1000, 64, 5] {
         let (checked, is_told) = checked(&draft, room);
-        assert_eq!((checked.losses[0].lost_bytes, is_told), (4 * 64 << 10, false), "{room}");
+        assert_eq!((checked.losses[0].lost_bytes, is_told), (4 * (64 << 10), false), "{room}");
     }
 }
 
@@ -101,7 +101,7 @@ fn a_search_that_ends_early_is_told_of() {
     let table = draft.get(draft.snapshot(0).head.l1_table_offset.0, 8) & OFFSET;
     draft.put_u64(table, BROKEN);
     let l1_size = 1 << 18;
-    let l1 = draft.add_clusters(l1_size * 8 >> 10);
+    let l1 = draft.add_clusters(l1_size / 128);
     draft.set_header("l1_table_offset", l1);
     draft.set_header("l1_size", l1_size);
     let is_hit = |checked: &Checked| checked.losses.iter().any(|loss| loss.tree == Tree::Snapshot(0));
