@@ -1,7 +1,7 @@
 //! Bitmap tables and the bits themselves: B14 to B16, B18.
 
 use super::bitmaps::{BitmapRules, is_in_use};
-use super::ends_past_file;
+use super::is_cut;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::image::Bitmap;
 use crate::rules::codes::{B14, B15, B16, B18};
@@ -39,7 +39,7 @@ impl BitmapRules {
         if !data.is_aligned(cluster_size) {
             out.push(finding(&B16, format!("an offset that is a multiple of {cluster_size:#x}")));
         }
-        if ends_past_file(self.file_len, Span::new(data, cluster_size), geometry) {
+        if is_cut(self.file_len, Span::new(data, cluster_size)) {
             let wanted = format!("inside the {:#x} bytes of the file, for entry {index}", self.file_len);
             out.push(finding(&B16, wanted).at_most(Severity::Corruption));
         }

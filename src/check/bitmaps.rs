@@ -2,7 +2,7 @@
 
 use super::seen::Seen;
 use super::span::field_span;
-use super::{ends_past_file, stopped};
+use super::{ends_past_file, is_cut, stopped};
 use crate::format::Layout;
 use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING};
 use crate::format::extension::BitmapsExtension;
@@ -151,11 +151,9 @@ impl BitmapRules {
         if i64::try_from(span.end().0).is_err() {
             // QEMU's offsets are signed: such a table it cannot even try to read.
             out.push(finding(inside()));
-        } else if ends_past_file(self.file_len, span, geometry) {
+        } else if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
+            // What is missing reads as zeros: dirty bits are lost in silence.
             out.push(finding(inside()).at_most(Severity::Corruption));
-        } else if span.len != 0 && span.end().0 > self.file_len {
-            // QEMU writes each table whole, and reads what is missing as zeros: dirty bits are lost in silence.
-            out.push(finding(inside()).at_most(Severity::Warning));
         }
     }
 
@@ -274,7 +272,7 @@ mod tests {
             ("B03", Severity::Fatal, true),
             ("B04-zero", Severity::Fatal, false),
             ("B04-beyond-file", Severity::Corruption, false),
-            ("B04-cut", Severity::Warning, false),
+            ("B04-cut", Severity::Corruption, false),
             ("B05-zero", Severity::Fatal, false),
             ("B05-too-large", Severity::Fatal, true),
             ("B06-too-coarse", Severity::Fatal, true),

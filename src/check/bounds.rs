@@ -2,9 +2,15 @@
 
 use crate::units::{Geometry, Span};
 
+/// Whether a table passes the end of a file of `file_len` bytes. QEMU writes every table whole, and reads zeros where
+/// one is cut: what it maps is lost without a word.
+pub fn is_cut(file_len: u64, table: Span) -> bool {
+    table.len != 0 && table.end().0 > file_len
+}
+
 /// Whether `span` passes the end of a file of `file_len` bytes by a cluster or more, where QEMU's check calls
-/// it a corruption. Less is normal: QEMU does not fill up the last cluster, and reads zeros there. The file's
-/// length counts in whole 512-byte sectors (block/qcow2-refcount.c, `inc_refcounts`).
+/// it a corruption. Of data, less is normal: QEMU does not fill up the last cluster, and reads zeros there. The
+/// file's length counts in whole 512-byte sectors (block/qcow2-refcount.c, `inc_refcounts`).
 pub fn ends_past_file(file_len: u64, span: Span, geometry: Geometry) -> bool {
     let file_end = file_len.div_ceil(512).saturating_mul(512);
     span.end().0.saturating_sub(file_end) >= geometry.cluster_size()

@@ -1,6 +1,6 @@
 //! L1 tables: L01 to L03, L25, L29. The rules of L2 tables are in `l2`, with what both need here.
 
-use super::ends_past_file;
+use super::is_cut;
 use crate::Image;
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
@@ -78,8 +78,14 @@ impl MappingRules {
                     .hurting(self.l1_guest(tree, index)),
             );
         }
-        if ends_past_file(self.file_len, Span::new(l2_offset, cluster_size), self.geometry) {
-            out.push(finding(&L03, self.inside_file()).hurting(self.l1_guest(tree, index)));
+        let table = Span::new(l2_offset, cluster_size);
+        if is_cut(self.file_len, table) {
+            let mut lost = self.l1_guest(tree, index);
+            let there = self.file_len.saturating_sub(l2_offset.0) / self.geometry.l2_entry_len();
+            let there = there.saturating_mul(cluster_size).min(lost.span.len);
+            lost.span.start = lost.span.start.saturating_add(there);
+            lost.span.len = lost.span.len.saturating_sub(there);
+            out.push(finding(&L03, self.inside_file()).hurting(lost));
         }
         // Loading a snapshot copies its VM state into the active tree, and deleting the snapshot leaves it there.
         let is_behind_disk = index >= self.geometry.l1_entries_for(self.virtual_size);

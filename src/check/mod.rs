@@ -33,7 +33,7 @@ mod testing_tables;
 
 pub use bitmap_tables::check_bitmap_tail;
 pub use bitmaps::BitmapRules;
-pub use bounds::ends_past_file;
+pub use bounds::{ends_past_file, is_cut};
 pub use changed::check_unchanged;
 #[cfg(feature = "testkit")]
 pub use engine::count_references;

@@ -1,7 +1,7 @@
 //! The snapshot table, entry by entry: S01 to S15, S18.
 
 use super::seen::Seen;
-use super::{ends_past_file, stopped};
+use super::{ends_past_file, is_cut, stopped};
 use crate::format::Layout;
 use crate::format::snapshot::SnapshotHead;
 use crate::image::Snapshot;
@@ -121,7 +121,7 @@ impl SnapshotRules {
         }
         // Of a length that is wrong, only the start can tell.
         let span = if is_too_large { Span::new(offset, 8) } else { snapshot.l1().span() };
-        if ends_past_file(self.file_len, span, geometry) {
+        if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
             out.push(offset_finding(&S08, format!("inside the {:#x} bytes of the file", self.file_len)));
         }
     }

@@ -224,8 +224,11 @@ pub fn distrust<R: ReadAt>(image: &Image<R>, bitmap: &Bitmap) -> Result<Option<&
     while let Some(chunk) = chunks.next() {
         for (_, raw) in chunk?.entries() {
             let entry = BitmapTableEntry(raw);
-            // Behind the end of the file QEMU reads zeros: nothing written, where nobody knows.
-            let lost = matches!(entry.data(), BitmapData::Serialized(at) if is_outside(at));
+            // QEMU writes whole clusters; behind the end of the file it reads zeros: nothing written, where nobody knows.
+            let is_lost = |at: HostOffset| {
+                is_outside(at) || at.saturating_add(geometry.cluster_size()).0 > image.file_len()
+            };
+            let lost = matches!(entry.data(), BitmapData::Serialized(at) if is_lost(at));
             let broken = [(entry.reserved() != 0, &B14), (entry.is_ambiguous(), &B15), (lost, &B16)];
             if let Some((_, rule)) = broken.into_iter().find(|(is_broken, _)| *is_broken) {
                 return Ok(Some(rule));

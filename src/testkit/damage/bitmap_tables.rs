@@ -173,7 +173,21 @@ pub(super) static DAMAGES: &[Damage] = &[
         },
         nearly: |draft| {
             let at = move_data(draft, 0);
-            draft.truncate(at + 1);
+            draft.truncate(at + draft.cluster_size());
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &B16,
+        variant: "cut",
+        base: "valid/v3-bitmaps-512",
+        breaks: |draft| {
+            let at = move_data(draft, 0);
+            draft.truncate(at + draft.cluster_size() - 1);
+        },
+        nearly: |draft| {
+            let at = move_data(draft, 0);
+            draft.truncate(at + draft.cluster_size());
         },
         also: &[],
     },

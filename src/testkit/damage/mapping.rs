@@ -82,7 +82,23 @@ pub(super) static DAMAGES: &[Damage] = &[
         nearly: |draft| {
             let at = draft.allocate(1);
             draft.put_u64(draft.l1_entry(1), at | COPIED);
-            draft.truncate(at + 1);
+            draft.truncate(at + draft.cluster_size());
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &L03,
+        variant: "cut",
+        base: "valid/v3-512",
+        breaks: |draft| {
+            let at = draft.allocate(1);
+            draft.put_u64(draft.l1_entry(1), at | COPIED);
+            draft.truncate(at + draft.cluster_size() - 1);
+        },
+        nearly: |draft| {
+            let at = draft.allocate(1);
+            draft.put_u64(draft.l1_entry(1), at | COPIED);
+            draft.truncate(at + draft.cluster_size());
         },
         also: &[],
     },

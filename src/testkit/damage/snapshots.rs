@@ -190,9 +190,21 @@ pub(super) static DAMAGES: &[Damage] = &[
             draft.set_snapshot(0, "l1_size", 128 + 64);
         },
         nearly: |draft| {
+            move_l1(draft, 128, 0);
+        },
+        also: &[],
+    },
+    Damage {
+        rule: &S08,
+        variant: "cut",
+        base: "valid/v3-snapshots",
+        breaks: |draft| {
+            let at = move_l1(draft, 1, 0);
+            draft.truncate(at + 7);
+        },
+        nearly: |draft| {
             let at = move_l1(draft, 1, 0);
             draft.truncate(at + 8);
-            draft.set_snapshot(0, "l1_size", 128);
         },
         also: &[],
     },
