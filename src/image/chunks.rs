@@ -75,23 +75,29 @@ impl<'i, R: ReadAt> Chunks<'i, R> {
 }
 
 impl<'b> Chunk<'b> {
-    /// The whole 64-bit entries of the chunk, each with its place in the file.
+    /// The 64-bit entries of the chunk, each with its place in the file. Where the file ends within one, the rest of it
+    /// is zeros, as it is for QEMU.
     pub fn entries(self) -> impl Iterator<Item = (HostOffset, u64)> + 'b {
-        let (entries, _) = self.bytes.as_chunks::<8>();
-        (0_u64..)
-            .zip(entries)
-            .map(move |(n, bytes)| (self.at.saturating_add(n.saturating_mul(8)), u64::from_be_bytes(*bytes)))
+        let place = move |n: u64| self.at.saturating_add(n.saturating_mul(8));
+        (0_u64..).zip(filled(self.bytes)).map(move |(n, bytes)| (place(n), u64::from_be_bytes(bytes)))
     }
 
-    /// The whole 128-bit entries of the chunk, as pairs of 64-bit halves.
+    /// The same with 128-bit entries, as pairs of 64-bit halves.
     pub fn wide_entries(self) -> impl Iterator<Item = (HostOffset, (u64, u64))> + 'b {
-        let (entries, _) = self.bytes.as_chunks::<16>();
-        (0_u64..).zip(entries).map(move |(n, bytes)| {
-            let both = u128::from_be_bytes(*bytes);
+        (0_u64..).zip(filled(self.bytes)).map(move |(n, bytes)| {
+            let both = u128::from_be_bytes(bytes);
             let halves = (high(both), low(both));
             (self.at.saturating_add(n.saturating_mul(16)), halves)
         })
     }
+}
+
+/// Pieces of `N` bytes, the last of them filled up with zeros.
+fn filled<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    let (whole, rest) = bytes.as_chunks::<N>();
+    let mut last = [0; N];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    whole.iter().copied().chain((!rest.is_empty()).then_some(last))
 }
 
 fn high(both: u128) -> u64 {
@@ -137,7 +143,12 @@ mod tests {
     fn entries_know_where_they_stand() {
         let bytes = [[0; 7].as_slice(), &[1], &[0; 7], &[2], &[9; 3]].concat();
         let chunk = Chunk { at: HostOffset(0x100), bytes: &bytes };
-        assert_eq!(chunk.entries().collect::<Vec<_>>(), [(HostOffset(0x100), 1), (HostOffset(0x108), 2)]);
-        assert_eq!(chunk.wide_entries().collect::<Vec<_>>(), [(HostOffset(0x100), (1, 2))]);
+        let cut = (HostOffset(0x110), 0x0909_0900_0000_0000);
+        let entries = [(HostOffset(0x100), 1), (HostOffset(0x108), 2), cut];
+        assert_eq!(chunk.entries().collect::<Vec<_>>(), entries);
+        assert_eq!(
+            chunk.wide_entries().collect::<Vec<_>>(),
+            [(HostOffset(0x100), (1, 2)), (cut.0, (cut.1, 0))]
+        );
     }
 }

@@ -149,6 +149,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     fn bitmaps(&mut self) {
         let image = self.image;
         let mut rules = BitmapRules::new(image);
+        // What a broken refcount table takes for blocks says nothing of these tables.
+        self.odd.start_again();
         let Some(directory) = image.bitmap_directory() else {
             return rules.finish(None, &mut Vec::new());
         };
