@@ -181,6 +181,15 @@ fn a_process_that_fails_stops_no_other() {
 }
 
 #[test]
+fn more_jobs_than_a_system_has_threads_are_fewer() {
+    let folder = folder();
+    for jobs in ["1", "999999", "18446744073709551615"] {
+        let ran = run(&["scan", "-j", jobs, folder.path().to_str().unwrap()]);
+        assert_eq!((ran.code, lines(&ran).len()), (Some(2), 4), "{jobs}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn limits_and_policies_hold_for_each() {
     let folder = folder();
     let path = folder.path().to_str().unwrap();

@@ -21,6 +21,9 @@ use super::input::reason;
 use super::{Failure, Outcome};
 use crate::sandbox;
 
+/// More are no faster, and each has some files open, of which a process may not have more than 1024 as a rule.
+const MOST_JOBS: usize = 256;
+
 /// Audit many images: one line of JSON for each, as they are done, and how many there were of each kind.
 ///
 /// Each image is looked at by a process of its own, with its own sandbox, limits and time, which is handed the open
@@ -39,7 +42,7 @@ pub(super) struct Args {
     /// The policy, as for `audit`.
     #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = is_policy)]
     policy: String,
-    /// How many images are looked at together.
+    /// How many images are looked at together, at most 256; without it, as many as there are processors.
     #[arg(short, long, value_name = "NUMBER")]
     jobs: Option<NonZero<usize>>,
     /// Seconds after which an image is given up.
@@ -75,17 +78,20 @@ impl Args {
         let counts = Counts { skipped: listed.saturating_sub(files.len()), ..Counts::default() };
         let progress = Progress::new(files.len(), counts);
 
-        let jobs = self.jobs.or(thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+        let jobs = self.jobs.or(thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        // Beside this thread, which works too: it is there whatever the system grants.
+        let others = jobs.min(MOST_JOBS).min(files.len()).saturating_sub(1);
         let job = self.job()?;
         let files = Mutex::new(files);
         let shared = Mutex::new((&mut done, progress, io::stdout()));
         let went: Vec<io::Result<()>> = thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..jobs.get()).map(|_| scope.spawn(|| work(&job, &files, &shared))).collect();
-            workers
+            let worker = |_| thread::Builder::new().spawn_scoped(scope, || work(&job, &files, &shared)).ok();
+            let workers: Vec<_> = (0..others).map_while(worker).collect();
+            let own = work(&job, &files, &shared);
+            let joined = workers
                 .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended"))))
-                .collect()
+                .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended"))));
+            joined.chain([own]).collect()
         });
         went.into_iter().collect::<io::Result<()>>()?;
         let (_, progress, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
