@@ -48,7 +48,11 @@ pub(super) struct Args {
     /// Seconds after which an image is given up.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     timeout: u64,
-    /// Leave out the images that are named in this file, and add those that are done.
+    /// Leave out the images that are done by this list, and add those that get done.
+    ///
+    /// The exit code is that of one whole scan. Each image is a line: 0 where it was accepted and 2 where it was rejected,
+    /// a tab, and its path, in which what is no clean text is escaped. What could not be judged is not done, and is looked
+    /// at the next time.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Changes a limit, as for `audit`.
@@ -73,9 +77,8 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let mut done = Done::open(self.resume.as_deref())?;
         let mut files = Files::list(&self.paths, self.null)?;
-        let listed = files.len();
-        files.retain(|path| !done.has(path));
-        let counts = Counts { skipped: listed.saturating_sub(files.len()), ..Counts::default() };
+        let mut counts = Counts::default();
+        files.retain(|path| done.code(path).map(|code| counts.skip(code)).is_none());
         let progress = Progress::new(files.len(), counts);
 
         let jobs = self.jobs.or(thread::available_parallelism().ok()).map_or(1, NonZero::get);
@@ -121,7 +124,7 @@ fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> 
         let (done, progress, out) = &mut *shared;
         progress.add(answer.code);
         match out.write_all(&answer.line).and_then(|()| out.flush()) {
-            Ok(()) => done.add(&path)?,
+            Ok(()) => done.add(&path, answer.code)?,
             // What it said is lost, so that it is not done; the verdict stays.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 let left = files.lock().unwrap_or_else(PoisonError::into_inner).clear();
