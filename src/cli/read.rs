@@ -133,7 +133,7 @@ impl Args {
         place: &Path,
     ) -> Result<Outcome, Failure> {
         let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(place), input::reason(&error)));
-        let file = SparseFile::new(file, job.range).map_err(fail)?;
+        let file = SparseFile::new(file, job.range, self.input.output_bytes()).map_err(fail)?;
         let mut sink = Told::new(file, job.range, job.path);
         let copied = job.run(&mut sink).map_err(|failure| match failure {
             Failure::Output(error) => fail(error),

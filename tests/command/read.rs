@@ -180,6 +180,29 @@ fn a_write_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_limit_on_output_counts_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, place) = (corpus("valid/v3-basic"), folder.path().join("disk.raw"));
+    let map = run(&["map", "--format=json", image.to_str().unwrap()]).json();
+    let (zeros, data): (Vec<_>, Vec<_>) =
+        map.as_array().unwrap().iter().partition(|extent| extent["zero"] == true);
+    for (extent, least) in [(data[0], 100), (zeros[0], 0)] {
+        let range = ["-s", &extent["start"].to_string(), "-l", "100"];
+        for limit in [0, 99, 100] {
+            let limit_option = format!("output_bytes={limit}");
+            let ran = read(&image, &place, &[&range[..], &["--limit", &limit_option]].concat());
+            if limit < least {
+                refused(ran, &format!("disk.raw: the limit output_bytes of {limit} is spent"));
+                assert!(names(folder.path()).is_empty());
+            } else {
+                assert_eq!(ran.report(), "");
+                fs::remove_file(&place).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_disk_of_16_tib_is_a_sparse_file_at_once() {
     const LEN: u64 = 16 << 40;
     let folder = tempfile::tempdir().unwrap();
