@@ -118,6 +118,9 @@ impl Args {
         }
         match place.metadata() {
             Ok(_) if self.input.is(place) => return Err(fail("is the image itself".to_owned())),
+            Ok(_) if self.data_file.as_deref().is_some_and(|data| input::is_same(data, place)) => {
+                return Err(fail("is the data file itself".to_owned()));
+            }
             Ok(there) if !there.is_file() => return Err(fail("is no regular file".to_owned())),
             Ok(_) if !self.force => return Err(fail("is there already; --force replaces it".to_owned())),
             _ => {}

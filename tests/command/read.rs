@@ -247,6 +247,13 @@ fn a_data_file_is_one_that_the_user_names() {
     assert_eq!(data(at("other")).code, Some(0));
     let disk = fs::read(&place).unwrap();
     assert!(disk.contains(&0xa5) && !disk.contains(&0x5a));
+    // A name of the data file is no place for its guest view, whatever is asked for.
+    symlink("other", at("link")).unwrap();
+    for (output, named) in [("other", "other"), ("link", "other"), ("other", "link")] {
+        let ran = read(&image, &at(output), &["--force", "--data-file", at(named).to_str().unwrap()]);
+        refused(ran, &format!("{output}: is the data file itself"));
+        assert!(fs::read(at("other")).unwrap() == vec![0xa5; 1 << 20]);
+    }
     fs::remove_file(&place).unwrap();
     refused(data(at("none")), "none: No such file or directory");
     refused(data(folder.path().to_owned()), ": is a directory, not a file or a block device");
