@@ -58,7 +58,9 @@ fn each_image_is_a_line_as_audit_would_have_it() {
     }
     assert_eq!(lines[3].1["decision"], "reject");
     let table: Vec<&str> = ran.stderr.lines().map(str::trim_end).collect();
-    assert_eq!(table[..3], ["accepted              1", "rejected              2", "not judged            1"]);
+    assert_eq!(table[..2], ["accepted              1", "rejected              3 (of them not judged 1)"]);
+    // As whoever counts the lines by their decision finds it.
+    assert_eq!(lines.iter().filter(|(_, line)| line["decision"] == "reject").count(), 3);
 }
 
 #[test]
@@ -239,6 +241,18 @@ fn a_process_that_fails_stops_no_other() {
     // One that was quick enough has its answer all the same.
     let judged = lines.iter().filter(|(_, line)| line["error"].is_null()).count();
     assert!(judged <= 3 && (judged == 3 || ran.code != Some(0)), "{}", ran.stderr);
+}
+
+#[test]
+fn a_scan_of_nothing_accepts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // Standard input is empty.
+    for path in ["-", folder.path().to_str().unwrap()] {
+        let ran = run(&["scan", path]);
+        assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0), "{}", ran.stderr);
+        let reason = "nothing to scan: no file was named, or is in the folders";
+        assert_eq!(ran.stderr, format!("qcow2-inspect: {reason}\n"));
+    }
 }
 
 #[test]

@@ -29,8 +29,9 @@ const MOST_JOBS: usize = 256;
 /// Each image is looked at by a process of its own, with its own sandbox, limits and time, which is handed the open
 /// file; this one reads nothing of it. Links in folders are not followed.
 ///
-/// Exit code: 0 where all were accepted, 2 where one was rejected, 1 where one could not be judged and none was rejected.
-/// Where nobody reads the lines any more, the images that are left are not looked at, and count as not judged.
+/// Exit code: 0 where all were accepted, 2 where one was rejected for what it is, 1 where one could not be judged, which
+/// is a rejection too, or none was named. Where nobody reads the lines any more, the images that are left are left out:
+/// that is 1 too, unless one was rejected before.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Images, and folders with images in them; `-` reads a list of paths from standard input, one a line.
@@ -77,6 +78,11 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let mut done = Done::open(self.resume.as_deref())?;
         let mut files = Files::list(&self.paths, self.null)?;
+        if files.len() == 0 {
+            return Err(Failure::Image(
+                "nothing to scan: no file was named, or is in the folders".to_owned(),
+            ));
+        }
         let mut counts = Counts::default();
         files.retain(|path| done.code(path).map(|code| counts.skip(code)).is_none());
         let progress = Progress::new(files.len(), counts);
