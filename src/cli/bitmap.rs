@@ -1,5 +1,7 @@
 //! `bitmap`: dirty bitmaps and the guest ranges that they say were written.
 
+use std::ffi::{OsStr, OsString};
+
 use qcow2_inspect::guest::Combine;
 use qcow2_inspect::report::{self, BitmapOptions, Subject};
 
@@ -16,15 +18,15 @@ use super::{Failure, Outcome};
 pub(super) struct Args {
     #[command(flatten)]
     input: Input,
-    /// Only the bitmap with this name.
+    /// Only the bitmap with this name, whose bytes need not be text.
     #[arg(long, value_name = "NAME")]
-    name: Option<String>,
+    name: Option<OsString>,
     /// Leave out what is dirty in this bitmap too.
     #[arg(long, value_name = "NAME", requires = "name", conflicts_with = "and")]
-    minus: Option<String>,
+    minus: Option<OsString>,
     /// Only what is dirty in this bitmap too.
     #[arg(long, value_name = "NAME", requires = "name")]
-    and: Option<String>,
+    and: Option<OsString>,
     /// Leave out the ranges.
     #[arg(long)]
     list: bool,
@@ -41,10 +43,11 @@ impl Args {
             Ok(image) => image,
             Err(reason) => return output::refuse(&path, &reason, self.format),
         };
-        let minus = self.minus.as_ref().map(|name| (Combine::Minus, name.as_bytes()));
-        let and = self.and.as_ref().map(|name| (Combine::And, name.as_bytes()));
+        let bytes = OsStr::as_encoded_bytes;
+        let minus = self.minus.as_deref().map(|name| (Combine::Minus, bytes(name)));
+        let and = self.and.as_deref().map(|name| (Combine::And, bytes(name)));
         let options = BitmapOptions {
-            name: self.name.as_ref().map(String::as_bytes),
+            name: self.name.as_deref().map(bytes),
             with: minus.or(and),
             only_list: self.list,
         };

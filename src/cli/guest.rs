@@ -1,5 +1,7 @@
 //! What the commands on the guest's view share: which tree, and which bytes of it.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use qcow2_inspect::guest::{Disk, find_snapshot};
 use qcow2_inspect::source::ReadAt;
@@ -38,7 +40,7 @@ fn limits(len: u64, wanted: u64) -> Limits {
 pub(super) struct View {
     /// What the guest saw when this snapshot was taken, instead of what it sees now; an id goes before a name.
     #[arg(long, value_name = "ID|NAME")]
-    snapshot: Option<String>,
+    snapshot: Option<OsString>,
 }
 
 /// Which bytes of the disk.
@@ -58,9 +60,10 @@ impl View {
         let disk = match &self.snapshot {
             None => Disk::active(image),
             Some(wanted) => {
-                let found = find_snapshot(image, wanted.as_bytes()).map_err(|error| error.to_string())?;
-                let snapshot = found
-                    .ok_or_else(|| format!("there is no snapshot {}", text::escape(wanted.as_bytes())))?;
+                let wanted = wanted.as_encoded_bytes();
+                let found = find_snapshot(image, wanted).map_err(|error| error.to_string())?;
+                let snapshot =
+                    found.ok_or_else(|| format!("there is no snapshot {}", text::escape(wanted)))?;
                 Disk::of_snapshot(image, &snapshot)
             }
         };

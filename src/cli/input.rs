@@ -110,12 +110,17 @@ impl Input {
 
     /// Standard output, in few writes and within the limits.
     pub(super) fn stdout(&self) -> impl Write + use<> {
-        output::within(self.limits(Limits::DEFAULT).output_bytes)
+        output::within(self.output_bytes())
+    }
+
+    /// How many bytes may be written.
+    pub(super) fn output_bytes(&self) -> u64 {
+        self.limits(Limits::DEFAULT).output_bytes
     }
 
     /// The same, for a report that comes with a verdict.
     pub(super) fn stdout_for_verdict(&self) -> impl Write + use<> {
-        output::for_verdict(self.limits(Limits::DEFAULT).output_bytes)
+        output::for_verdict(self.output_bytes())
     }
 
     /// Gives up what is not needed from here on. Whatever else has to be opened is open by now; in the folder `output`
@@ -136,9 +141,14 @@ impl Input {
 
     /// Whether a file is the image's own.
     pub(super) fn is(&self, other: &Path) -> bool {
-        let real = |path: &Path| path.canonicalize().ok();
-        real(other).is_some_and(|other| real(&self.path) == Some(other))
+        is_same(&self.path, other)
     }
+}
+
+/// Whether both names lead to the same file.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(one).is_some_and(|one| real(other) == Some(one))
 }
 
 impl Part {

@@ -102,8 +102,7 @@ impl<W: Write> Write for Limited<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if len == 0 && !bytes.is_empty() {
-            let limit = self.limit;
-            return Err(io::Error::other(format!("the limit output_bytes of {limit} is spent")));
+            return Err(spent(self.limit));
         }
         let written = self.out.write(bytes.get(..len).unwrap_or_default())?;
         self.left = self.left.saturating_sub(u64::try_from(written).unwrap_or(u64::MAX));
@@ -113,6 +112,11 @@ impl<W: Write> Write for Limited<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// What is said where more would be written than the limit `output_bytes` has it.
+pub(super) fn spent(limit: u64) -> io::Error {
+    io::Error::other(format!("the limit output_bytes of {limit} is spent"))
 }
 
 /// The present in seconds since 1970.

@@ -118,6 +118,9 @@ impl Args {
         }
         match place.metadata() {
             Ok(_) if self.input.is(place) => return Err(fail("is the image itself".to_owned())),
+            Ok(_) if self.data_file.as_deref().is_some_and(|data| input::is_same(data, place)) => {
+                return Err(fail("is the data file itself".to_owned()));
+            }
             Ok(there) if !there.is_file() => return Err(fail("is no regular file".to_owned())),
             Ok(_) if !self.force => return Err(fail("is there already; --force replaces it".to_owned())),
             _ => {}
@@ -133,7 +136,7 @@ impl Args {
         place: &Path,
     ) -> Result<Outcome, Failure> {
         let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(place), input::reason(&error)));
-        let file = SparseFile::new(file, job.range).map_err(fail)?;
+        let file = SparseFile::new(file, job.range, self.input.output_bytes()).map_err(fail)?;
         let mut sink = Told::new(file, job.range, job.path);
         let copied = job.run(&mut sink).map_err(|failure| match failure {
             Failure::Output(error) => fail(error),

@@ -7,6 +7,7 @@ use qcow2_inspect::guest::{Fault, Sink};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, to_u64};
 
 use super::new_file::NewFile;
+use super::output;
 
 /// Bytes that are left out where all are zero.
 const BLOCK_LEN: usize = 4096;
@@ -17,17 +18,20 @@ pub(super) struct SparseFile {
     file: NewFile,
     /// Where the guest offset 0 of the file lies.
     start: GuestOffset,
+    /// How many bytes may still be written to it, of how many in all. Holes take none.
+    left: u64,
+    limit: u64,
 }
 
 impl SparseFile {
     /// A file for these guest bytes: all holes, and as long as it is going to be, so that a file system that cannot hold
     /// it says so before the work.
-    pub(super) fn new(file: NewFile, range: GuestSpan) -> io::Result<Self> {
+    pub(super) fn new(file: NewFile, range: GuestSpan, limit: u64) -> io::Result<Self> {
         file.get()?.set_len(range.len).map_err(|error| {
             let reason = super::input::reason(&error);
             io::Error::new(error.kind(), format!("cannot have {} bytes there: {reason}", range.len))
         })?;
-        Ok(Self { file, start: range.start })
+        Ok(Self { file, start: range.start, left: limit, limit })
     }
 
     /// Puts it into its place. Without `replace`, a file that is there by now stays.
@@ -59,6 +63,9 @@ impl Sink for SparseFile {
             let (data, behind) = behind.split_at_checked(run(behind, false)).unwrap_or((behind, &[]));
             at = at.saturating_add(to_u64(zeros));
             if !data.is_empty() {
+                // Not up to the limit: nothing of it stays.
+                let left = self.left.checked_sub(to_u64(data.len()));
+                self.left = left.ok_or_else(|| output::spent(self.limit))?;
                 write(file, at, data)?;
             }
             at = at.saturating_add(to_u64(data.len()));

@@ -112,7 +112,6 @@ pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
 }
 
 #[cfg(all(test, feature = "testkit"))]
-#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 mod tests {
     use std::io;
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -22,6 +22,8 @@ pub struct Step<E> {
 pub struct Trace {
     /// The guest offset.
     pub guest: GuestOffset,
+    /// Whether it is one of the disk. Behind that lies VM state, where there is any.
+    pub in_disk: bool,
     /// The L1 entry; `None` where the table does not reach so far.
     pub l1: Option<Step<L1Entry>>,
     /// The L2 entry; `None` where there is no table, or its place makes no sense.
@@ -73,7 +75,8 @@ impl<R: ReadAt> Disk<'_, R> {
         };
         let shift = geometry.subcluster_size().trailing_zeros();
         let subcluster = geometry.extended_l2().then(|| within.unbounded_shr(shift));
-        Ok(Trace { guest, l1, l2, bitmap, subcluster, state, host, stream_len })
+        let in_disk = guest.0 < self.len();
+        Ok(Trace { guest, in_disk, l1, l2, bitmap, subcluster, state, host, stream_len })
     }
 }
 

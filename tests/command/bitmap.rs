@@ -141,3 +141,24 @@ fn find(dump: &Value, name: &str, place: usize) -> u64 {
 fn find_place(dump: &Value, name: &str, place: usize) -> u64 {
     field(dump, name, place)["offset"].as_u64().unwrap()
 }
+
+#[cfg(unix)]
+#[test]
+fn names_that_are_no_text_name_all_the_same() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.qcow2");
+    let wild = OsStr::from_bytes(b"we\xffkly");
+    let mut bytes = image("valid/v3-bitmaps");
+    // The last, which is the directory's; an older one lies about.
+    let at = bytes.windows(6).rposition(|name| name == b"weekly").unwrap();
+    bytes[at..at + 6].copy_from_slice(wild.as_bytes());
+    fs::write(&path, bytes).unwrap();
+    let options = ["bitmap".as_ref(), "--name".as_ref(), wild, "--minus".as_ref(), wild];
+    let text = run(&[&options[..], &[path.as_os_str()]].concat()).report();
+    assert!(text.contains(r"we\xffkly"), "{text}");
+    let ran = run(&["map".as_ref(), "--snapshot".as_ref(), wild, path.as_os_str()]);
+    assert!(ran.stderr.ends_with(": there is no snapshot we\\xffkly\n"), "{}", ran.stderr);
+}

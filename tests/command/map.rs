@@ -119,6 +119,20 @@ fn locate_follows_a_guest_offset_and_comes_back() {
 }
 
 #[test]
+fn locate_says_what_is_not_of_the_disk() {
+    let path = corpus("valid/v3-basic");
+    let path = path.to_str().unwrap();
+    let len = lines("valid/v3-basic", &[])[0]["length"].as_u64().unwrap();
+    for (offset, in_disk) in [(len - 1, true), (len, false), (u64::MAX, false)] {
+        let offset = offset.to_string();
+        let found = run(&["locate", "--guest", &offset, "--format=json", path]).json();
+        assert_eq!(found["guest"]["in_disk"], in_disk, "{offset}");
+        let text = run(&["locate", "--guest", &offset, path]).report();
+        assert_eq!(text.contains(", at or behind the end of the disk\n"), !in_disk, "{text}");
+    }
+}
+
+#[test]
 fn commands_on_the_guest_answer_to_what_is_no_image() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk.qcow2");

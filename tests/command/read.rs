@@ -180,6 +180,29 @@ fn a_write_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_limit_on_output_counts_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, place) = (corpus("valid/v3-basic"), folder.path().join("disk.raw"));
+    let map = run(&["map", "--format=json", image.to_str().unwrap()]).json();
+    let (zeros, data): (Vec<_>, Vec<_>) =
+        map.as_array().unwrap().iter().partition(|extent| extent["zero"] == true);
+    for (extent, least) in [(data[0], 100), (zeros[0], 0)] {
+        let range = ["-s", &extent["start"].to_string(), "-l", "100"];
+        for limit in [0, 99, 100] {
+            let limit_option = format!("output_bytes={limit}");
+            let ran = read(&image, &place, &[&range[..], &["--limit", &limit_option]].concat());
+            if limit < least {
+                refused(ran, &format!("disk.raw: the limit output_bytes of {limit} is spent"));
+                assert!(names(folder.path()).is_empty());
+            } else {
+                assert_eq!(ran.report(), "");
+                fs::remove_file(&place).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_disk_of_16_tib_is_a_sparse_file_at_once() {
     const LEN: u64 = 16 << 40;
     let folder = tempfile::tempdir().unwrap();
@@ -224,6 +247,13 @@ fn a_data_file_is_one_that_the_user_names() {
     assert_eq!(data(at("other")).code, Some(0));
     let disk = fs::read(&place).unwrap();
     assert!(disk.contains(&0xa5) && !disk.contains(&0x5a));
+    // A name of the data file is no place for its guest view, whatever is asked for.
+    symlink("other", at("link")).unwrap();
+    for (output, named) in [("other", "other"), ("link", "other"), ("other", "link")] {
+        let ran = read(&image, &at(output), &["--force", "--data-file", at(named).to_str().unwrap()]);
+        refused(ran, &format!("{output}: is the data file itself"));
+        assert!(fs::read(at("other")).unwrap() == vec![0xa5; 1 << 20]);
+    }
     fs::remove_file(&place).unwrap();
     refused(data(at("none")), "none: No such file or directory");
     refused(data(folder.path().to_owned()), ": is a directory, not a file or a block device");

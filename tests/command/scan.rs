@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::process::{Ran, command, corpus, finish, run};
+use crate::process::{Ran, command, corpus, finish, image, run};
 
 /// The lines of a scan, by the file's name.
 fn lines(ran: &Ran) -> Vec<(String, Value)> {
@@ -58,7 +58,9 @@ fn each_image_is_a_line_as_audit_would_have_it() {
     }
     assert_eq!(lines[3].1["decision"], "reject");
     let table: Vec<&str> = ran.stderr.lines().map(str::trim_end).collect();
-    assert_eq!(table[..3], ["accepted              1", "rejected              2", "not judged            1"]);
+    assert_eq!(table[..2], ["accepted              1", "rejected              3 (of them not judged 1)"]);
+    // As whoever counts the lines by their decision finds it.
+    assert_eq!(lines.iter().filter(|(_, line)| line["decision"] == "reject").count(), 3);
 }
 
 #[test]
@@ -120,11 +122,72 @@ fn a_line_that_was_cut_names_nothing() {
     let whole = short.to_str().unwrap();
     // The second is cut within a character.
     for len in [whole.len(), whole.len() - 7] {
-        fs::write(&done, &whole.as_bytes()[..len]).unwrap();
+        fs::write(&done, &format!("0\t{whole}").as_bytes()[..len + 2]).unwrap();
         assert_eq!(gone_on_with(&done, &[&long]), (1, false));
         assert_eq!(gone_on_with(&done, &[&short, &long]), (1, true));
         assert_eq!(gone_on_with(&done, &[&short, &long]), (0, true));
     }
+}
+
+/// Whether it was judged before or now is no matter to whoever goes by the exit code.
+#[test]
+fn a_scan_that_goes_on_answers_as_a_whole_one() {
+    let folder = folder();
+    let images = folder.path().join("below");
+    let done = folder.path().join("done");
+    let scan = |options: &[&str]| {
+        let fixed = ["scan", "--resume", done.to_str().unwrap(), images.to_str().unwrap()];
+        let ran = run(&[&fixed, options].concat());
+        (ran.code, lines(&ran).len(), ran.stderr)
+    };
+    // What could not be judged is not done.
+    for _ in 0..2 {
+        let (code, len, told) = scan(&["--limit", "reads=2"]);
+        assert_eq!((code, len), (Some(1), 2), "{told}");
+        assert_eq!(fs::read(&done).unwrap(), b"");
+    }
+    assert_eq!(scan(&[]).0, Some(2));
+    let (code, len, told) = scan(&[]);
+    assert_eq!((code, len), (Some(2), 0), "{told}");
+    assert!(told.contains("done before           2 (of them rejected 2)\n"), "{told}");
+    fs::copy(corpus("valid/v3-basic"), images.join("good.qcow2")).unwrap();
+    let (code, len, told) = scan(&[]);
+    assert_eq!((code, len), (Some(2), 1), "{told}");
+    let list = fs::read_to_string(&done).unwrap();
+    let mut list: Vec<_> = list.lines().map(|line| line.replace(images.to_str().unwrap(), "")).collect();
+    list.sort();
+    assert_eq!(list, ["0\t/good.qcow2", "2\t/backed.qcow2", "2\t/bad.qcow2"]);
+}
+
+#[test]
+fn a_list_that_no_scan_wrote_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = corpus("valid/v3-basic");
+    let scan = |list: &Path| run(&["scan".as_ref(), "--resume".as_ref(), list.as_os_str(), good.as_os_str()]);
+    for list in [Path::new("/dev/full"), Path::new("/dev/zero"), folder.path()] {
+        let ran = scan(list);
+        assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0), "{}", ran.stderr);
+        assert_eq!(ran.stderr, format!("qcow2-inspect: {}: is no regular file\n", list.display()));
+    }
+    let list = folder.path().join("list");
+    let long = format!("0\t/a\n0\t{}\n", "a".repeat(1 << 20));
+    for (wrong, line) in [
+        (b"a.qcow2\n".to_vec(), 1),
+        (b"0\t/a\n\n".to_vec(), 2),
+        (b"0\t/a\n1\t/b\n".to_vec(), 2),
+        (image("valid/v3-basic"), 1),
+        (long.into_bytes(), 2),
+    ] {
+        fs::write(&list, &wrong).unwrap();
+        let ran = scan(&list);
+        assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0), "{}", ran.stderr);
+        let reason = format!("is no list of what a scan has done: line {line} is none of its lines\n");
+        assert!(ran.stderr.ends_with(&reason), "{}", ran.stderr);
+        assert!(fs::read(&list).unwrap() == wrong);
+    }
+    // Endless but for its length, and with no room for it anywhere.
+    fs::File::create(&list).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(scan(&list).code, Some(1));
 }
 
 #[test]
@@ -178,6 +241,27 @@ fn a_process_that_fails_stops_no_other() {
     // One that was quick enough has its answer all the same.
     let judged = lines.iter().filter(|(_, line)| line["error"].is_null()).count();
     assert!(judged <= 3 && (judged == 3 || ran.code != Some(0)), "{}", ran.stderr);
+}
+
+#[test]
+fn a_scan_of_nothing_accepts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // Standard input is empty.
+    for path in ["-", folder.path().to_str().unwrap()] {
+        let ran = run(&["scan", path]);
+        assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0), "{}", ran.stderr);
+        let reason = "nothing to scan: no file was named, or is in the folders";
+        assert_eq!(ran.stderr, format!("qcow2-inspect: {reason}\n"));
+    }
+}
+
+#[test]
+fn more_jobs_than_a_system_has_threads_are_fewer() {
+    let folder = folder();
+    for jobs in ["1", "999999", "18446744073709551615"] {
+        let ran = run(&["scan", "-j", jobs, folder.path().to_str().unwrap()]);
+        assert_eq!((ran.code, lines(&ran).len()), (Some(2), 4), "{jobs}: {}", ran.stderr);
+    }
 }
 
 #[test]

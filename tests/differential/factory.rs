@@ -164,6 +164,18 @@ impl Kitchen<'_> {
                 let (name, length) = rest.split_once(' ').unwrap();
                 fs::write(self.dir.join(name), mixture(length.parse().unwrap())).unwrap();
             }
+            // FILE: holes for its zeros, where the file system has holes.
+            "dig" => {
+                let file = File::options().read(true).write(true).open(self.dir.join(rest)).unwrap();
+                let bytes = fs::read(self.dir.join(rest)).unwrap();
+                let data =
+                    bytes.chunks(4096).enumerate().filter(|(_, block)| block.iter().any(|byte| *byte != 0));
+                file.set_len(0).unwrap();
+                for (number, block) in data {
+                    file.write_all_at(block, u64::try_from(number).unwrap() * 4096).unwrap();
+                }
+                file.set_len(u64::try_from(bytes.len()).unwrap()).unwrap();
+            }
             // OFFSET BYTE…, in hexadecimal: over what the image has there.
             "put" => {
                 let (offset, bytes) = rest.split_once(' ').unwrap();

@@ -60,7 +60,16 @@ impl Job {
         command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| reason(&error))?;
         let out = child.stdout.take();
-        let reader = thread::spawn(move || out.map(read_line).unwrap_or_default());
+        let reader = thread::Builder::new().spawn(move || out.map(read_line).unwrap_or_default());
+        let reader = match reader {
+            Ok(reader) => reader,
+            Err(error) => {
+                // Nobody would read what it says.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(reason(&error));
+            }
+        };
         let status = wait(&mut child, self.timeout).map_err(|error| reason(&error));
         // It is gone, and with it the other end of the pipe.
         let line = reader.join().unwrap_or_default();

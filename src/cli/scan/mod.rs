@@ -21,13 +21,17 @@ use super::input::reason;
 use super::{Failure, Outcome};
 use crate::sandbox;
 
+/// More are no faster, and each has some files open, of which a process may not have more than 1024 as a rule.
+const MOST_JOBS: usize = 256;
+
 /// Audit many images: one line of JSON for each, as they are done, and how many there were of each kind.
 ///
 /// Each image is looked at by a process of its own, with its own sandbox, limits and time, which is handed the open
 /// file; this one reads nothing of it. Links in folders are not followed.
 ///
-/// Exit code: 0 where all were accepted, 2 where one was rejected, 1 where one could not be judged and none was rejected.
-/// Where nobody reads the lines any more, the images that are left are not looked at, and count as not judged.
+/// Exit code: 0 where all were accepted, 2 where one was rejected for what it is, 1 where one could not be judged, which
+/// is a rejection too, or none was named. Where nobody reads the lines any more, the images that are left are left out:
+/// that is 1 too, unless one was rejected before.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Images, and folders with images in them; `-` reads a list of paths from standard input, one a line.
@@ -39,13 +43,17 @@ pub(super) struct Args {
     /// The policy, as for `audit`.
     #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = is_policy)]
     policy: String,
-    /// How many images are looked at together.
+    /// How many images are looked at together, at most 256; without it, as many as there are processors.
     #[arg(short, long, value_name = "NUMBER")]
     jobs: Option<NonZero<usize>>,
     /// Seconds after which an image is given up.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     timeout: u64,
-    /// Leave out the images that are named in this file, and add those that are done.
+    /// Leave out the images that are done by this list, and add those that get done.
+    ///
+    /// The exit code is that of one whole scan. Each image is a line: 0 where it was accepted and 2 where it was rejected,
+    /// a tab, and its path, in which what is no clean text is escaped. What could not be judged is not done, and is looked
+    /// at the next time.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Changes a limit, as for `audit`.
@@ -70,22 +78,29 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let mut done = Done::open(self.resume.as_deref())?;
         let mut files = Files::list(&self.paths, self.null)?;
-        let listed = files.len();
-        files.retain(|path| !done.has(path));
-        let counts = Counts { skipped: listed.saturating_sub(files.len()), ..Counts::default() };
+        if files.len() == 0 {
+            return Err(Failure::Image(
+                "nothing to scan: no file was named, or is in the folders".to_owned(),
+            ));
+        }
+        let mut counts = Counts::default();
+        files.retain(|path| done.code(path).map(|code| counts.skip(code)).is_none());
         let progress = Progress::new(files.len(), counts);
 
-        let jobs = self.jobs.or(thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN);
+        let jobs = self.jobs.or(thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        // Beside this thread, which works too: it is there whatever the system grants.
+        let others = jobs.min(MOST_JOBS).min(files.len()).saturating_sub(1);
         let job = self.job()?;
         let files = Mutex::new(files);
         let shared = Mutex::new((&mut done, progress, io::stdout()));
         let went: Vec<io::Result<()>> = thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..jobs.get()).map(|_| scope.spawn(|| work(&job, &files, &shared))).collect();
-            workers
+            let worker = |_| thread::Builder::new().spawn_scoped(scope, || work(&job, &files, &shared)).ok();
+            let workers: Vec<_> = (0..others).map_while(worker).collect();
+            let own = work(&job, &files, &shared);
+            let joined = workers
                 .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended"))))
-                .collect()
+                .map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended"))));
+            joined.chain([own]).collect()
         });
         went.into_iter().collect::<io::Result<()>>()?;
         let (_, progress, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +130,7 @@ fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> 
         let (done, progress, out) = &mut *shared;
         progress.add(answer.code);
         match out.write_all(&answer.line).and_then(|()| out.flush()) {
-            Ok(()) => done.add(&path)?,
+            Ok(()) => done.add(&path, answer.code)?,
             // What it said is lost, so that it is not done; the verdict stays.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 let left = files.lock().unwrap_or_else(PoisonError::into_inner).clear();

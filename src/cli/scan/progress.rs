@@ -10,13 +10,25 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) accepted: usize,
+    /// With what is against them.
     pub(super) rejected: usize,
+    /// Rejected since they could not be judged: their lines have that decision.
     pub(super) not_judged: usize,
+    /// No line was written for them, as nobody reads any more.
+    pub(super) left_out: usize,
     /// Done by an earlier scan.
     pub(super) skipped: usize,
+    /// How many of those it rejected.
+    pub(super) skipped_rejected: usize,
 }
 
 impl Counts {
+    /// One image was done by an earlier scan, with this exit code of its audit.
+    pub(super) fn skip(&mut self, code: u8) {
+        self.skipped = self.skipped.saturating_add(1);
+        self.skipped_rejected = self.skipped_rejected.saturating_add(usize::from(code == 2));
+    }
+
     fn done(&self) -> usize {
         self.accepted.saturating_add(self.rejected).saturating_add(self.not_judged)
     }
@@ -59,23 +71,35 @@ impl Progress {
 
     /// So many images are not looked at any more.
     pub(super) fn give_up(&mut self, left: usize) {
-        self.counts.not_judged = self.counts.not_judged.saturating_add(left);
+        self.counts.left_out = self.counts.left_out.saturating_add(left);
     }
 
-    /// Writes the table; the exit code.
+    /// Writes the table; the exit code, which is that of all images together, whenever they were done.
     pub(super) fn finish(self) -> u8 {
-        let Counts { accepted, rejected, not_judged, skipped } = self.counts;
+        let Counts { accepted, rejected, not_judged, left_out, skipped, skipped_rejected } = self.counts;
         let seconds = self.start.elapsed().as_secs_f64();
-        let rows = [("accepted", accepted), ("rejected", rejected), ("not judged", not_judged)];
         let mut err = io::stderr();
-        for (name, count) in rows.into_iter().chain((skipped > 0).then_some(("done before", skipped))) {
-            let _ = writeln!(err, "{name:<12} {count:>10}");
+        let _ = writeln!(err, "{:<12} {accepted:>10}", "accepted");
+        // As many as there are lines with that decision.
+        let refused = rejected.saturating_add(not_judged);
+        let _ = writeln!(err, "{:<12} {refused:>10}{}", "rejected", of_them("not judged", not_judged));
+        if left_out > 0 {
+            let _ = writeln!(err, "{:<12} {left_out:>10}", "left out");
+        }
+        if skipped > 0 {
+            let _ =
+                writeln!(err, "{:<12} {skipped:>10}{}", "done before", of_them("rejected", skipped_rejected));
         }
         let _ = writeln!(err, "{:<12} {seconds:>10.1}", "seconds");
         match () {
-            () if rejected > 0 => 2,
-            () if not_judged > 0 => 1,
+            () if rejected > 0 || skipped_rejected > 0 => 2,
+            () if not_judged > 0 || left_out > 0 => 1,
             () => 0,
         }
     }
+}
+
+/// What stands behind a number that counts these too.
+fn of_them(name: &str, count: usize) -> String {
+    if count > 0 { format!(" (of them {name} {count})") } else { String::new() }
 }

@@ -24,6 +24,7 @@ pub enum Located<'a> {
 struct GuestItem<'a> {
     tree: Tree,
     offset: GuestOffset,
+    in_disk: bool,
     l1_index: Option<u64>,
     l1_entry_offset: Option<HostOffset>,
     l1_entry: Option<Value<'a>>,
@@ -45,6 +46,7 @@ impl GuestItem<'_> {
         Self {
             tree,
             offset: trace.guest,
+            in_disk: trace.in_disk,
             l1_index: trace.l1.map(|step| step.index),
             l1_entry_offset: trace.l1.map(|step| step.at),
             l1_entry: trace.l1.map(|step| Value::Entry(step.entry.0)),
@@ -144,7 +146,8 @@ pub fn write_located_text(
 }
 
 fn guest_text(out: &mut impl Write, tree: Tree, trace: &Trace) -> io::Result<()> {
-    writeln!(out, "guest offset {} of the {tree} disk", trace.guest)?;
+    let place = if trace.in_disk { "" } else { ", at or behind the end of the disk" };
+    writeln!(out, "guest offset {} of the {tree} disk{place}", trace.guest)?;
     match trace.l1 {
         Some(step) => writeln!(out, "{:016x}: L1[{}]={:#018x}", step.at.0, step.index, step.entry.0)?,
         None => writeln!(out, "the L1 table does not reach so far")?,

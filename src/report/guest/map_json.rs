@@ -130,7 +130,9 @@ pub fn write_map_json<R: ReadAt>(
             Ok::<_, Stop>(())
         })
     };
-    let preallocated = if encrypted { Ok(false) } else { is_preallocated(disk.image()) };
+    // The holes are those of this file, and say nothing of data that lies in another.
+    let elsewhere = encrypted || disk.image().has_external_data();
+    let preallocated = if elsewhere { Ok(false) } else { is_preallocated(disk.image()) };
     let went = preallocated.map_err(Stop::Read).and_then(&mut walk);
     match went {
         Ok(()) => {}
