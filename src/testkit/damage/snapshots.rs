@@ -199,12 +199,12 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "cut",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            let at = move_l1(draft, 1, 0);
-            draft.truncate(at + 1);
+            let at = move_l1(draft, 2, 0);
+            draft.truncate(at + 8);
         },
         nearly: |draft| {
-            let at = move_l1(draft, 1, 0);
-            draft.truncate(at + 8);
+            let at = move_l1(draft, 2, 0);
+            draft.truncate(at + 16);
         },
         also: &[],
     },
