@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use super::owners::{Owner, Role};
 use super::sharing::Sharers;
-use crate::rules::{Rule, Severity};
 use crate::rules::codes::{L27, L28, O01, O02, O03, O04, O05};
+use crate::rules::{Rule, Severity};
 use crate::units::{HostOffset, Span};
 
 /// How many owners of a cluster are named: at least one of each kind, which are fewer.
