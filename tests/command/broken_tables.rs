@@ -6,7 +6,7 @@ use std::path::Path;
 use qcow2_inspect::testkit::Draft;
 use serde_json::Value;
 
-use crate::process::{Ran, image, run};
+use crate::process::{Ran, corpus, image, run};
 
 /// Far behind the end of any image here.
 const FAR: u64 = 1 << 32;
@@ -143,4 +143,37 @@ fn an_l1_table_that_is_longer_than_its_disk_or_shorter_by_what_the_disk_has_not_
     fs::write(&path, &draft.bytes).unwrap();
     let ran = map(&path, "json", &[]);
     assert_eq!((ran.code, ran.stderr.contains(": 512 guest bytes have")), (Some(1), true), "{}", ran.stderr);
+}
+
+#[test]
+fn a_data_file_that_is_too_short_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = folder.path().join("short.raw");
+    let path = corpus("valid/v3-data-file");
+    let lines = map(&path, "jsonl", &[]).report();
+    let data: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["kind"] == "data")
+        .collect();
+    let first = data[0]["offset"].as_u64().unwrap();
+    let sum: u64 = data.iter().map(|range| range["length"].as_u64().unwrap()).sum();
+    fs::write(&short, vec![7; usize::try_from(first + 100).unwrap()]).unwrap();
+    let read = |more: &[&str]| {
+        let named = ["read", path.to_str().unwrap(), "-o", "-", "--data-file", short.to_str().unwrap()];
+        run(&[&named, more].concat())
+    };
+    let ran = read(&[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("L10: it lies behind the end of the data file\n"), "{}", ran.stderr);
+    let ran = read(&["--keep-going"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with(&format!("zeros stand for {} guest bytes\n", sum - 100)), "{}", ran.stderr);
+    let start = usize::try_from(data[0]["start"].as_u64().unwrap()).unwrap();
+    assert_eq!((ran.stdout[start + 99], ran.stdout[start + 100]), (7, 0));
+    // What is no file of this image is not looked at.
+    let path = corpus("valid/v3-basic");
+    let plain = run(&["read", path.to_str().unwrap(), "-o", "-"]).stdout;
+    let named = ["read", path.to_str().unwrap(), "-o", "-", "--data-file", short.to_str().unwrap()];
+    assert_eq!(run(&named).stdout, plain);
 }
