@@ -67,6 +67,19 @@ fn data_over_compressed_clusters_is_a_breach_with_any_number_of_owners() {
 }
 
 #[test]
+fn what_all_owners_map_is_doubtful_however_few_are_named() {
+    for count in COUNTS {
+        // Guest clusters apart from each other, over the other table: and the 64 that this one maps.
+        let (mut draft, over, table) = image();
+        (0..count).for_each(|n| draft.put_u64(over + n * 3 * 8, table));
+        let checked = assert_breach(&draft, "O02", &count.to_string());
+        let loss = &checked.losses[0];
+        assert_eq!((loss.doubtful_bytes, checked.complete), ((64 + count) * CLUSTER, true), "{count}");
+        assert_eq!(loss.lost_bytes, 0, "{count}");
+    }
+}
+
+#[test]
 fn a_long_name_of_an_owner_is_cut() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/valid/v3-snapshots.qcow2");
     let mut draft = Draft::new(std::fs::read(path).unwrap());

@@ -11,8 +11,9 @@ use super::{Failure, Outcome};
 
 /// Show where the bytes of the guest's disk come from: data, zeros, compressed clusters, or the backing file.
 ///
-/// `--format json` is what `qemu-img map --output=json` prints of the image without its backing file. No backing
-/// file and no data file is ever opened.
+/// `--format json` is what `qemu-img map --output=json` prints of the image without its backing file; a range that comes
+/// from nowhere has a key `error` there, and is zero only where QEMU reads zeros. No backing file and no data file is
+/// ever opened.
 ///
 /// Exit code: 0 when complete; 1 where the file is not qcow2 or could not be read, where tables are broken so that a
 /// range comes from nowhere, or a limit cut the work.

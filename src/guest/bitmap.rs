@@ -78,8 +78,8 @@ impl<R: ReadAt> Image<R> {
         Some(DirtyRuns {
             image: self,
             bits,
-            table: Table::new("a bitmap table", bitmap.table()),
-            data: Table::new("a bitmap's data", Span::default()),
+            table: Table::new("a bitmap table", bitmap.table(), 8),
+            data: Table::new("a bitmap's data", Span::default(), WORD / BYTE),
             entry: None,
             at: 0,
         })
@@ -100,7 +100,8 @@ impl<R: ReadAt> DirtyRuns<'_, R> {
             let entry = bit.unbounded_shr(shift);
             let entry_end = entry.saturating_add(1).saturating_mul(self.bits.per_entry);
             let data = match self.table.part(self.image, entry.saturating_mul(8))? {
-                Part::Zeros(len) => {
+                // What is not in the file reads as zeros; `distrust` tells of it.
+                Part::Zeros(len) | Part::Behind(len) => {
                     if !wanted {
                         return Ok(bit);
                     }
@@ -142,8 +143,8 @@ impl<R: ReadAt> DirtyRuns<'_, R> {
             let word_at = (bit / WORD).saturating_mul(8);
             let in_word = u32::try_from(bit % WORD).unwrap_or_default();
             match self.data.part(self.image, word_at)? {
-                Part::Zeros(_) if !wanted => return Ok(bit),
-                Part::Zeros(len) => {
+                Part::Zeros(_) | Part::Behind(_) if !wanted => return Ok(bit),
+                Part::Zeros(len) | Part::Behind(len) => {
                     bit = word_at.saturating_add(len & !7).max(word_at.saturating_add(8)).saturating_mul(BYTE)
                 }
                 Part::Bytes(bytes) => {

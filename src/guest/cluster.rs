@@ -3,7 +3,7 @@
 use crate::format::mapping::{Compressed, L2Entry, Mapping, Subcluster, SubclusterBitmap};
 use crate::image::Image;
 use crate::rules::Rule;
-use crate::rules::codes::{L07, L08, L16, L18, L19, L20};
+use crate::rules::codes::{H34, L03, L07, L08, L16, L18, L19, L20, S07, S08};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, HostOffset};
 
@@ -18,7 +18,7 @@ pub enum State {
     Compressed,
     /// From the backing file; zeros where there is none.
     Unallocated,
-    /// From nowhere: the tables break this rule here, and QEMU gives an error.
+    /// From nowhere: the tables break this rule here. QEMU gives an error, or takes it for unallocated.
     Broken(&'static Rule),
 }
 
@@ -32,6 +32,11 @@ impl State {
             Self::Unallocated => "unallocated",
             Self::Broken(_) => "broken",
         }
+    }
+
+    /// Whether QEMU takes for unallocated what it is not: a table is not there, and it reads zeros for entries.
+    pub fn is_lost_silently(self) -> bool {
+        matches!(self, Self::Broken(rule) if [&H34, &L03, &S07, &S08].contains(&rule))
     }
 }
 

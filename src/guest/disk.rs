@@ -4,7 +4,7 @@ use super::extents::{Extent, Extents};
 use super::walk::Walk;
 use crate::Error;
 use crate::format::header::CRYPT_NONE;
-use crate::image::{DiskTree, Image, Snapshot};
+use crate::image::{DiskTree, Image, L1Table, Snapshot};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, GuestSpan};
 
@@ -88,9 +88,16 @@ impl<'i, R: ReadAt> Disk<'i, R> {
         self.image.header().v2.crypt_method != CRYPT_NONE
     }
 
+    /// The L1 table, and how many entries of it the disk needs, with its VM state where that is known.
+    fn table(&self) -> (L1Table, u64) {
+        let disk = self.geometry.l1_entries_for(self.tree.disk_size);
+        let vm_state = self.geometry.l1_entries_for(self.vm_state_len.unwrap_or_default());
+        (self.tree.l1, disk.saturating_add(vm_state))
+    }
+
     /// The extents of these guest offsets, which may lie behind the end of the disk.
     pub fn extents(&self, range: GuestSpan) -> Extents<'i, R> {
-        Extents::new(Walk::new(self.image, self.geometry, self.tree.l1, range, false))
+        Extents::new(Walk::new(self.image, self.geometry, self.table(), range, false))
     }
 
     /// Hands the runs that the extents are made of to `visit`, up to its first error: neighbours may belong together.
@@ -103,12 +110,12 @@ impl<'i, R: ReadAt> Disk<'i, R> {
         range: GuestSpan,
         visit: impl FnMut(Extent) -> Result<(), E>,
     ) -> Result<(), E> {
-        Walk::new(self.image, self.geometry, self.tree.l1, range, false).for_each(visit)
+        Walk::new(self.image, self.geometry, self.table(), range, false).for_each(visit)
     }
 
     /// The same, with each compressed cluster alone, and its stream.
     pub fn clusters(&self, range: GuestSpan) -> Extents<'i, R> {
-        Extents::new(Walk::new(self.image, self.geometry, self.tree.l1, range, true))
+        Extents::new(Walk::new(self.image, self.geometry, self.table(), range, true))
     }
 }
 

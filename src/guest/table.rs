@@ -7,14 +7,14 @@ use crate::units::{Span, to_u64, to_usize};
 
 /// Bytes read at a time: a multiple of every entry's length.
 const WINDOW_LEN: u64 = 64 << 10;
-/// The longest entry.
-const ENTRY_LEN: u64 = 16;
 
 /// A table and the part of it that was read last.
 #[derive(Debug)]
 pub(super) struct Table {
     what: &'static str,
     span: Span,
+    /// Bytes of an entry: a power of two.
+    entry_len: u64,
     first: u64,
     bytes: Vec<u8>,
 }
@@ -24,14 +24,17 @@ pub(super) struct Table {
 pub(super) enum Part<'t> {
     /// Entries, at least one.
     Bytes(&'t [u8]),
-    /// So many bytes of zeros, at least one entry: a hole, or behind the end of the file, where QEMU reads zeros.
+    /// So many bytes of zeros, at least one entry: a hole.
     Zeros(u64),
+    /// So many bytes up to the table's end, at least one entry, behind the end of the file or cut by it. QEMU writes every
+    /// table whole, so that something was lost, and reads zeros.
+    Behind(u64),
 }
 
 impl Table {
-    /// The table of these bytes; `what` is named in an error. Nothing is read yet.
-    pub(super) const fn new(what: &'static str, span: Span) -> Self {
-        Self { what, span, first: 0, bytes: Vec::new() }
+    /// The table of these bytes, with entries of so many; `what` is named in an error. Nothing is read yet.
+    pub(super) const fn new(what: &'static str, span: Span, entry_len: u64) -> Self {
+        Self { what, span, entry_len, first: 0, bytes: Vec::new() }
     }
 
     /// Goes on with another table, in the same memory. It is read even where it is the same one again, so that work that
@@ -48,22 +51,22 @@ impl Table {
         if !is_in {
             let at = self.span.at.saturating_add(offset);
             let left = self.span.len.saturating_sub(offset);
+            let whole_entries = !self.entry_len.saturating_sub(1);
+            let there = image.file_len().saturating_sub(at.0).min(left) & whole_entries;
+            if there == 0 {
+                return Ok(Part::Behind(left));
+            }
             let hole = match image.source().next_data(at)? {
-                Some(data) => data.0.saturating_sub(at.0) & !ENTRY_LEN.saturating_sub(1),
-                None => left,
+                Some(data) => data.0.saturating_sub(at.0) & whole_entries,
+                None => there,
             };
             if hole > 0 {
-                return Ok(Part::Zeros(hole.min(left)));
+                return Ok(Part::Zeros(hole.min(there)));
             }
-            let want = left.min(WINDOW_LEN);
-            self.bytes.resize(to_usize(want), 0);
-            let there = image.source().read(self.what, at, &mut self.bytes)?.len();
-            // An entry that the end of the file cuts, or cut off, has zeros for the rest.
-            let whole = there.max(1).next_multiple_of(to_usize(ENTRY_LEN)).min(to_usize(want));
-            self.bytes.truncate(whole);
-            if let Some(rest) = self.bytes.get_mut(there..) {
-                rest.fill(0);
-            }
+            self.bytes.resize(to_usize(there.min(WINDOW_LEN)), 0);
+            let read = image.source().read(self.what, at, &mut self.bytes)?.len();
+            // A file that has become shorter meanwhile is told of elsewhere.
+            self.bytes.get_mut(read..).unwrap_or_default().fill(0);
             self.first = offset;
         }
         let in_window = to_usize(offset.saturating_sub(self.first));

@@ -2,11 +2,12 @@
 
 use super::cluster::{Cluster, Reading, State};
 use super::extents::Extent;
+use super::reach::Reach;
 use super::table::{Part, Table};
 use crate::Error;
 use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
 use crate::image::{Image, L1Table};
-use crate::rules::codes::L02;
+use crate::rules::codes::{L02, L03};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, to_u64, to_usize};
 
@@ -15,7 +16,7 @@ use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, to_u64, t
 pub(super) struct Walk<'i, R> {
     image: &'i Image<R>,
     reading: Reading,
-    l1: L1Table,
+    reach: Reach,
     at: u64,
     end: u64,
     l1_table: Table,
@@ -27,21 +28,26 @@ pub(super) struct Walk<'i, R> {
 }
 
 impl<'i, R: ReadAt> Walk<'i, R> {
+    /// The way through an L1 table of which so many entries are wanted.
     pub(super) fn new(
         image: &'i Image<R>,
         geometry: Geometry,
-        l1: L1Table,
+        (l1, wanted): (L1Table, u64),
         range: GuestSpan,
         streams: bool,
     ) -> Self {
         Self {
             image,
             reading: Reading::new(image, geometry),
-            l1,
+            reach: Reach::new(l1, geometry, wanted),
             at: range.start.0,
             end: range.start.0.saturating_add(range.len),
-            l1_table: Table::new("an L1 table", l1.span()),
-            l2_table: Table::new("an L2 table", Span::new(HostOffset(0), geometry.cluster_size())),
+            l1_table: Table::new("an L1 table", l1.span(), 8),
+            l2_table: Table::new(
+                "an L2 table",
+                Span::new(HostOffset(0), geometry.cluster_size()),
+                geometry.l2_entry_len(),
+            ),
             l1_index: None,
             streams,
         }
@@ -91,11 +97,10 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             return Ok(Runs { place, end, rest: Rest::One(extent) });
         }
         let entry_len = geometry.l2_entry_len();
+        let entries = |len: u64| len.unbounded_shr(entry_len.trailing_zeros()).max(1);
         let rest = match self.l2_table.part(self.image, index.saturating_mul(entry_len))? {
-            Part::Zeros(len) => {
-                let count = len.unbounded_shr(entry_len.trailing_zeros()).max(1);
-                Rest::One(place.extent(State::Unallocated, None, count))
-            }
+            Part::Zeros(len) => Rest::One(place.extent(State::Unallocated, None, entries(len))),
+            Part::Behind(len) => Rest::One(place.extent(State::Broken(&L03), None, entries(len))),
             Part::Bytes(bytes) if geometry.extended_l2() => Rest::Extended(bytes.as_chunks().0),
             Part::Bytes(bytes) => Rest::Standard(bytes.as_chunks().0),
         };
@@ -109,11 +114,12 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             let guest = GuestSpan { start: GuestOffset(self.at), len };
             Ok(Some(Extent { guest, state, host: None, stream_len: 0 }))
         };
-        if l1_index >= u64::from(self.l1.size) {
-            return none(State::Unallocated, u64::MAX);
+        if let Some((state, count)) = self.reach.beyond(l1_index) {
+            return none(state, count);
         }
         let entries = match self.l1_table.part(self.image, l1_index.saturating_mul(8))? {
             Part::Zeros(len) => return none(State::Unallocated, (len / 8).max(1)),
+            Part::Behind(len) => return none(State::Broken(self.reach.cut_rule()), (len / 8).max(1)),
             Part::Bytes(bytes) => bytes.as_chunks::<8>().0,
         };
         let offsets = entries.iter().map(|entry| L1Entry(u64::from_be_bytes(*entry)).l2_offset());

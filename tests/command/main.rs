@@ -11,6 +11,7 @@
 mod audit;
 mod bad_files;
 mod bitmap;
+mod broken_tables;
 mod check;
 #[cfg(unix)]
 mod endless;

@@ -208,8 +208,14 @@ fn a_disk_of_16_tib_is_a_sparse_file_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("disk.qcow2");
     let mut bytes = image("valid/v3-size-0");
+    bytes[20..24].copy_from_slice(&16_u32.to_be_bytes());
     bytes[24..32].copy_from_slice(&LEN.to_be_bytes());
+    // An L1 table for all of it, with nothing in it.
+    let (entries, table) = (1_u32 << 15, 1_u64 << 20);
+    bytes[36..40].copy_from_slice(&entries.to_be_bytes());
+    bytes[40..48].copy_from_slice(&table.to_be_bytes());
     fs::write(&source, bytes).unwrap();
+    File::options().write(true).open(&source).unwrap().set_len(table + u64::from(entries) * 8).unwrap();
     // The one holds so much, as a rule, and the other does not.
     let memory = Path::new("/dev/shm");
     let places = [folder.path().to_owned()].into_iter().chain(memory.is_dir().then(|| memory.to_owned()));

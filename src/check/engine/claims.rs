@@ -1,11 +1,12 @@
 //! What was found to own the clusters in conflict, and which rule their sharing breaks.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use super::owners::{Owner, Role};
 use super::sharing::Sharers;
-use crate::rules::Rule;
 use crate::rules::codes::{L27, L28, O01, O02, O03, O04, O05};
+use crate::rules::{Rule, Severity};
 use crate::units::{HostOffset, Span};
 
 /// How many owners of a cluster are named: at least one of each kind, which are fewer.
@@ -122,6 +123,10 @@ impl Claims {
     pub(super) fn judge(&mut self) {
         self.rule = self.tally.rule();
     }
+
+    fn is_breach(&self) -> bool {
+        self.rule.is_some_and(|rule| rule.severity >= Severity::Corruption)
+    }
 }
 
 /// The clusters in conflict, as their owners come by.
@@ -137,12 +142,8 @@ impl Search {
 
     /// Takes note of an owner; `table` is the L2 table that maps the cluster, if one does.
     pub(super) fn claim(&mut self, span: Span, owner: Owner, table: Option<u64>) {
-        if span.len == 0 {
-            return;
-        }
-        let last = span.at.saturating_add(span.len.saturating_sub(1));
-        let range = span.at.0.unbounded_shr(self.cluster_bits)..=last.0.unbounded_shr(self.cluster_bits);
-        for claims in self.clusters.range_mut(range).map(|(_, claims)| claims) {
+        let Some(clusters) = self.clusters_in(span) else { return };
+        for claims in self.clusters.range_mut(clusters).map(|(_, claims)| claims) {
             if let Some(table) = table {
                 claims.tables.add(table);
             }
@@ -153,6 +154,22 @@ impl Search {
     /// The same for what belongs to no tree.
     pub(super) fn plain(&mut self, role: Role, pointer: HostOffset, span: Span) {
         self.claim(span, Owner { role, pointer, tree: None, guest: None }, None);
+    }
+
+    /// The clusters whose sharing does harm. The sharing of data that gives a warning is deliberate, or L26.
+    pub(super) fn breaches(&self) -> impl Iterator<Item = &Claims> {
+        self.clusters.values().filter(|claims| claims.is_breach())
+    }
+
+    /// Whether one of them that has more owners than are named is among these.
+    pub(super) fn has_crowded_breach(&self, span: Span) -> bool {
+        let is_crowded = |(_, claims): (_, &Claims)| claims.further != 0 && claims.is_breach();
+        self.clusters_in(span).is_some_and(|clusters| self.clusters.range(clusters).any(is_crowded))
+    }
+
+    fn clusters_in(&self, span: Span) -> Option<RangeInclusive<u64>> {
+        let last = span.at.saturating_add(span.len.checked_sub(1)?);
+        Some(span.at.0.unbounded_shr(self.cluster_bits)..=last.0.unbounded_shr(self.cluster_bits))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Engine, Ranges};
+use super::{Engine, Owner, Ranges};
 use crate::Error;
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
@@ -77,7 +77,19 @@ impl Losses {
 
     /// Takes note of what a finding hits in its own tree.
     pub(super) fn in_tree(&mut self, finding: &Finding) {
-        let Some((guest, is_lost)) = hit(finding) else { return };
+        if let Some((guest, is_lost)) = hit(finding) {
+            self.guest(guest, is_lost);
+        }
+    }
+
+    /// Takes note of what depends on an owner of a cluster that another owner may overwrite.
+    pub(super) fn doubt(&mut self, owner: &Owner) {
+        if let Some((tree, span)) = owner.tree.zip(owner.guest) {
+            self.guest(Guest { tree, span }, false);
+        }
+    }
+
+    fn guest(&mut self, guest: Guest, is_lost: bool) {
         if self.trees.len() >= self.limit && !self.trees.contains_key(&guest.tree) {
             return self.is_tree_missing = true;
         }

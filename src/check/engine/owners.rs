@@ -111,9 +111,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             self.conflicts.clusters().iter().map(|cluster| (*cluster, Claims::default())).collect();
         let mut search = Search::new(clusters, self.cluster_bits);
         self.own_structures(&mut search);
-        self.own_trees(&mut search);
+        self.own_trees(|span, owner, table| search.claim(span, owner, table));
         self.load_names(&search.clusters);
         self.judge_claims(&mut search.clusters);
+        self.doubt_owners(&search);
         let mut runs: Vec<Vec<(u64, Claims)>> = Vec::new();
         for (cluster, claims) in search.clusters {
             let goes_on = runs.last().and_then(|run| run.last()).is_some_and(|(last, earlier)| {
@@ -173,11 +174,24 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut finding = Finding::new(rule, structure, at, found, "one owner");
         finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
         finding.consequences = len;
-        for owner in run.iter().flat_map(|(_, claims)| &claims.owners) {
-            let guest = owner.tree.zip(owner.guest).map(|(tree, span)| Guest { tree, span });
-            self.losses.in_tree(&Finding { guest, ..finding.clone() });
-        }
         self.totals.push(finding);
+    }
+
+    /// Takes note of the guest data of all owners whose sharing is a breach, named or not. Where each has its name that
+    /// is at hand; else it takes one more walk, since only the last owner may have made it a breach.
+    fn doubt_owners(&mut self, search: &Search) {
+        let mut losses = std::mem::take(&mut self.losses);
+        for owner in search.breaches().flat_map(|claims| &claims.owners) {
+            losses.doubt(owner);
+        }
+        if search.breaches().any(|claims| claims.further != 0) {
+            self.own_trees(|span, owner, _| {
+                if search.has_crowded_breach(span) {
+                    losses.doubt(&owner);
+                }
+            });
+        }
+        self.losses = losses;
     }
 
     /// An owner with the name of its snapshot.
@@ -271,7 +285,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
     }
 
-    fn own_trees(&mut self, search: &mut Search) {
+    fn own_trees(&mut self, mut claim: impl FnMut(Span, Owner, Option<u64>)) {
         let spans: HashSet<Span> = self.tables.l1.iter().map(|table| table.tree.l1.span()).collect();
         for l1 in self.trees().into_iter().map(|tree| tree.l1) {
             let pointer = match l1.tree {
@@ -281,7 +295,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             };
             if spans.contains(&l1.span()) {
                 let owner = Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None };
-                search.claim(l1.span(), owner, None);
+                claim(l1.span(), owner, None);
             }
         }
         let cluster_size = self.geometry.cluster_size();
@@ -292,7 +306,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let pointer = l1_at.saturating_add(u64::from(table.l1_index).saturating_mul(8));
             let owner = Owner { role: Role::L2Table, pointer, tree: Some(maps.tree), guest: Some(maps.span) };
             let table = self.table(at, &table);
-            search.claim(Span::new(table.at, cluster_size), owner, None);
+            claim(Span::new(table.at, cluster_size), owner, None);
             let mut chunks = self.image.chunks("an L2 table", Span::new(table.at, cluster_size));
             let step = self.geometry.l2_entry_len();
             let mut index = 0_u64;
@@ -319,7 +333,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     let DiskTree { l1, disk_size } = table.tree;
                     let guest = guest(l1.tree, self.guest_of(&table, here), cluster_size, disk_size);
                     let owner = Owner { role, pointer, tree: Some(l1.tree), guest: Some(guest.span) };
-                    search.claim(span, owner, Some(table.at.0));
+                    claim(span, owner, Some(table.at.0));
                 }
             }
         }

@@ -39,6 +39,9 @@ pub enum Cause {
     /// They are in an external data file, which was not given.
     #[error("it is in the external data file, which was not given")]
     DataFile,
+    /// They are behind the end of the external data file.
+    #[error("L10: it lies behind the end of the data file")]
+    BehindDataFile,
     /// They are encrypted.
     #[error("it is encrypted")]
     Encrypted,

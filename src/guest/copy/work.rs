@@ -55,7 +55,7 @@ impl<'i, R: ReadAt, D: ReadAt> Worker<'i, R, D> {
         for piece in pieces {
             let (part, behind) = rest.split_at_mut_checked(to_usize(piece.guest.len)).unwrap_or_default();
             rest = behind;
-            if let Err(cause) = self.piece(piece, part, &mut filled.behind_end) {
+            if let Err(cause) = self.piece(piece, part, &mut filled) {
                 part.fill(0);
                 filled.faults.push(Fault { guest: piece.guest, cause });
             }
@@ -64,12 +64,7 @@ impl<'i, R: ReadAt, D: ReadAt> Worker<'i, R, D> {
         filled
     }
 
-    fn piece(
-        &mut self,
-        piece: &Piece,
-        out: &mut [u8],
-        behind_end: &mut Option<GuestSpan>,
-    ) -> Result<(), Cause> {
+    fn piece(&mut self, piece: &Piece, out: &mut [u8], filled: &mut Filled) -> Result<(), Cause> {
         match piece.source {
             Source::Zeros => out.fill(0),
             Source::Stream { at, len, skip } => self.stream(at, len, skip, out)?,
@@ -80,7 +75,13 @@ impl<'i, R: ReadAt, D: ReadAt> Worker<'i, R, D> {
                     rest.fill(0);
                     let len = piece.guest.len.saturating_sub(to_u64(there));
                     let start = piece.guest.start.saturating_add(to_u64(there));
-                    let all = behind_end.get_or_insert(GuestSpan { start, len: 0 });
+                    if self.disk.image().has_external_data() {
+                        // Of the image itself QEMU does not fill up the last cluster; of this file nothing may be missing.
+                        let cause = Cause::BehindDataFile;
+                        filled.faults.push(Fault { guest: GuestSpan { start, len }, cause });
+                        return Ok(());
+                    }
+                    let all = filled.behind_end.get_or_insert(GuestSpan { start, len: 0 });
                     all.len = all.len.saturating_add(len);
                 }
             }
@@ -92,9 +93,9 @@ impl<'i, R: ReadAt, D: ReadAt> Worker<'i, R, D> {
     fn host(&self, at: HostOffset, out: &mut [u8]) -> Result<usize, Cause> {
         let image = self.disk.image();
         let there = match self.data {
-            Some(data) => data.0.read("the data file", at, out),
+            Some(data) if image.has_external_data() => data.0.read("the data file", at, out),
             None if image.has_external_data() => return Err(Cause::DataFile),
-            None => image.source().read("guest data", at, out),
+            _ => image.source().read("guest data", at, out),
         };
         there.map(<[u8]>::len).map_err(Cause::Read)
     }

@@ -60,6 +60,7 @@ impl Entry {
             State::Compressed => (Kind::Compressed, None),
             State::Zero => (Kind::Zero, None),
             State::Unallocated => (Kind::Unallocated, None),
+            State::Broken(rule) if extent.state.is_lost_silently() => (Kind::Unallocated, Some(rule)),
             State::Broken(rule) => (Kind::Nothing, Some(rule)),
         };
         // Ciphertext is not what the guest would read there.
@@ -79,7 +80,7 @@ impl Entry {
             (None, None) => true,
             _ => false,
         };
-        offsets && self.kind == next.kind && self.kind != Kind::Nothing
+        offsets && self.kind == next.kind && self.kind != Kind::Nothing && self.broken == next.broken
     }
 }
 
@@ -102,7 +103,8 @@ impl From<io::Error> for Stop {
 }
 
 /// Writes the array as it goes, in bounded memory, and says how the walk ended. A range whose tables are broken, and
-/// the rest where the walk was cut, is neither data nor zero, and has a key `error`; QEMU would stop there.
+/// the rest where the walk was cut, has a key `error`. It is neither data nor zero where QEMU would stop; where QEMU takes
+/// it for unallocated, so it is here.
 ///
 /// # Errors
 /// Where the array cannot be written.
@@ -199,7 +201,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Appends an object. A range that QEMU would stop at says why, in a key that QEMU does not have.
+    /// Appends an object. A range that comes from nowhere says why, in a key that QEMU does not have.
     fn write(&mut self, entry: &Entry, error: Option<&str>) -> io::Result<()> {
         let batch = &mut self.batch;
         batch.extend_from_slice(if self.is_empty { b"[{ \"start\": " } else { b",\n{ \"start\": " });
