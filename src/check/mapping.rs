@@ -81,8 +81,8 @@ impl MappingRules {
         let table = Span::new(l2_offset, cluster_size);
         if is_cut(self.file_len, table) {
             let mut lost = self.l1_guest(tree, index);
-            let there = self.file_len.saturating_sub(l2_offset.0) / self.geometry.l2_entry_len();
-            let there = there.saturating_mul(cluster_size).min(lost.span.len);
+            let there = self.file_len.saturating_sub(l2_offset.0).checked_div(self.geometry.l2_entry_len());
+            let there = there.unwrap_or_default().saturating_mul(cluster_size).min(lost.span.len);
             lost.span.start = lost.span.start.saturating_add(there);
             lost.span.len = lost.span.len.saturating_sub(there);
             out.push(finding(&L03, self.inside_file()).hurting(lost));
