@@ -218,9 +218,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let coverage = self.geometry.l2_coverage();
         let mut chunks = self.image.chunks("an L1 table", tree.l1.span());
         let mut start = 0_u64;
-        while !damaged.is_empty()
-            && let Some(chunk) = chunks.next()
-        {
+        while !damaged.is_empty() {
+            // Before anything is read: there may be as many trees as snapshots.
+            if *steps == 0 {
+                return false;
+            }
+            let Some(chunk) = chunks.next() else { break };
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
@@ -228,9 +231,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     return true;
                 }
             };
-            if *steps == 0 {
-                return false;
-            }
             *steps = steps.saturating_sub(to_u64(chunk.bytes.len()).div_ceil(STEP_LEN));
             for (_, raw) in chunk.entries() {
                 let here = start;
