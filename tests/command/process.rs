@@ -15,6 +15,14 @@ const PROGRAM: &str = "CARGO_BIN_EXE_qcow2-inspect";
 /// What "at once" is on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether a signal is ignored, as SIGINT is in the background of a shell: a process inherits it.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & 1 << (signal - 1) != 0
+}
+
 /// What a call gave.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ran {
