@@ -7,11 +7,12 @@
 //! use std::fs::File;
 //!
 //! use qcow2_inspect::check::{CheckOptions, Verdict, check};
+//! use qcow2_inspect::rules::Finding;
 //! use qcow2_inspect::{Image, Limits};
 //!
 //! let image = Image::open(File::open("corpus/damaged/L02-l2-table-unaligned.qcow2")?, Limits::default())?;
 //! println!("{} bytes of disk", image.header().v2.size.0);
-//! let checked = check(&image, &CheckOptions::default(), &mut |finding| {
+//! let checked = check(&image, &CheckOptions::default(), &mut |finding: Finding| {
 //!     println!("{} {}", finding.rule.code, finding.message());
 //! });
 //! assert_eq!(checked.verdict, Verdict::Corrupt);
