@@ -107,6 +107,11 @@ impl<R: ReadAt> Image<R> {
         self.extensions.list_end
     }
 
+    /// The limit that kept the end of the list from being read. Whatever is not found may be there.
+    pub fn unread_extensions(&self) -> Option<Error> {
+        self.extensions.cut
+    }
+
     /// The backing file's format, as its extension has it, and where that stands.
     pub fn backing_format(&self) -> Option<(HostOffset, &[u8])> {
         self.extensions.data(BACKING_FORMAT)

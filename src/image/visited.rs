@@ -8,7 +8,7 @@ use crate::units::{HostOffset, Span};
 ///
 /// Tables of a hostile image may share all their bytes, in different phases; whoever walks only what is
 /// [`first`](Self::first) does work in proportion to the file, and not to its square.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Visited<T> {
     spans: BTreeMap<HostOffset, (HostOffset, T)>,
     limit: usize,

@@ -36,6 +36,17 @@ fn memory_is_shared_out_among_the_limits() {
 }
 
 #[test]
+fn bitmaps_behind_a_limit_are_not_taken_for_none() {
+    let image = corpus("crashes/limit-before-the-bitmaps-extension");
+    for call in [&["dump", "--only", "bitmaps"][..], &["info"], &["bitmap"]] {
+        let ran = run(&[call, &["--limit", "extension_area_len=16", image.to_str().unwrap()]].concat());
+        let told = [String::from_utf8(ran.stdout).unwrap(), ran.stderr].concat();
+        assert_eq!(ran.code, Some(1), "{call:?}: {told}");
+        assert!(told.contains("extension_area_len"), "{call:?}: {told}");
+    }
+}
+
+#[test]
 fn time_is_a_limit_too() {
     let (code, _, err) = with("check", "seconds=0");
     assert_eq!(code, Some(1));

@@ -1,7 +1,6 @@
 //! Feature bits: unknown ones, known ones that tell of a risk, and those that contradict other parts.
 
 use super::field;
-use crate::Error;
 use crate::format::extension::{BITMAPS, DATA_FILE};
 use crate::format::features::{self, FeatureSet};
 use crate::format::scalar::{FeatureBits, Magic};
@@ -60,13 +59,8 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     when(raw_with_backing, &H45, AUTOCLEAR, "the raw external data bit", "no backing file");
 
     // Without a set bit the list need not be read; it can be long.
-    // What a limit or the disk kept from being read may be there.
-    let may_have = |magic: Magic| {
-        image.extensions().any(|extension| match extension {
-            Ok(extension) => extension.head.magic == magic,
-            Err(error) => matches!(error, Error::Budget { .. } | Error::Io { .. }),
-        })
-    };
+    let has = |magic: Magic| image.extensions().flatten().any(|extension| extension.head.magic == magic);
+    let may_have = |magic| image.unread_extensions().is_some() || has(magic);
     let bitmaps = autoclear.contains(features::BITMAPS) && !may_have(BITMAPS);
     when(bitmaps, &E20, AUTOCLEAR, "the bitmaps bit", "a bitmaps extension");
     let unnamed_data = image.has_external_data() && !may_have(DATA_FILE);

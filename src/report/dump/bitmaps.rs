@@ -8,10 +8,10 @@ use crate::check::{self, BitmapRules};
 use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry};
 use crate::format::{Field, Layout, Style};
 use crate::image::{Bitmap, Visited};
-use crate::report::row::{Context, Detail, Label, Row, Sink};
+use crate::report::row::{Context, Detail, Label, Row, Section, Sink};
 use crate::report::value::Value;
 use crate::rules::Structure;
-use crate::rules::codes::{B04, B18};
+use crate::rules::codes::{B04, B18, E01};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 
@@ -21,6 +21,11 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     pub(super) fn bitmaps(&mut self) -> io::Result<()> {
         let image = self.image;
         if image.bitmaps_extension().is_none() {
+            // The section of the extensions tells it, if that is shown.
+            let is_told = self.options.sections.contains(&Section::Extensions);
+            if let Some(error) = image.unread_extensions().filter(|_| !is_told) {
+                self.stop(error, Structure::Extension, &E01);
+            }
             return Ok(());
         }
         let mut rules = BitmapRules::new(image);

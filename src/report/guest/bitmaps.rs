@@ -57,9 +57,7 @@ fn tell<R: ReadAt>(
     writer: &mut dyn Writer,
 ) -> io::Result<BitmapsTold> {
     let mut told = BitmapsTold::default();
-    // Behind what a limit or the disk kept from being read there may be bitmaps.
-    let unread = image.extensions().filter_map(Result::err).find(|error| !matches!(error, Error::Cut { .. }));
-    if let Some(error) = unread.filter(|_| image.bitmaps_extension().is_none()) {
+    if let Some(error) = image.unread_extensions().filter(|_| image.bitmaps_extension().is_none()) {
         return Ok(BitmapsTold { cut: Some(error), ..told });
     }
     let is_wanted = |bitmap: &Bitmap| options.name.is_none_or(|name| bitmap.name == name);

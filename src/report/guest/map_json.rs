@@ -117,7 +117,7 @@ pub fn write_map_json<R: ReadAt>(
     let mut writer = Writer::new(out);
     let mut walked = Walked::default();
     let mut at = range.start;
-    let mut walk = |preallocated: bool| {
+    let walk = |preallocated: bool| {
         let mut holes = preallocated.then(|| Holes::new(disk.image()));
         disk.for_each_run(range, |extent| {
             walked.add(&extent);
@@ -135,7 +135,7 @@ pub fn write_map_json<R: ReadAt>(
     // The holes are those of this file, and say nothing of data that lies in another.
     let elsewhere = encrypted || disk.image().has_external_data();
     let preallocated = if elsewhere { Ok(false) } else { is_preallocated(disk.image()) };
-    let went = preallocated.map_err(Stop::Read).and_then(&mut walk);
+    let went = preallocated.map_err(Stop::Read).and_then(walk);
     match went {
         Ok(()) => {}
         Err(Stop::Read(error)) => walked.cut = Some(error),
