@@ -7,7 +7,7 @@ use qcow2_inspect::report::{self, BitmapOptions, Subject};
 
 use super::guest::table_limits;
 use super::input::{Input, check_unchanged};
-use super::output::{self, Format};
+use super::output::Format;
 use super::{Failure, Outcome};
 
 /// Show the persistent dirty bitmaps: which guest ranges were written, and whether that can be trusted.
@@ -39,10 +39,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open_within(table_limits) {
-            Ok(image) => image,
-            Err(reason) => return output::refuse(&path, &reason, self.format),
-        };
+        let image = self.input.open_within(table_limits, self.format)?;
         let bytes = OsStr::as_encoded_bytes;
         let minus = self.minus.as_deref().map(|name| (Combine::Minus, bytes(name)));
         let and = self.and.as_deref().map(|name| (Combine::And, bytes(name)));
@@ -57,7 +54,7 @@ impl Args {
             Format::Text => report::write_bitmaps_text(out, &image, &options, &subject)?,
             Format::Json | Format::Jsonl => report::write_bitmaps_json(out, &image, &options, &subject)?,
         };
-        check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
+        check_unchanged(&image, &path)?;
         match told.cut {
             Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
             None if told.missing => Err(Failure::Image(format!("{path}: there is no bitmap of that name"))),

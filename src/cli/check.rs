@@ -70,10 +70,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open() {
-            Ok(image) => image,
-            Err(reason) => return output::refuse(&path, &reason, self.format),
-        };
+        let image = self.input.open(self.format)?;
         let format = match self.format {
             Format::Text => CheckFormat::Text { color: color.wanted() },
             Format::Json => CheckFormat::Json,

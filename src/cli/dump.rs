@@ -70,10 +70,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open() {
-            Ok(image) => image,
-            Err(reason) => return output::refuse(&path, &reason, self.format),
-        };
+        let image = self.input.open(self.format)?;
         let subject = Subject { path: &path, len: image.file_len() };
         let options = Options { sections: self.sections(), hex: self.hex, now: output::now() };
         let out = self.input.stdout();

@@ -10,8 +10,9 @@ use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::{Image, Limits};
 
+use super::Failure;
 use super::limits::Changes;
-use super::output;
+use super::output::{self, Format};
 use crate::sandbox;
 
 /// The image to inspect.
@@ -91,16 +92,22 @@ impl Input {
         Some(path.into_os_string().into_encoded_bytes())
     }
 
-    /// Opens the file, enters the sandbox, and opens the image in the file; else says why not.
-    pub(super) fn open(&self) -> Result<Image<Part>, String> {
-        self.open_within(|_, _| Limits::default())
+    /// Opens the file, enters the sandbox, and opens the image in the file; else says why not, in this format.
+    pub(super) fn open(&self, format: Format) -> Result<Image<Part>, Failure> {
+        self.open_within(|_, _| Limits::default(), format)
     }
 
     /// The same, with limits that go by the length of the image, and by how much of that is stored.
-    pub(super) fn open_within(&self, limits: impl Fn(u64, u64) -> Limits) -> Result<Image<Part>, String> {
-        let part = self.open_part()?;
-        self.confine(None)?;
-        part.image(|len, stored| self.limits(limits(len, stored)))
+    pub(super) fn open_within(
+        &self,
+        limits: impl Fn(u64, u64) -> Limits,
+        format: Format,
+    ) -> Result<Image<Part>, Failure> {
+        let part = self.open_part().and_then(|part| {
+            self.confine(None)?;
+            part.image(|len, stored| self.limits(limits(len, stored)))
+        });
+        part.map_err(|reason| output::refuse(&self.shown_path(), &reason, format))
     }
 
     /// The limits, with those changed that the user named.
@@ -159,12 +166,13 @@ impl Part {
     }
 }
 
-/// Says so where the file is no longer what it was when it was opened: for the commands that have no findings.
-pub(super) fn check_unchanged(image: &Image<impl ReadAt>) -> Result<(), String> {
+/// Fails where the file is no longer what it was when it was opened: for the commands that have no findings.
+pub(super) fn check_unchanged(image: &Image<impl ReadAt>, path: &str) -> Result<(), Failure> {
+    let fail = |reason: &str| Failure::Image(format!("{path}: {reason}"));
     match image.has_changed() {
         Ok(false) => Ok(()),
-        Ok(true) => Err("T03: the file changed while it was read".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(true) => Err(fail("T03: the file changed while it was read")),
+        Err(error) => Err(fail(&error.to_string())),
     }
 }
 

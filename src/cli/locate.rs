@@ -34,10 +34,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open_within(table_limits) {
-            Ok(image) => image,
-            Err(reason) => return output::refuse(&path, &reason, self.format),
-        };
+        let image = self.input.open_within(table_limits, self.format)?;
         let subject = Subject { path: &path, len: image.file_len() };
         let tell = |located: Located<'_>| match self.format {
             Format::Text => report::write_located_text(self.input.stdout(), located, &subject),
@@ -47,21 +44,14 @@ impl Args {
         };
         let refuse = |reason: String| output::refuse(&path, &reason, self.format);
         if let Some(host) = self.host {
-            match owners(&image, HostOffset(host)) {
-                Ok(found) => tell(Located::Host(&found))?,
-                Err(error) => return refuse(error.to_string()),
-            }
+            let found = owners(&image, HostOffset(host)).map_err(|error| refuse(error.to_string()))?;
+            tell(Located::Host(&found))?;
         } else if let Some(guest) = self.guest {
-            let disk = match self.view.disk(&image) {
-                Ok(disk) => disk,
-                Err(reason) => return refuse(reason),
-            };
-            match disk.locate(GuestOffset(guest)) {
-                Ok(trace) => tell(Located::Guest(disk.tree().l1.tree, &trace))?,
-                Err(error) => return refuse(error.to_string()),
-            }
+            let disk = self.view.disk(&image).map_err(refuse)?;
+            let trace = disk.locate(GuestOffset(guest)).map_err(|error| refuse(error.to_string()))?;
+            tell(Located::Guest(disk.tree().l1.tree, &trace))?;
         }
-        check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
+        check_unchanged(&image, &path)?;
         Ok(Outcome::Complete)
     }
 }

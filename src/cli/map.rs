@@ -34,14 +34,9 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = match self.input.open_within(table_limits) {
-            Ok(image) => image,
-            Err(reason) => return output::refuse(&path, &reason, self.format),
-        };
-        let disk = match self.view.disk(&image) {
-            Ok(disk) => disk,
-            Err(reason) => return output::refuse(&path, &reason, self.format),
-        };
+        let image = self.input.open_within(table_limits, self.format)?;
+        let refuse = |reason: String| output::refuse(&path, &reason, self.format);
+        let disk = self.view.disk(&image).map_err(refuse)?;
         let range = self.range.within(disk.len());
         let subject = Subject { path: &path, len: image.file_len() };
         let out = self.input.stdout();
@@ -54,7 +49,7 @@ impl Args {
             let broken = walked.broken();
             let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {broken} guest bytes have broken tables");
         }
-        check_unchanged(&image).map_err(|reason| Failure::Image(format!("{path}: {reason}")))?;
+        check_unchanged(&image, &path)?;
         match walked.cut {
             Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
             None if walked.broken() != 0 => Ok(Outcome::Incomplete),

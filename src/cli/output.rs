@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Failure, Outcome};
+use super::Failure;
 
 /// When to colour text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -138,17 +138,17 @@ struct ErrorFile<'a> {
 }
 
 /// Says why there is no report: as JSON on standard output where the user wants JSON, and as a line in any case.
-pub(super) fn refuse(path: &str, reason: &str, format: Format) -> Result<Outcome, Failure> {
+pub(super) fn refuse(path: &str, reason: &str, format: Format) -> Failure {
     if format != Format::Text {
         let document =
             ErrorDocument { schema: "qcow2-inspect/error/1", file: ErrorFile { path }, error: reason };
         match write_line(&document) {
             // Whoever closed the pipe has not seen that there is no report.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            written => written?,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Failure::Output(error),
+            _ => {}
         }
     }
-    Err(Failure::Image(format!("{path}: {reason}")))
+    Failure::Image(format!("{path}: {reason}"))
 }
 
 /// One JSON value on a line of its own.

@@ -217,7 +217,7 @@ impl<R: ReadAt + Sync> Job<'_, R> {
             CopyError::Output(error) => Failure::Output(error),
             other => fail(other.to_string()),
         })?;
-        input::check_unchanged(self.disk.image()).map_err(fail)?;
+        input::check_unchanged(self.disk.image(), self.path)?;
         Ok(copied)
     }
 
