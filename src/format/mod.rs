@@ -27,21 +27,15 @@ use crate::units::to_usize;
 
 /// A structure of a fixed length, declared once: reading, writing, and the names, offsets and widths of its
 /// fields come from the one `struct`.
-pub trait Layout:
-    Sized
-    + Serialize
-    + for<'a> BinRead<Args<'a> = ()>
-    + for<'a> BinWrite<Args<'a> = ()>
-    + ReadEndian
-    + WriteEndian
-{
+pub trait Layout: Sized + Serialize {
     /// How many bytes it has on disk.
     const LEN: u64;
 
     /// Reads it from the start of `bytes`; `None` if they are fewer than [`Self::LEN`].
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        Self::read(&mut Cursor::new(bytes)).ok()
-    }
+    fn decode(bytes: &[u8]) -> Option<Self>;
+
+    /// Its bytes on disk.
+    fn encode(&self) -> Vec<u8>;
 
     /// Reads it as QEMU does, for which bytes behind the end of the file are zero.
     fn decode_zero_filled(bytes: &[u8]) -> Option<Self> {
@@ -51,18 +45,27 @@ pub trait Layout:
         Self::decode(&whole)
     }
 
-    /// Its bytes on disk.
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        // Writing to memory does not fail, and no layout has a condition of its own.
-        let _ = self.write(&mut bytes);
-        bytes.into_inner()
-    }
-
     /// Its fields in the order of the file.
     fn fields(&self) -> Vec<Field> {
         fields::fields_of(self)
     }
+}
+
+fn decode<T>(bytes: &[u8]) -> Option<T>
+where
+    T: for<'a> BinRead<Args<'a> = ()> + ReadEndian,
+{
+    T::read(&mut Cursor::new(bytes)).ok()
+}
+
+fn encode<T>(layout: &T) -> Vec<u8>
+where
+    T: for<'a> BinWrite<Args<'a> = ()> + WriteEndian,
+{
+    let mut bytes = Cursor::new(Vec::new());
+    // Writing to memory does not fail, and no layout has a condition of its own.
+    let _ = layout.write(&mut bytes);
+    bytes.into_inner()
 }
 
 /// Declares the length of each layout, and a test that holds the declaration to it.
@@ -70,6 +73,14 @@ macro_rules! layouts {
     ($($layout:ty: $len:literal),* $(,)?) => {
         $(impl $crate::format::Layout for $layout {
             const LEN: u64 = $len;
+
+            fn decode(bytes: &[u8]) -> Option<Self> {
+                $crate::format::decode(bytes)
+            }
+
+            fn encode(&self) -> Vec<u8> {
+                $crate::format::encode(self)
+            }
         })*
 
         #[cfg(test)]
