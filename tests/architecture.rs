@@ -31,6 +31,9 @@ const FLOORS: [&[&str]; 12] = [
 /// A file with more lines than this before its unit tests is two rooms in one.
 const MAX_LINES: usize = 400;
 
+/// Types of the libraries that read for us: whoever uses the crate must not depend on which these are.
+const OUR_OWN_AFFAIR: [&str; 5] = ["BinRead", "BinWrite", "ReadEndian", "WriteEndian", "IResult"];
+
 const TOP_LEVEL: [&str; 19] = [
     ".cargo",
     ".ci",
@@ -110,6 +113,11 @@ fn judge(name: &str, text: &str, roots: &BTreeMap<String, String>) -> Vec<String
 
     for at in words(&code, "unsafe") {
         found.push((at, "`unsafe`".into()));
+    }
+    // The parsers are nobody else's: lib.rs does not make them public.
+    for (at, signature) in signatures(&code[..tests_at]).filter(|_| !name.starts_with("parse/")) {
+        let told = OUR_OWN_AFFAIR.iter().filter(|word| words(signature, word).next().is_some());
+        found.extend(told.map(|word| (at, format!("`{word}` in what is public"))));
     }
     let lines = code[..tests_at].lines().count();
     if lines > MAX_LINES {
@@ -263,6 +271,16 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// What is public, each up to its body, with its place.
+fn signatures(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let items = ["const", "enum", "fn", "static", "struct", "trait", "type", "use"];
+    let is_item = move |at: &usize| items.contains(&first_word(code[at + 3..].trim_start()));
+    words(code, "pub").filter(is_item).map(|at| {
+        let end = code[at..].find(['{', ';']).map_or(code.len(), |end| at + end);
+        (at, &code[at..end])
+    })
+}
+
 /// Where the unit tests begin: at `#[cfg(test)] mod … {` at the left margin, or at once in a file of tests alone.
 fn tests_at(name: &str, code: &str) -> usize {
     let file = name.rsplit('/').next().unwrap_or_default();
@@ -410,6 +428,11 @@ fn planted_faults_are_seen() {
             "src/attic/mod.rs:1: the room `attic` has no floor; give it one in tests/architecture.rs",
         ),
         ("image/mod.rs", "let a = '\"';\nunsafe {}", "src/image/mod.rs:2: `unsafe`"),
+        (
+            "format/mod.rs",
+            "pub trait Layout: Sized\n    + BinRead\n{}",
+            "src/format/mod.rs:1: `BinRead` in what is public",
+        ),
     ];
     for (name, text, wanted) in faults {
         assert_eq!(judge(name, text, &roots), [wanted], "{name}: {text}");
@@ -440,6 +463,7 @@ fn sound_code_is_left_alone() {
         ("cli/dump.rs", "use crate::{report, sandbox};"),
         ("rules/mod.rs", "mod header;\npub mod codes {\n    pub use super::header::*;\n}\n"),
         ("main.rs", "use qcow2_inspect::cli;"),
+        ("format/mod.rs", "#[derive(BinRead)]\npub struct A {}\npub(crate) fn f() -> IResult<A> {}"),
         ("lib.rs", "pub mod testkit;"),
     ];
     for (name, text) in sound {

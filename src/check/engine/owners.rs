@@ -104,9 +104,17 @@ impl fmt::Display for Owner {
 
 impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn find_owners(&mut self) {
-        if self.conflicts.len() == 0 {
-            return;
+        if self.conflicts.len() != 0 {
+            self.name_owners();
         }
+        if self.conflicts.further() != 0 {
+            let value = self.conflicts.len();
+            let error = Error::Budget { limit: "conflicts", value, at: HostOffset(0) };
+            self.totals.stop(error, Structure::File, &T01);
+        }
+    }
+
+    fn name_owners(&mut self) {
         let clusters =
             self.conflicts.clusters().iter().map(|cluster| (*cluster, Claims::default())).collect();
         let mut search = Search::new(clusters, self.cluster_bits);
@@ -129,11 +137,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let Some(rule) = run.first().and_then(|(_, claims)| claims.rule) else { continue };
             self.conflict_finding(rule, &run);
             self.owners.extend(run.into_iter().map(|(cluster, claims)| (cluster, claims.owners)));
-        }
-        if self.conflicts.further() != 0 {
-            let value = self.conflicts.len();
-            let error = Error::Budget { limit: "conflicts", value, at: HostOffset(0) };
-            self.totals.stop(error, Structure::File, &T01);
         }
     }
 

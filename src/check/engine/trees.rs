@@ -214,11 +214,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let found = std::mem::take(&mut self.found);
         for finding in &found {
             match (&finding.found, finding.guest) {
-                // An entry that leads nowhere is lost in each tree that shares it, as far as its disk goes.
+                // What an entry leads to is lost in each tree that shares it, up to its end, as far as their disks go.
                 (Evidence::Hex(raw), Some(mut guest)) if finding.structure == Structure::L1Table => {
-                    guest.span.len = self.geometry.l2_coverage();
+                    let coverage = self.geometry.l2_coverage();
+                    let skipped = guest.span.start.0.checked_rem(coverage).unwrap_or_default();
+                    guest.span.len = coverage.saturating_sub(skipped);
                     let whole = finding.clone().hurting(guest);
-                    self.losses.in_table(L1Entry(*raw).l2_offset().0, guest.span.start.0, &[whole]);
+                    let start = guest.span.start.0.saturating_sub(skipped);
+                    self.losses.in_table(L1Entry(*raw).l2_offset().0, start, &[whole]);
                 }
                 _ => self.losses.in_tree(finding),
             }

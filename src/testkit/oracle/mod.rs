@@ -26,7 +26,7 @@ pub use guest::check_guest_view;
 pub use independence::{check_deterministic, check_limits_are_monotone, check_reader_independent};
 pub use output::{check_json, check_json_array, check_json_lines, check_text};
 pub use round_trip::check_round_trip;
-pub use run::{Format, Run, run};
+pub use run::{Format, Run, Tells, run};
 pub use valid::exercise_model;
 
 use crate::units::to_usize;

@@ -74,6 +74,34 @@ impl Format {
         Self::AuditText,
         Self::AuditJson,
     ];
+
+    /// What its findings are worth beside those of another run.
+    pub fn tells(self) -> Tells {
+        match self {
+            Self::Walk | Self::Text | Self::Hex | Self::Json | Self::JsonLines => Tells::Places,
+            Self::CheckText | Self::CheckJson | Self::AuditText | Self::AuditJson => Tells::Cuts,
+            Self::InfoText
+            | Self::InfoJson
+            | Self::MapText
+            | Self::MapJson
+            | Self::MapLines
+            | Self::BitmapText
+            | Self::BitmapJson
+            | Self::LocateText => Tells::Nothing,
+        }
+    }
+}
+
+/// What the findings of a format are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    /// None are handed back.
+    Nothing,
+    /// What cut the work is among them. The others need not be those of another run: one fault is told of by the rule
+    /// that says most, and neighbours are one finding.
+    Cuts,
+    /// Each stands where it stands in any other run.
+    Places,
 }
 
 /// What came of it.
@@ -83,7 +111,7 @@ pub struct Run {
     pub format: Format,
     /// What was written.
     pub out: Vec<u8>,
-    /// What was found, as far as the format hands it back.
+    /// What was found, where the format [tells](Format::tells) of it.
     pub findings: Vec<Finding>,
     /// Whether nothing cut the work.
     pub complete: bool,
@@ -152,7 +180,6 @@ fn write<R: ReadAt + Sync>(
     Ok((summary.findings.iter().collect(), summary.complete))
 }
 
-/// Its findings are not handed back: where a part was not read, others are in other places.
 fn check<R: ReadAt>(
     image: &Image<R>,
     format: Format,
@@ -163,14 +190,13 @@ fn check<R: ReadAt>(
     let options = CheckOptions { each: is_json, deep: is_json.then_some(NonZero::<usize>::MIN), now: None };
     let format = if is_json { CheckFormat::Json } else { CheckFormat::Text { color: false } };
     let report = CheckReport { subject: *subject, options, format, as_qemu: true };
-    let (checked, _) = report::write_check(out, image, &report, &mut |_| ())?;
+    let (checked, findings) = report::write_check(out, image, &report, &mut |_| ())?;
     let is_sure = checked.verdict != Verdict::Clean && checked.verdict != Verdict::Leaks;
     assert!(checked.complete || is_sure, "a check that was cut says {:?}", checked.verdict);
-    Ok((Vec::new(), checked.complete))
+    Ok((findings.iter().collect(), checked.complete))
 }
 
-/// The audit by the strictest policy as JSON, and by the mildest as text. Its findings are not handed back, as those
-/// of the check.
+/// The audit by the strictest policy as JSON, and by the mildest as text.
 fn audited<R: ReadAt + Sync>(
     image: &Image<R>,
     format: Format,
@@ -190,7 +216,7 @@ fn audited<R: ReadAt + Sync>(
         true => report::write_audit_json(out, &audit, subject)?,
         false => report::write_audit_text(out, &audit, subject, false)?,
     }
-    Ok((Vec::new(), audit.complete))
+    Ok((audit.findings.iter().collect(), audit.complete))
 }
 
 fn dump<R: ReadAt, S: Sink>(
