@@ -5,7 +5,9 @@
 use qcow2_inspect::audit::{AuditOptions, Decision, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
 use qcow2_inspect::rules::Finding;
+use qcow2_inspect::rules::codes::T01;
 use qcow2_inspect::testkit::Draft;
+use qcow2_inspect::{Image, Limits};
 
 const COUNTS: [u64; 4] = [7, 8, 9, 20];
 const CLUSTER: u64 = 512;
@@ -97,4 +99,18 @@ fn a_long_name_of_an_owner_is_cut() {
     let shared = found.iter().find(|finding| finding.rule.code == "O02").unwrap();
     let text = format!("{:?}", shared.found);
     assert!(text.contains("(snapshot:0) '") && text.contains('…') && text.len() < 1000, "{text}");
+}
+
+/// What cannot be remembered is not judged, and nobody calls that clean.
+#[test]
+fn conflicts_past_the_limit_are_no_secret() {
+    let (mut draft, over, table) = image();
+    (0..3).for_each(|n| draft.put_u64(over + n * 8, table));
+    for conflicts in [0, 1] {
+        let limits = Limits { conflicts, ..Limits::DEFAULT };
+        let image = Image::open(draft.bytes.as_slice(), limits).unwrap();
+        let gate = audit(&image, &Policy::upload(), &AuditOptions::default());
+        assert_eq!((gate.decision, gate.complete), (Decision::Reject, conflicts == 1), "{conflicts}");
+        assert_eq!(gate.findings.has(&T01), conflicts == 0, "{conflicts}");
+    }
 }

@@ -136,6 +136,25 @@ fn as_qemu_adds_what_qemu_img_would_answer() {
     assert!(!without.contains("qemu-img"), "{without}");
 }
 
+/// An L2 table of which the end of the file cuts off the second half.
+#[test]
+fn only_what_a_cut_table_has_lost_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draft = Draft::new(image("valid/v3-512"));
+    let table = draft.get(draft.l1_entry(1), 8) & 0x00ff_ffff_ffff_fe00;
+    let moved = draft.add_clusters(1);
+    (0..512).step_by(8).for_each(|n| draft.put_u64(moved + n, draft.get(table + n, 8)));
+    draft.put_u64(draft.l1_entry(1), moved | 1 << 63);
+    draft.bytes.truncate(draft.bytes.len() - 256);
+    let path = folder.path().join("cut.qcow2");
+    fs::write(&path, draft.bytes).unwrap();
+    let report = json(&[], &path);
+    let [finding] = findings(&report, "L03")[..] else { panic!("{report}") };
+    let (lost, hit) = (&report["losses"][0]["lost"], &finding["guest"][0]);
+    assert_eq!(*hit, serde_json::json!({"tree": "active", "start": 64 * 512 + 32 * 512, "length": 32 * 512}));
+    assert_eq!(*lost, serde_json::json!([{"start": hit["start"], "length": hit["length"]}]), "{report}");
+}
+
 #[test]
 fn deep_finds_streams_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
