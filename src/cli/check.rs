@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use qcow2_inspect::check::{CheckOptions, Progress};
-use qcow2_inspect::report::{self, CheckFormat, CheckReport, Subject};
+use qcow2_inspect::report::{self, CheckFormat, CheckReport};
 use qcow2_inspect::rules::Severity;
 
 use super::input::Input;
@@ -69,7 +69,7 @@ enum Shown {
 impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
-        let path = self.input.shown_path();
+        let deep = self.deep.then(threads);
         let image = self.input.open(self.format)?;
         let format = match self.format {
             Format::Text => CheckFormat::Text { color: color.wanted() },
@@ -77,8 +77,8 @@ impl Args {
             Format::Jsonl => CheckFormat::JsonLines,
         };
         let report = CheckReport {
-            subject: Subject { path: &path, len: image.file_len() },
-            options: CheckOptions { each: self.all, deep: self.deep.then(threads), now: output::now() },
+            subject: self.input.subject(&image),
+            options: CheckOptions { each: self.all, deep, now: output::now() },
             format,
             as_qemu: self.as_qemu,
         };

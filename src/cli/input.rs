@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
+use qcow2_inspect::report::Subject;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::{Image, Limits};
@@ -83,7 +84,17 @@ impl Part {
 impl Input {
     /// The path as text, with nothing in it that a terminal must not see.
     pub(super) fn shown_path(&self) -> String {
-        text::escape(self.path.as_os_str().as_encoded_bytes()).into_owned()
+        shown(&self.path)
+    }
+
+    /// What a report on the image says of its file.
+    pub(super) fn subject(&self, image: &Image<Part>) -> Subject<'_> {
+        Subject { path: self.path.as_os_str().as_encoded_bytes(), len: image.file_len() }
+    }
+
+    /// Says in this format why there is no report.
+    pub(super) fn refuse(&self, reason: &str, format: Format) -> Failure {
+        output::refuse(self.path.as_os_str().as_encoded_bytes(), reason, format)
     }
 
     /// The path from the root, as its bytes. No link is followed.
@@ -107,7 +118,7 @@ impl Input {
             self.confine(None)?;
             part.image(|len, stored| self.limits(limits(len, stored)))
         });
-        part.map_err(|reason| output::refuse(&self.shown_path(), &reason, format))
+        part.map_err(|reason| self.refuse(&reason, format))
     }
 
     /// The limits, with those changed that the user named.
@@ -150,6 +161,11 @@ impl Input {
     pub(super) fn is(&self, other: &Path) -> bool {
         is_same(&self.path, other)
     }
+}
+
+/// A path as text, with nothing in it that a terminal must not see.
+pub(super) fn shown(path: &Path) -> String {
+    text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 /// Whether both names lead to the same file.

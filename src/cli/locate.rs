@@ -1,12 +1,12 @@
 //! `locate`: from a guest offset to the file, and back.
 
 use qcow2_inspect::guest::owners;
-use qcow2_inspect::report::{self, Located, Subject};
+use qcow2_inspect::report::{self, Located};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
 use super::guest::{View, size, table_limits};
 use super::input::{Input, check_unchanged};
-use super::output::{self, Format};
+use super::output::Format;
 use super::{Failure, Outcome};
 
 /// Follow a guest offset through the tables to the file, or tell what a byte of the file is and who uses it.
@@ -35,14 +35,14 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
         let image = self.input.open_within(table_limits, self.format)?;
-        let subject = Subject { path: &path, len: image.file_len() };
+        let subject = self.input.subject(&image);
         let tell = |located: Located<'_>| match self.format {
             Format::Text => report::write_located_text(self.input.stdout(), located, &subject),
             Format::Json | Format::Jsonl => {
                 report::write_located_json(self.input.stdout(), located, &subject)
             }
         };
-        let refuse = |reason: String| output::refuse(&path, &reason, self.format);
+        let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {
             let found = owners(&image, HostOffset(host)).map_err(|error| refuse(error.to_string()))?;
             tell(Located::Host(&found))?;

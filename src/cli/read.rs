@@ -14,7 +14,7 @@ use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
 
 use super::guest::{Range, View, data_limits};
-use super::input::{self, Input};
+use super::input::{self, Input, shown};
 use super::new_file::NewFile;
 use super::sparse::SparseFile;
 use super::{Failure, Outcome};
@@ -135,7 +135,8 @@ impl Args {
         file: NewFile,
         place: &Path,
     ) -> Result<Outcome, Failure> {
-        let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(place), input::reason(&error)));
+        let fail =
+            |error: io::Error| Failure::Image(format!("{}: {}", shown(place), input::reason(&error)));
         let file = SparseFile::new(file, job.range, self.input.output_bytes()).map_err(fail)?;
         let mut sink = Told::new(file, job.range, job.path);
         let copied = job.run(&mut sink).map_err(|failure| match failure {
@@ -185,11 +186,6 @@ impl Place<'_> {
         let Self::File(_, place) = self else { return None };
         place.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder })
     }
-}
-
-/// A path as text, with nothing in it that a terminal must not see.
-fn shown(path: &Path) -> String {
-    text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 fn open_data_file(path: &Path) -> Result<DataFile<File>, Failure> {

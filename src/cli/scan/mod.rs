@@ -125,7 +125,7 @@ fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> 
     loop {
         let next = files.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(path) = next else { return Ok(()) };
-        let answer = job.run(&path);
+        let answer = job.run(&path)?;
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, progress, out) = &mut *shared;
         progress.add(answer.code);
