@@ -56,8 +56,8 @@ impl Args {
         };
         check_unchanged(&image, &path)?;
         match told.cut {
-            Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
-            None if told.missing => Err(Failure::Image(format!("{path}: there is no bitmap of that name"))),
+            Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
+            None if told.missing => Err(Failure::Refused(format!("{path}: there is no bitmap of that name"))),
             None => Ok(Outcome::Complete),
         }
     }

@@ -1,8 +1,6 @@
 //! `check`: the whole rule catalogue.
 
 use std::io::{self, IsTerminal, Write};
-use std::num::NonZero;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -12,6 +10,7 @@ use qcow2_inspect::rules::Severity;
 
 use super::input::Input;
 use super::output::{self, Color, Format};
+use super::threads::threads;
 use super::{Failure, Outcome};
 
 /// Check everything: each structure by itself, every reference to every cluster, and who owns what.
@@ -97,12 +96,6 @@ impl Args {
         // Leaks are worse than a warning, but have a code of their own.
         Ok(Outcome::Exit(if fails && code == 0 { 2 } else { code }))
     }
-}
-
-/// Threads that decompress. More have more in memory, and the one that reads cannot keep up.
-fn threads() -> NonZero<usize> {
-    let most = NonZero::new(4).unwrap_or(NonZero::<usize>::MIN);
-    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(most)
 }
 
 /// Tells the progress, not too often.

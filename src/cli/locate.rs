@@ -4,8 +4,9 @@ use qcow2_inspect::guest::owners;
 use qcow2_inspect::report::{self, Located};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
-use super::guest::{View, size, table_limits};
+use super::guest::{View, table_limits};
 use super::input::{Input, check_unchanged};
+use super::number::number;
 use super::output::Format;
 use super::{Failure, Outcome};
 
@@ -19,11 +20,11 @@ pub(super) struct Args {
     input: Input,
     #[command(flatten)]
     view: View,
-    /// The guest offset to follow (decimal, or hex with 0x; K, M, G, T, P or E behind a number is a power of 1024).
-    #[arg(long, value_name = "OFFSET", value_parser = size)]
+    /// The guest offset to follow.
+    #[arg(long, value_name = "OFFSET", value_parser = number)]
     guest: Option<u64>,
     /// The offset of the file to explain.
-    #[arg(long, value_name = "OFFSET", value_parser = size, conflicts_with = "snapshot")]
+    #[arg(long, value_name = "OFFSET", value_parser = number, conflicts_with = "snapshot")]
     host: Option<u64>,
     /// How to write the answer; `jsonl` is the same as `json`.
     #[arg(long, value_enum, default_value_t = Format::Text)]

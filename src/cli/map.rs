@@ -51,7 +51,7 @@ impl Args {
         }
         check_unchanged(&image, &path)?;
         match walked.cut {
-            Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
+            Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
             None if walked.broken() != 0 => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Complete),
         }

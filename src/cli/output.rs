@@ -136,7 +136,7 @@ pub(super) fn refuse(path: &[u8], reason: &str, format: Format) -> Failure {
             _ => {}
         }
     }
-    Failure::Image(format!("{}: {reason}", escape(path)))
+    Failure::Refused(format!("{}: {reason}", escape(path)))
 }
 
 /// One JSON value on a line of its own.

@@ -29,7 +29,7 @@ pub(super) struct Done {
 impl Done {
     pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self { known: HashMap::new(), file: None }) };
-        Self::read(path).map_err(|error| Failure::Image(format!("{}: {}", shown(path), reason(&error))))
+        Self::read(path).map_err(|error| Failure::Refused(format!("{}: {}", shown(path), reason(&error))))
     }
 
     fn read(path: &Path) -> io::Result<Self> {
