@@ -88,7 +88,7 @@ fn peak_of(process: u32) -> Option<u64> {
 
 fn info_reads(path: &Path) -> u64 {
     let image = Image::open(File::open(path).unwrap(), Limits::default()).unwrap();
-    let subject = Subject { path: "", len: image.file_len() };
+    let subject = Subject { path: b"", len: image.file_len() };
     write_info_json(std::io::sink(), &image, &subject, None, "none").unwrap();
     image.bytes_read()
 }

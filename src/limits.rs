@@ -106,8 +106,8 @@ impl Limits {
         Self::MEMORY.iter().map(cost).fold(FIXED_MEMORY, u64::saturating_add)
     }
 
-    /// The same with all limits that bound memory changed in proportion, so that it comes to `bytes`. The first 64 MiB
-    /// nothing saves: with less than that, nothing that takes memory is left.
+    /// The same with all limits that bound memory changed in proportion, so that it comes to `bytes`. 64 MiB are
+    /// always needed: with less than that, nothing else that takes memory is left.
     #[must_use]
     pub fn within_memory(mut self, bytes: u64) -> Self {
         let part = u128::from(bytes.saturating_sub(FIXED_MEMORY));

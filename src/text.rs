@@ -9,7 +9,7 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use crate::units::to_u64;
 
 /// Whether a terminal shows a character as itself: neither a control or format character, nor a separator of
-/// lines or paragraphs, nor one that means nothing in common.
+/// lines or paragraphs, nor private-use or unassigned.
 pub fn is_printable(character: char) -> bool {
     // Nearly all text is ASCII, where nothing has to be looked up.
     if character.is_ascii() {

@@ -118,7 +118,7 @@ impl Serialize for Tree {
 /// How guest offsets split into table indices, for one image.
 ///
 /// Cluster sizes up to 1 GiB are worked with, although QEMU stops at 2 MiB: the specification has no upper
-/// bound, and with this one no product below can pass 2^64.
+/// bound, and with this one only the product of a table index can pass 2^64, which is `None` below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     cluster_bits: u32,

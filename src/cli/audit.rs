@@ -1,7 +1,7 @@
 //! `audit`: whether an image may go further.
 
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
-use qcow2_inspect::report::{self, Subject};
+use qcow2_inspect::report;
 
 use super::input::Input;
 use super::output::{self, Color, Format};
@@ -31,11 +31,10 @@ pub(super) struct Args {
 impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
-        let path = self.input.shown_path();
         let image = self.input.open(self.format)?;
         let options = AuditOptions { now: output::now(), path: self.input.absolute_path() };
         let audit = audit(&image, &self.policy, &options);
-        let subject = Subject { path: &path, len: image.file_len() };
+        let subject = self.input.subject(&image);
         let out = self.input.stdout_for_verdict();
         match self.format {
             Format::Text => report::write_audit_text(out, &audit, &subject, color.wanted())?,

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use qcow2_inspect::guest::Combine;
-use qcow2_inspect::report::{self, BitmapOptions, Subject};
+use qcow2_inspect::report::{self, BitmapOptions};
 
 use super::guest::table_limits;
 use super::input::{Input, check_unchanged};
@@ -48,7 +48,7 @@ impl Args {
             with: minus.or(and),
             only_list: self.list,
         };
-        let subject = Subject { path: &path, len: image.file_len() };
+        let subject = self.input.subject(&image);
         let out = self.input.stdout();
         let told = match self.format {
             Format::Text => report::write_bitmaps_text(out, &image, &options, &subject)?,
@@ -56,8 +56,8 @@ impl Args {
         };
         check_unchanged(&image, &path)?;
         match told.cut {
-            Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
-            None if told.missing => Err(Failure::Image(format!("{path}: there is no bitmap of that name"))),
+            Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
+            None if told.missing => Err(Failure::Refused(format!("{path}: there is no bitmap of that name"))),
             None => Ok(Outcome::Complete),
         }
     }

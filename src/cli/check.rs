@@ -1,17 +1,16 @@
 //! `check`: the whole rule catalogue.
 
 use std::io::{self, IsTerminal, Write};
-use std::num::NonZero;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use qcow2_inspect::check::{CheckOptions, Progress};
-use qcow2_inspect::report::{self, CheckFormat, CheckReport, Subject};
+use qcow2_inspect::report::{self, CheckFormat, CheckReport};
 use qcow2_inspect::rules::Severity;
 
 use super::input::Input;
 use super::output::{self, Color, Format};
+use super::threads::threads;
 use super::{Failure, Outcome};
 
 /// Check everything: each structure by itself, every reference to every cluster, and who owns what.
@@ -69,7 +68,7 @@ enum Shown {
 impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
-        let path = self.input.shown_path();
+        let deep = self.deep.then(threads);
         let image = self.input.open(self.format)?;
         let format = match self.format {
             Format::Text => CheckFormat::Text { color: color.wanted() },
@@ -77,8 +76,8 @@ impl Args {
             Format::Jsonl => CheckFormat::JsonLines,
         };
         let report = CheckReport {
-            subject: Subject { path: &path, len: image.file_len() },
-            options: CheckOptions { each: self.all, deep: self.deep.then(threads), now: output::now() },
+            subject: self.input.subject(&image),
+            options: CheckOptions { each: self.all, deep, now: output::now() },
             format,
             as_qemu: self.as_qemu,
         };
@@ -97,12 +96,6 @@ impl Args {
         // Leaks are worse than a warning, but have a code of their own.
         Ok(Outcome::Exit(if fails && code == 0 { 2 } else { code }))
     }
-}
-
-/// Threads that decompress. More have more in memory, and the one that reads cannot keep up.
-fn threads() -> NonZero<usize> {
-    let most = NonZero::new(4).unwrap_or(NonZero::<usize>::MIN);
-    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(most)
 }
 
 /// Tells the progress, not too often.

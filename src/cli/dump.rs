@@ -2,9 +2,7 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use qcow2_inspect::report::{
-    self, JsonSink, JsonlSink, Options, Section, Subject, Summary, TextOptions, TextSink,
-};
+use qcow2_inspect::report::{self, JsonSink, JsonlSink, Options, Section, Summary, TextOptions, TextSink};
 
 use super::input::Input;
 use super::output::{self, Color, Format};
@@ -69,9 +67,8 @@ impl ValueEnum for Part {
 impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
-        let path = self.input.shown_path();
         let image = self.input.open(self.format)?;
-        let subject = Subject { path: &path, len: image.file_len() };
+        let subject = self.input.subject(&image);
         let options = Options { sections: self.sections(), hex: self.hex, now: output::now() };
         let out = self.input.stdout();
         let summary = match self.format {

@@ -27,7 +27,11 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let Some(rule) = find(&self.rule) else {
             let rule = text::escape(self.rule.as_bytes());
-            return Err(output::refuse(&rule, "there is no such rule; `rules` lists them", self.format));
+            return Err(output::refuse(
+                rule.as_bytes(),
+                "there is no such rule; `rules` lists them",
+                self.format,
+            ));
         };
         let mut out = output::stdout();
         match self.format {

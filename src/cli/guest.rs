@@ -9,6 +9,8 @@ use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
 use qcow2_inspect::{Image, Limits};
 
+use super::number::number;
+
 /// How often the bytes that are stored may be read for what the tables say: each table is read once, and those that
 /// decide what the holes of the file mean once more. The rest is for file systems that compress.
 const TABLES_FACTOR: u64 = 8;
@@ -46,11 +48,11 @@ pub(super) struct View {
 /// Which bytes of the disk.
 #[derive(Debug, Args)]
 pub(super) struct Range {
-    /// The first guest offset (decimal, or hex with 0x; K, M, G, T, P or E behind a number is a power of 1024).
-    #[arg(short, long, value_name = "OFFSET", default_value = "0", value_parser = size)]
+    /// The first guest offset.
+    #[arg(short, long, value_name = "OFFSET", default_value = "0", value_parser = number)]
     start_offset: u64,
     /// How many bytes, where it is not all up to the end of the disk.
-    #[arg(short = 'l', long, value_name = "BYTES", value_parser = size)]
+    #[arg(short = 'l', long, value_name = "BYTES", value_parser = number)]
     max_length: Option<u64>,
 }
 
@@ -83,19 +85,4 @@ impl Range {
     pub(super) fn has_length(&self) -> bool {
         self.max_length.is_some()
     }
-}
-
-/// A length or an offset.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    if let Some(digits) = text.strip_prefix("0x") {
-        return u64::from_str_radix(digits, 16).map_err(|error| error.to_string());
-    }
-    let units = ["K", "M", "G", "T", "P", "E"];
-    let unit = units.iter().zip((10_u32..).step_by(10)).find_map(|(unit, bits)| {
-        let digits = text.strip_suffix(unit).or_else(|| text.strip_suffix(unit.to_lowercase().as_str()))?;
-        Some((digits, bits))
-    });
-    let (digits, bits) = unit.unwrap_or((text, 0));
-    let number: u64 = digits.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
-    number.checked_mul(1_u64.unbounded_shl(bits)).ok_or_else(|| "more than 2^64 bytes".to_owned())
 }

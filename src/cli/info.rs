@@ -1,6 +1,6 @@
 //! `info`: one screen on an image.
 
-use qcow2_inspect::report::{self, Subject};
+use qcow2_inspect::report;
 
 use crate::sandbox;
 
@@ -26,9 +26,8 @@ pub(super) struct Args {
 impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
-        let path = self.input.shown_path();
         let image = self.input.open(self.format)?;
-        let subject = Subject { path: &path, len: image.file_len() };
+        let subject = self.input.subject(&image);
         let (out, now) = (self.input.stdout(), output::now());
         let complete = match self.format {
             Format::Text => report::write_info_text(out, &image, &subject, now, color.wanted())?,

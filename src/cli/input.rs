@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
+use qcow2_inspect::report::Subject;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::{Image, Limits};
 
 use super::Failure;
 use super::limits::Changes;
+use super::number::number;
 use super::output::{self, Format};
 use crate::sandbox;
 
@@ -21,8 +23,8 @@ pub(super) struct Input {
     /// The image: a file or a block device.
     #[arg(value_name = "IMAGE")]
     path: PathBuf,
-    /// Where the image starts in the file, in bytes (decimal, or hex with 0x). Offsets in the report count from
-    /// there.
+    /// Where the image starts in the file, in bytes. Offsets in the report count from there. Numbers are decimal, or hex
+    /// with 0x; K, M, G, T, P or E behind a decimal one is a power of 1024.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = number)]
     offset: u64,
     #[command(flatten)]
@@ -83,7 +85,17 @@ impl Part {
 impl Input {
     /// The path as text, with nothing in it that a terminal must not see.
     pub(super) fn shown_path(&self) -> String {
-        text::escape(self.path.as_os_str().as_encoded_bytes()).into_owned()
+        shown(&self.path)
+    }
+
+    /// What a report on the image says of its file.
+    pub(super) fn subject(&self, image: &Image<Part>) -> Subject<'_> {
+        Subject { path: self.path.as_os_str().as_encoded_bytes(), len: image.file_len() }
+    }
+
+    /// Says in this format why there is no report.
+    pub(super) fn refuse(&self, reason: &str, format: Format) -> Failure {
+        output::refuse(self.path.as_os_str().as_encoded_bytes(), reason, format)
     }
 
     /// The path from the root, as its bytes. No link is followed.
@@ -107,7 +119,7 @@ impl Input {
             self.confine(None)?;
             part.image(|len, stored| self.limits(limits(len, stored)))
         });
-        part.map_err(|reason| output::refuse(&self.shown_path(), &reason, format))
+        part.map_err(|reason| self.refuse(&reason, format))
     }
 
     /// The limits, with those changed that the user named.
@@ -152,6 +164,11 @@ impl Input {
     }
 }
 
+/// A path as text, with nothing in it that a terminal must not see.
+pub(super) fn shown(path: &Path) -> String {
+    text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
 /// Whether both names lead to the same file.
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
@@ -168,7 +185,7 @@ impl Part {
 
 /// Fails where the file is no longer what it was when it was opened: for the commands that have no findings.
 pub(super) fn check_unchanged(image: &Image<impl ReadAt>, path: &str) -> Result<(), Failure> {
-    let fail = |reason: &str| Failure::Image(format!("{path}: {reason}"));
+    let fail = |reason: &str| Failure::Refused(format!("{path}: {reason}"));
     match image.has_changed() {
         Ok(false) => Ok(()),
         Ok(true) => Err(fail("T03: the file changed while it was read")),
@@ -230,17 +247,4 @@ fn special(_: fs::FileType) -> Option<&'static str> {
 pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
-/// A number, decimal or hex with 0x.
-pub(super) fn number(text: &str) -> Result<u64, String> {
-    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => (digits, 16),
-        None => (text, 10),
-    };
-    // The standard library takes a sign too.
-    if digits.starts_with('+') {
-        return Err("invalid digit found in string".to_owned());
-    }
-    u64::from_str_radix(digits, radix).map_err(|error| error.to_string())
 }

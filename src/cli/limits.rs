@@ -1,12 +1,16 @@
 //! `--limit`: how much work an image may cost.
 
+use std::fmt::Write;
+
 use clap::Args;
 use qcow2_inspect::Limits;
 
-use super::guest::size;
+use super::number::number;
 
 /// What is no limit of its own, but shares out all that bound memory.
 const MEMORY: &str = "memory";
+/// What asks for the list of them.
+const HELP: &str = "help";
 
 /// The limits that the user changes.
 #[derive(Debug, Args)]
@@ -31,26 +35,45 @@ impl Changes {
     }
 }
 
+/// Why there is no change of a limit.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoChange {
+    /// The user wants to see which there are: no mistake, but the end of the command.
+    #[error("the limits are listed")]
+    HelpWanted,
+    /// What is wrong with it.
+    #[error("{0}")]
+    Bad(String),
+}
+
 /// A limit and its new value.
-pub(super) fn change(text: &str) -> Result<(String, u64), String> {
-    let known = || {
-        let lines = Limits::NAMES.iter().map(|(name, purpose)| {
-            let value = Limits::DEFAULT.get(name).unwrap_or(u64::MAX);
-            format!("  {name}={value}: {}", purpose.split(". ").next().unwrap_or_default().trim())
-        });
-        let memory = format!(
-            "  {MEMORY}={}: Bytes of memory in all, 64M of which nothing saves: changes in proportion all of the above that \
-             take memory",
-            Limits::DEFAULT.memory()
-        );
-        lines.chain([memory]).collect::<Vec<_>>().join("\n")
-    };
-    if text == "help" {
-        return Err(format!("the limits and their defaults are\n{}", known()));
+pub(super) fn change(text: &str) -> Result<(String, u64), NoChange> {
+    if text == HELP {
+        return Err(NoChange::HelpWanted);
     }
-    let (name, value) = text.split_once('=').ok_or("wanted NAME=NUMBER")?;
+    let bad = |reason: &str| NoChange::Bad(reason.to_owned());
+    let (name, value) = text.split_once('=').ok_or_else(|| bad("wanted NAME=NUMBER"))?;
     if name != MEMORY && Limits::DEFAULT.get(name).is_none() {
-        return Err(format!("there is no such limit; the limits and their defaults are\n{}", known()));
+        return Err(bad("there is no such limit; `--limit help` lists them"));
     }
-    Ok((name.to_owned(), size(value)?))
+    Ok((name.to_owned(), number(value).map_err(NoChange::Bad)?))
+}
+
+/// Each limit with its default and what it bounds, one a line.
+pub(super) fn list() -> String {
+    let memory =
+        "Bytes of memory in all, of which 64M are always needed; scales every limit above that costs memory";
+    let memory = (MEMORY, Limits::DEFAULT.memory(), memory);
+    let known = Limits::NAMES.iter().map(|(name, purpose)| {
+        let value = Limits::DEFAULT.get(name).unwrap_or(u64::MAX);
+        // The reasons behind the first sentence are for who reads the source.
+        (*name, value, purpose.split(". ").next().unwrap_or_default())
+    });
+    let mut list = "The limits and their defaults:\n".to_owned();
+    for (name, value, purpose) in known.chain([memory]) {
+        let purpose = purpose.trim().trim_end_matches('.');
+        // Writing to a string does not fail.
+        let _ = writeln!(list, "  {name}={value}: {purpose}.");
+    }
+    list
 }

@@ -1,12 +1,13 @@
 //! `locate`: from a guest offset to the file, and back.
 
 use qcow2_inspect::guest::owners;
-use qcow2_inspect::report::{self, Located, Subject};
+use qcow2_inspect::report::{self, Located};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
-use super::guest::{View, size, table_limits};
+use super::guest::{View, table_limits};
 use super::input::{Input, check_unchanged};
-use super::output::{self, Format};
+use super::number::number;
+use super::output::Format;
 use super::{Failure, Outcome};
 
 /// Follow a guest offset through the tables to the file, or tell what a byte of the file is and who uses it.
@@ -19,11 +20,11 @@ pub(super) struct Args {
     input: Input,
     #[command(flatten)]
     view: View,
-    /// The guest offset to follow (decimal, or hex with 0x; K, M, G, T, P or E behind a number is a power of 1024).
-    #[arg(long, value_name = "OFFSET", value_parser = size)]
+    /// The guest offset to follow.
+    #[arg(long, value_name = "OFFSET", value_parser = number)]
     guest: Option<u64>,
     /// The offset of the file to explain.
-    #[arg(long, value_name = "OFFSET", value_parser = size, conflicts_with = "snapshot")]
+    #[arg(long, value_name = "OFFSET", value_parser = number, conflicts_with = "snapshot")]
     host: Option<u64>,
     /// How to write the answer; `jsonl` is the same as `json`.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -35,14 +36,14 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
         let image = self.input.open_within(table_limits, self.format)?;
-        let subject = Subject { path: &path, len: image.file_len() };
+        let subject = self.input.subject(&image);
         let tell = |located: Located<'_>| match self.format {
             Format::Text => report::write_located_text(self.input.stdout(), located, &subject),
             Format::Json | Format::Jsonl => {
                 report::write_located_json(self.input.stdout(), located, &subject)
             }
         };
-        let refuse = |reason: String| output::refuse(&path, &reason, self.format);
+        let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {
             let found = owners(&image, HostOffset(host)).map_err(|error| refuse(error.to_string()))?;
             tell(Located::Host(&found))?;

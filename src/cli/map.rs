@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use qcow2_inspect::report::{self, Subject};
+use qcow2_inspect::report;
 
 use super::guest::{Range, View, table_limits};
 use super::input::{Input, check_unchanged};
-use super::output::{self, Format};
+use super::output::Format;
 use super::{Failure, Outcome};
 
 /// Show where the bytes of the guest's disk come from: data, zeros, compressed clusters, or the backing file.
@@ -35,10 +35,10 @@ impl Args {
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
         let image = self.input.open_within(table_limits, self.format)?;
-        let refuse = |reason: String| output::refuse(&path, &reason, self.format);
+        let refuse = |reason: String| self.input.refuse(&reason, self.format);
         let disk = self.view.disk(&image).map_err(refuse)?;
         let range = self.range.within(disk.len());
-        let subject = Subject { path: &path, len: image.file_len() };
+        let subject = self.input.subject(&image);
         let out = self.input.stdout();
         let walked = match self.format {
             Format::Text => report::write_map_text(out, &disk, range, &subject)?,
@@ -51,7 +51,7 @@ impl Args {
         }
         check_unchanged(&image, &path)?;
         match walked.cut {
-            Some(error) => Err(Failure::Image(format!("{path}: {error}"))),
+            Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
             None if walked.broken() != 0 => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Complete),
         }

@@ -12,6 +12,7 @@ mod limits;
 mod locate;
 mod map;
 mod new_file;
+mod number;
 mod output;
 mod policy;
 mod read;
@@ -19,8 +20,10 @@ mod rules;
 #[cfg(unix)]
 mod scan;
 mod sparse;
+mod threads;
 
 use std::env;
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -74,9 +77,9 @@ impl Command {
 /// What ends a command before its report does.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// The image cannot be inspected.
+    /// One line that says why not: the image, another file or what was asked for is no good.
     #[error("{0}")]
-    Image(String),
+    Refused(String),
     /// The report cannot be written.
     #[error("cannot write the report: {0}")]
     Output(#[from] io::Error),
@@ -87,7 +90,7 @@ enum Failure {
 enum Outcome {
     /// Everything was looked at.
     Complete,
-    /// A budget or an I/O error cut the work.
+    /// Something could not be told: a budget or an I/O error cut the work, or broken tables lead nowhere.
     Incomplete,
     /// The exit code that the command's own help lists.
     Exit(u8),
@@ -105,13 +108,15 @@ fn explain(error: &clap::Error) {
     }
 }
 
-/// Runs the command. Exit codes: 0 when complete, whatever the findings; 1 otherwise, usage errors included.
+/// Runs the command. Exit codes: 0 when complete, whatever the findings; 1 otherwise, usage errors included. Where a
+/// command has others, its own help lists them.
 pub(crate) fn run() -> ExitCode {
     let arguments = match Arguments::command()
         .try_get_matches()
         .and_then(|matches| Arguments::from_arg_matches(&matches))
     {
         Ok(arguments) => arguments,
+        Err(error) if wants_limits(&error) => return exit_code(list_limits(), false),
         Err(error) => {
             explain(&error);
             return ExitCode::from(u8::from(error.use_stderr()));
@@ -134,14 +139,30 @@ pub(crate) fn run() -> ExitCode {
         Command::Rules(args) => args.run(arguments.color),
         Command::Explain(args) => args.run(),
     };
+    exit_code(outcome, arguments.command.judges())
+}
+
+/// Whether the command line asks for the list of limits. It is not said to be wrong for that.
+fn wants_limits(error: &clap::Error) -> bool {
+    let reason = error.source().and_then(|source| source.downcast_ref());
+    matches!(reason, Some(limits::NoChange::HelpWanted))
+}
+
+fn list_limits() -> Result<Outcome, Failure> {
+    let mut out = output::stdout();
+    out.write_all(limits::list().as_bytes())?;
+    out.flush()?;
+    Ok(Outcome::Complete)
+}
+
+/// What the command ends with, once it has said on standard error what went wrong. `judges`: its exit code is a verdict.
+fn exit_code(outcome: Result<Outcome, Failure>, judges: bool) -> ExitCode {
     match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::FAILURE,
         Ok(Outcome::Exit(code)) => ExitCode::from(code),
         // Whoever reads has seen enough. Where 0 is a verdict, this is none.
-        Err(Failure::Output(error))
-            if error.kind() == io::ErrorKind::BrokenPipe && !arguments.command.judges() =>
-        {
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe && !judges => {
             ExitCode::SUCCESS
         }
         Err(failure) => {

@@ -4,6 +4,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
+use qcow2_inspect::report::write_error_json;
+use qcow2_inspect::text::escape;
 use serde::Serialize;
 
 use super::Failure;
@@ -125,41 +127,20 @@ pub(super) fn now() -> Option<i64> {
     i64::try_from(since.as_secs()).ok()
 }
 
-#[derive(Serialize)]
-struct ErrorDocument<'a> {
-    schema: &'static str,
-    file: ErrorFile<'a>,
-    error: &'a str,
-}
-
-#[derive(Serialize)]
-struct ErrorFile<'a> {
-    path: &'a str,
-}
-
 /// Says why there is no report: as JSON on standard output where the user wants JSON, and as a line in any case.
-pub(super) fn refuse(path: &str, reason: &str, format: Format) -> Failure {
+pub(super) fn refuse(path: &[u8], reason: &str, format: Format) -> Failure {
     if format != Format::Text {
-        let document =
-            ErrorDocument { schema: "qcow2-inspect/error/1", file: ErrorFile { path }, error: reason };
-        match write_line(&document) {
+        match write_error_json(stdout(), path, reason) {
             // Whoever closed the pipe has not seen that there is no report.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Failure::Output(error),
             _ => {}
         }
     }
-    Failure::Image(format!("{path}: {reason}"))
+    Failure::Refused(format!("{}: {reason}", escape(path)))
 }
 
 /// One JSON value on a line of its own.
 pub(super) fn json(out: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
     writeln!(out)
-}
-
-fn write_line(document: &impl Serialize) -> io::Result<()> {
-    let mut out = stdout();
-    serde_json::to_writer(&mut out, document)?;
-    writeln!(out)?;
-    out.flush()
 }

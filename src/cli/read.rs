@@ -2,9 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use qcow2_inspect::guest::{Copied, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
@@ -14,9 +12,10 @@ use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
 
 use super::guest::{Range, View, data_limits};
-use super::input::{self, Input};
+use super::input::{self, Input, shown};
 use super::new_file::NewFile;
 use super::sparse::SparseFile;
+use super::threads::threads;
 use super::{Failure, Outcome};
 
 /// Faults that are told one by one.
@@ -66,7 +65,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let fail = |reason: String| Failure::Image(format!("{path}: {reason}"));
+        let fail = |reason: String| Failure::Refused(format!("{path}: {reason}"));
         // All that has to be opened, before the sandbox leaves nothing to be opened. How many processors there are is
         // asked of files, too.
         let options = self.options();
@@ -109,10 +108,10 @@ impl Args {
     /// Opens what the bytes go to.
     fn place(&self) -> Result<Place<'_>, Failure> {
         let Some(place) = self.output.as_deref() else { return Ok(Place::Hexdump) };
-        let fail = |reason: String| Failure::Image(format!("{}: {reason}", shown(place)));
+        let fail = |reason: String| Failure::Refused(format!("{}: {reason}", shown(place)));
         if place == Path::new("-") {
             if io::stdout().is_terminal() {
-                return Err(Failure::Image("raw bytes are not for a terminal".to_owned()));
+                return Err(Failure::Refused("raw bytes are not for a terminal".to_owned()));
             }
             return Ok(Place::Stdout);
         }
@@ -135,7 +134,8 @@ impl Args {
         file: NewFile,
         place: &Path,
     ) -> Result<Outcome, Failure> {
-        let fail = |error: io::Error| Failure::Image(format!("{}: {}", shown(place), input::reason(&error)));
+        let fail =
+            |error: io::Error| Failure::Refused(format!("{}: {}", shown(place), input::reason(&error)));
         let file = SparseFile::new(file, job.range, self.input.output_bytes()).map_err(fail)?;
         let mut sink = Told::new(file, job.range, job.path);
         let copied = job.run(&mut sink).map_err(|failure| match failure {
@@ -160,14 +160,11 @@ impl Args {
     }
 
     fn options(&self) -> CopyOptions {
-        let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        // More threads have more in memory, and the one that writes cannot keep up.
-        let threads = threads.min(NonZero::new(4).unwrap_or(NonZero::<usize>::MIN));
         CopyOptions {
             keep_going: self.keep_going,
             without_backing: self.without_backing,
             ciphertext: self.raw,
-            threads,
+            threads: threads(),
         }
     }
 }
@@ -187,13 +184,8 @@ impl Place<'_> {
     }
 }
 
-/// A path as text, with nothing in it that a terminal must not see.
-fn shown(path: &Path) -> String {
-    text::escape(path.as_os_str().as_encoded_bytes()).into_owned()
-}
-
 fn open_data_file(path: &Path) -> Result<DataFile<File>, Failure> {
-    let fail = |reason: String| Failure::Image(format!("{}: {reason}", shown(path)));
+    let fail = |reason: String| Failure::Refused(format!("{}: {reason}", shown(path)));
     let file = input::open_file(path).map_err(fail)?;
     let len = file.len().map_err(|error| fail(input::reason(&error)))?;
     let stored = file.stored_len().unwrap_or(len);
@@ -211,7 +203,7 @@ struct Job<'i, R> {
 
 impl<R: ReadAt + Sync> Job<'_, R> {
     fn run(&self, sink: &mut impl Sink) -> Result<Copied, Failure> {
-        let fail = |reason: String| Failure::Image(format!("{}: {reason}", self.path));
+        let fail = |reason: String| Failure::Refused(format!("{}: {reason}", self.path));
         let copied = copy(&self.disk, self.data, self.range, self.options, sink);
         let copied = copied.map_err(|error| match error {
             CopyError::Output(error) => Failure::Output(error),

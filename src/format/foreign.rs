@@ -97,8 +97,9 @@ pub fn beside_qcow2(start: &[u8], tail: &[u8], tail_at: u64) -> Vec<Foreign> {
         found.push(Foreign { at, len: to_u64(len), name, is_certain });
     };
     for (at, bytes, name) in DISK_IMAGES.iter().chain(OTHERS) {
-        // Two bytes at 510 are in the first cluster, where a 0xaa is neither a number nor a letter; those of an ext
-        // file system may be in any table.
+        // Two bytes are few. Those at 510 stand in the first cluster, however small it is, among numbers and text: they
+        // are no UTF-8, and part of no number that writers put there. Those of an ext file system stand in the third
+        // cluster of 512 bytes or the second of 1 KiB, which may be a table, whose entries have any bytes.
         if *at > 0 && is_in(start, &(*at, bytes, name)) {
             add(to_u64(*at), bytes.len(), name, bytes.len() > 2 || *at == 510);
         }

@@ -93,8 +93,8 @@ impl L2Entry {
         HostOffset(self.0 & OFFSET_MASK)
     }
 
-    /// The bits that decide what it maps to: two entries that share them map alike. COPIED, which matters with an
-    /// external data file alone, is not among them.
+    /// The bits that decide what a standard entry maps to: two of them that share these map alike. COPIED, which matters
+    /// with an external data file alone, is not among them, nor is the length of a compressed cluster.
     pub const fn essence(self) -> u64 {
         self.0 & (OFFSET_MASK | COMPRESSED | ZERO)
     }

@@ -97,9 +97,9 @@ impl<R: ReadAt> Image<R> {
     /// bytes of its header, which a block device has no such time for.
     ///
     /// # Errors
-    /// Where the header cannot be read again.
+    /// Where the length or the header cannot be read again.
     pub fn has_changed(&self) -> Result<bool, Error> {
-        if self.source.has_changed() {
+        if self.source.has_changed()? {
             return Ok(true);
         }
         let start = self.source.read_vec("the header", HostOffset(0), Header::MAX_KNOWN_LEN)?;

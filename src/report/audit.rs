@@ -1,6 +1,5 @@
 //! `audit` as text and as JSON.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -10,13 +9,11 @@ use super::document::Document;
 use super::human::Size;
 use super::info::{compression, encryption};
 use super::json::write_findings as write_json_findings;
-use super::row::Subject;
+use super::subject::Subject;
 use super::text::write_findings;
-use super::value::Hex;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
 use crate::check::Verdict;
 use crate::rules::{Findings, Severity};
-use crate::text::{escape, is_clean};
 use crate::units::HostOffset;
 
 const SCHEMA: &str = "qcow2-inspect/audit/1";
@@ -121,21 +118,11 @@ pub fn write_audit_json(out: impl Write, audit: &Audit, subject: &Subject<'_>) -
     document.finish()
 }
 
-/// The file that a line of a scan is about. Names are as many as files here, so that two which are shown alike must still
-/// be told from each other.
-#[derive(Serialize)]
-struct ScanFile<'a> {
-    path: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_hex: Option<Hex<'a>>,
-    len: u64,
-}
-
 /// One image of a scan, on one line.
 #[derive(Serialize)]
 struct ScanLine<'a> {
     schema: &'static str,
-    file: ScanFile<'a>,
+    file: Subject<'a>,
     decision: &'static str,
     policy: &'a str,
     verdict: Option<Verdict>,
@@ -147,8 +134,7 @@ struct ScanLine<'a> {
 }
 
 /// Writes what a scan has to say of an image as one line of JSON, with the same keys for each: the audit, or the error
-/// that kept it from being made, which is a rejection. `path` is as the system has it, `len` is the file's length, and
-/// `took` how long it was looked at. No line is longer than [`LONGEST_SCAN_LINE`]: the decision has to arrive, and
+/// that kept it from being made, which is a rejection. `took` is how long it was looked at. No line is longer than [`LONGEST_SCAN_LINE`]: the decision has to arrive, and
 /// without their messages the reasons are short.
 ///
 /// # Errors
@@ -157,13 +143,13 @@ pub fn write_scan_line(
     mut out: impl Write,
     audit: Result<&Audit, &str>,
     policy: &str,
-    (path, len): (&[u8], u64),
+    subject: &Subject<'_>,
     took: Duration,
 ) -> io::Result<()> {
     let done = audit.ok();
     let mut line = ScanLine {
         schema: "qcow2-inspect/scan/1",
-        file: ScanFile { path: escape(path), path_hex: (!is_clean(path)).then_some(Hex(path)), len },
+        file: *subject,
         decision: done.map_or(Decision::Reject, |audit| audit.decision).as_str(),
         policy,
         verdict: done.map(|audit| audit.verdict),
@@ -194,7 +180,7 @@ pub fn write_audit_text(
     color: bool,
 ) -> io::Result<()> {
     let out = &mut out;
-    writeln!(out, "file {} ({} bytes)", escape(subject.path.as_bytes()), subject.len)?;
+    writeln!(out, "file {subject}")?;
     let why = match (audit.decision, audit.exit_code()) {
         (Decision::Accept, _) => "nothing is against it",
         (Decision::Reject, 1) => "a part of it could not be judged",
@@ -270,7 +256,8 @@ mod tests {
         let mut audit = audit(&image, &Policy::upload(), &AuditOptions::default());
         let line = |audit: &Audit| {
             let mut line = Vec::new();
-            write_scan_line(&mut line, Ok(audit), "upload", (b"x", 1), Duration::ZERO).unwrap();
+            write_scan_line(&mut line, Ok(audit), "upload", &Subject { path: b"x", len: 1 }, Duration::ZERO)
+                .unwrap();
             assert!(line.ends_with(b"\n") && line.len() <= LONGEST_SCAN_LINE, "{} bytes", line.len());
             serde_json::from_slice::<serde_json::Value>(&line).unwrap()
         };

@@ -7,14 +7,13 @@ use serde::Serialize;
 use super::document::Document;
 use super::human::Size;
 use super::json::{FindingItem, write_findings as write_json_findings};
-use super::row::Subject;
+use super::subject::Subject;
 use super::text::write_findings;
 use crate::Image;
 use crate::check::{CheckOptions, Checked, Counters, Loss, Owner, Progress, Ranges, Verdict, Watch, check};
 use crate::rules::Findings;
 use crate::rules::{Finding, Severity};
 use crate::source::ReadAt;
-use crate::text;
 
 const SCHEMA: &str = "qcow2-inspect/check/1";
 /// Findings of a rule that are kept where each is wanted, about 300 bytes each; JSON Lines keeps none.
@@ -266,7 +265,7 @@ fn write_text(
     findings: &Findings,
     color: bool,
 ) -> io::Result<()> {
-    writeln!(out, "file {} ({} bytes)", text::escape(report.subject.path.as_bytes()), report.subject.len)?;
+    writeln!(out, "file {}", report.subject)?;
     writeln!(out, "verdict: {}", checked.verdict.as_str())?;
     write_findings(out, findings, color)?;
     if checked.rules.len() > 1 {

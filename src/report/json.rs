@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::document::Document;
-use super::row::{Context, Heading, Row, Section, Sink, Subject, Summary};
+use super::row::{Context, Heading, Row, Section, Sink, Summary};
+use super::subject::Subject;
 use super::value::{Value, unclean};
 use crate::rules::Findings;
 use crate::rules::{Evidence, Finding, Rule};

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::json::{FindingItem, RowItem, bytes_row};
-use super::row::{Context, Heading, Row, Section, Sink, Subject, Summary};
+use super::row::{Context, Heading, Row, Section, Sink, Summary};
+use super::subject::Subject;
 use crate::rules::Severity;
 use crate::units::HostOffset;
 

@@ -14,6 +14,7 @@ mod json;
 mod jsonl;
 mod policy;
 mod row;
+mod subject;
 mod text;
 mod value;
 
@@ -30,6 +31,7 @@ pub use info::{write_json as write_info_json, write_text as write_info_text};
 pub use json::JsonSink;
 pub use jsonl::JsonlSink;
 pub use policy::write_policy;
-pub use row::{Context, Detail, Heading, Label, Row, Section, Sink, Subject, Summary};
+pub use row::{Context, Detail, Heading, Label, Row, Section, Sink, Summary};
+pub use subject::{Subject, write_error_json};
 pub use text::{TextOptions, TextSink, write_findings};
 pub use value::Value;

@@ -186,15 +186,6 @@ pub struct Heading<'a> {
     pub details: &'a [Detail<'a>],
 }
 
-/// The file that a report is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Subject<'a> {
-    /// Its path, as the user gave it.
-    pub path: &'a str,
-    /// How many bytes it has.
-    pub len: u64,
-}
-
 /// How a report ends.
 #[derive(Debug)]
 pub struct Summary {

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::hex::HexWriter;
-use super::row::{Detail, Heading, Row, Section, Sink, Subject, Summary};
+use super::row::{Detail, Heading, Row, Section, Sink, Summary};
+use super::subject::Subject;
 use super::value::{Shown, Value};
 use crate::rules::Findings;
 use crate::rules::{Finding, Severity};
-use crate::text;
 use crate::units::HostOffset;
 
 /// Which columns the text has.
@@ -45,7 +45,7 @@ impl<W: Write> TextSink<W> {
     /// # Errors
     /// Where the first line cannot be written.
     pub fn new(mut out: W, options: TextOptions, subject: &Subject<'_>) -> io::Result<Self> {
-        writeln!(out, "file {} ({} bytes)", text::escape(subject.path.as_bytes()), subject.len)?;
+        writeln!(out, "file {subject}")?;
         Ok(Self { out, options, hex: HexWriter::default(), empty: true })
     }
 

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, RestrictionStatus,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use seccompiler::{
@@ -14,8 +14,14 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
+use super::Landlock;
+
+/// The Landlock without which there is none, of Linux 5.13 (Ubuntu 22.04 has it, Debian 12 the second): files cannot be
+/// opened, made, removed or executed. What later ones add, the seccomp filter forbids too: to truncate a file by name, to
+/// connect and to bind, to send signals; and no device can be opened whose controls could be touched.
+const NEEDED: ABI = ABI::V1;
 /// The newest Landlock that the rights are chosen from; an older kernel enforces those that it knows.
-const LANDLOCK: ABI = ABI::V6;
+const WANTED: ABI = ABI::V6;
 
 /// Keeps what was read of the image out of core dumps, and other processes of the user out of this one.
 pub(super) fn give_up_core_dumps() {
@@ -23,24 +29,32 @@ pub(super) fn give_up_core_dumps() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Whether Landlock keeps this process from all files but those in the folder `output`, which it can make and remove.
-pub(super) fn restrict_files(output: Option<&Path>) -> bool {
-    landlocked(output).is_ok_and(|status| status != RulesetStatus::NotEnforced)
+/// How far Landlock keeps this process from all files but those in the folder `output`, which it can make and remove.
+pub(super) fn restrict_files(output: Option<&Path>) -> Landlock {
+    match landlocked(WANTED, output).map(|status| status.ruleset) {
+        Ok(RulesetStatus::FullyEnforced) => Landlock::Whole,
+        Ok(RulesetStatus::PartiallyEnforced) => Landlock::Files,
+        Ok(RulesetStatus::NotEnforced) | Err(_) => Landlock::Missing,
+    }
 }
 
-fn landlocked(output: Option<&Path>) -> Result<RulesetStatus, RulesetError> {
+/// Fails where what is needed cannot be enforced in full.
+fn landlocked(wanted: ABI, output: Option<&Path>) -> Result<RestrictionStatus, RulesetError> {
     // Files that are open stay as they are: standard output may be a terminal, whose controls `IoctlDev` would not
     // touch, as it is asked when a device is opened.
     let mut rules = Ruleset::default()
-        .handle_access(AccessFs::from_all(LANDLOCK))?
-        .handle_access(AccessNet::from_all(LANDLOCK))?
-        .scope(Scope::from_all(LANDLOCK))?
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(NEEDED))?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(wanted))?
+        .handle_access(AccessNet::from_all(wanted))?
+        .scope(Scope::from_all(wanted))?
         .create()?;
     // A folder that cannot be opened is one in which nothing can be made.
     if let Some(folder) = output.and_then(|folder| PathFd::new(folder).ok()) {
         rules = rules.add_rule(PathBeneath::new(folder.as_fd(), AccessFs::MakeReg | AccessFs::RemoveFile))?;
     }
-    Ok(rules.restrict_self()?.ruleset)
+    rules.restrict_self()
 }
 
 /// Whether a filter makes the system calls fail that the work does not need. With `can_rename`, files can be renamed and
@@ -175,6 +189,7 @@ const DENIED: &[i64] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_swapon,
     libc::SYS_swapoff,
@@ -209,7 +224,6 @@ const DENIED_HERE: &[i64] = &[
     libc::SYS_ioperm,
     libc::SYS_iopl,
     libc::SYS_modify_ldt,
-    libc::SYS_kexec_file_load,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: &[i64] = &[];
@@ -229,3 +243,39 @@ const RENAMING: &[i64] = &[
 const RENAMING: &[i64] = &[libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_unlinkat];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const RENAMING: &[i64] = &[libc::SYS_renameat2, libc::SYS_linkat, libc::SYS_unlinkat];
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::thread;
+
+    use landlock::LandlockStatus;
+
+    use super::*;
+
+    /// Those that add rights; others change what is logged, and for whom.
+    const ADDING: [ABI; 7] = [ABI::V1, ABI::V2, ABI::V3, ABI::V4, ABI::V5, ABI::V6, ABI::V9];
+
+    /// A kernel that knows less than is wanted enforces a part, which is told from all of it, and holds for files.
+    #[test]
+    fn a_part_of_landlock_is_told_from_the_whole() {
+        // The one that is asked for, and one that few kernels have.
+        let went = [WANTED, ABI::V9].map(|wanted| {
+            // It holds for the thread that asks.
+            let asked = thread::spawn(move || (landlocked(wanted, None), File::open("/etc/passwd")));
+            let (status, opened) = asked.join().unwrap();
+            let Ok(status) = status else { return false };
+            let LandlockStatus::Available { effective_abi, .. } = status.landlock else {
+                panic!("{wanted:?}: {status:?}");
+            };
+            let is_whole = ADDING.iter().all(|abi| *abi > wanted || *abi <= effective_abi);
+            let ruleset =
+                if is_whole { RulesetStatus::FullyEnforced } else { RulesetStatus::PartiallyEnforced };
+            assert_eq!(status.ruleset, ruleset, "{wanted:?} of {effective_abi:?}");
+            assert!(opened.is_err(), "{wanted:?}");
+            true
+        });
+        // Where there is none, none is in force, whatever is wanted.
+        assert!(went.iter().all(|there| *there == went[0]), "{went:?}");
+    }
+}

@@ -20,7 +20,7 @@ pub(crate) enum Mode {
     Off,
     /// All that this system lets a process give up.
     Auto,
-    /// As `auto`, and no image is read where some part of it is missing.
+    /// As `auto`, and no image is read where this system has no Landlock or no seccomp filters.
     Require,
 }
 
@@ -38,10 +38,23 @@ impl Mode {
 /// What each part of the sandbox came to.
 #[derive(Clone, Copy, Debug)]
 struct Parts {
-    /// Landlock: no file can be opened, made, removed or executed, and no TCP connection made.
-    landlock: bool,
-    /// A seccomp filter: the system calls that the work does not need fail.
+    /// Landlock: no file can be opened, made, removed or executed.
+    landlock: Landlock,
+    /// A seccomp filter: the system calls that the work does not need fail, those for sockets, signals and the change of
+    /// files by name among them.
     seccomp: bool,
+}
+
+/// How much of Landlock is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "Landlock is of Linux"))]
+enum Landlock {
+    Missing,
+    /// All that its first version can forbid, which are the files: all that the filter does not forbid as well. An older
+    /// kernel lacks what later versions add.
+    Files,
+    /// All that is asked for.
+    Whole,
 }
 
 /// A process gives its rights up once; what it gave up is a fact about the process.
@@ -60,7 +73,7 @@ pub(crate) fn enter(mode: Mode, output: Option<&Path>) -> Result<(), String> {
     #[cfg(all(feature = "testkit", unix))]
     probe::run();
     let missing = match parts {
-        Parts { landlock: false, .. } => "Landlock",
+        Parts { landlock: Landlock::Missing, .. } => "Landlock",
         Parts { seccomp: false, .. } => "seccomp",
         _ => return Ok(()),
     };
@@ -72,11 +85,19 @@ pub(crate) fn enter(mode: Mode, output: Option<&Path>) -> Result<(), String> {
 
 /// What is in force, as reports say it.
 pub(crate) fn in_force() -> &'static str {
-    match IN_FORCE.get() {
-        Some(Parts { landlock: true, seccomp: true }) => "landlock,seccomp",
-        Some(Parts { landlock: true, .. }) => "landlock",
-        Some(Parts { seccomp: true, .. }) => "seccomp",
-        _ => "none",
+    IN_FORCE.get().map_or("none", |parts| parts.told())
+}
+
+impl Parts {
+    const fn told(self) -> &'static str {
+        match (self.landlock, self.seccomp) {
+            (Landlock::Whole, true) => "landlock,seccomp",
+            (Landlock::Whole, false) => "landlock",
+            (Landlock::Files, true) => "landlock-files,seccomp",
+            (Landlock::Files, false) => "landlock-files",
+            (Landlock::Missing, true) => "seccomp",
+            (Landlock::Missing, false) => "none",
+        }
     }
 }
 
@@ -88,5 +109,5 @@ fn give_up(output: Option<&Path>) -> Parts {
 
 #[cfg(not(target_os = "linux"))]
 fn give_up(_: Option<&Path>) -> Parts {
-    Parts { landlock: false, seccomp: false }
+    Parts { landlock: Landlock::Missing, seccomp: false }
 }

@@ -26,11 +26,7 @@ pub(crate) struct Metered<R> {
 
 impl<R: ReadAt> Metered<R> {
     pub(crate) fn new(source: R, limits: Limits) -> Result<Self, Error> {
-        let len = source.len().map_err(|error| Error::Io {
-            what: "the file's length",
-            at: HostOffset(0),
-            kind: error.kind(),
-        })?;
+        let len = length(&source)?;
         let modified = source.modified();
         let deadline = Instant::now().checked_add(Duration::from_secs(limits.seconds));
         let (read_bytes, reads) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -43,8 +39,8 @@ impl<R: ReadAt> Metered<R> {
     }
 
     /// Whether the source is not what it was, by its length and the time of its last change.
-    pub(crate) fn has_changed(&self) -> bool {
-        self.source.len().is_ok_and(|len| len != self.len) || self.source.modified() != self.modified
+    pub(crate) fn has_changed(&self) -> Result<bool, Error> {
+        Ok(length(&self.source)? != self.len || self.source.modified() != self.modified)
     }
 
     /// Bytes read so far.
@@ -131,9 +127,41 @@ impl<R: ReadAt> Metered<R> {
     }
 }
 
+fn length(source: &impl ReadAt) -> Result<u64, Error> {
+    source.len().map_err(|error| Error::Io {
+        what: "the file's length",
+        at: HostOffset(0),
+        kind: error.kind(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    /// A source that loses its length.
+    struct Fading(Cell<bool>);
+
+    impl ReadAt for Fading {
+        fn len(&self) -> io::Result<u64> {
+            if self.0.get() { Err(io::ErrorKind::NotFound.into()) } else { Ok(1) }
+        }
+
+        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_not_known_any_more_is_not_the_same() {
+        let source = Metered::new(Fading(Cell::new(false)), Limits::default()).unwrap();
+        assert_eq!(source.has_changed(), Ok(false));
+        source.source.0.set(true);
+        let (what, at) = ("the file's length", HostOffset(0));
+        assert_eq!(source.has_changed(), Err(Error::Io { what, at, kind: io::ErrorKind::NotFound }));
+    }
 
     fn metered(limits: Limits) -> Metered<Vec<u8>> {
         Metered::new((0..100).collect(), limits).unwrap()

@@ -125,7 +125,7 @@ impl ReadAt for File {
         std::os::windows::fs::FileExt::seek_read(self, buf, offset)
     }
 
-    #[cfg(all(unix, feature = "cli"))]
+    #[cfg(unix)]
     fn next_data(&self, offset: u64) -> Option<u64> {
         match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(offset)) {
             Ok(at) => Some(at),
@@ -134,7 +134,7 @@ impl ReadAt for File {
         }
     }
 
-    #[cfg(all(unix, feature = "cli"))]
+    #[cfg(unix)]
     fn next_hole(&self, offset: u64) -> u64 {
         rustix::fs::seek(self, rustix::fs::SeekFrom::Hole(offset)).unwrap_or(u64::MAX)
     }
@@ -149,5 +149,27 @@ impl ReadAt for File {
 
     fn modified(&self) -> Option<SystemTime> {
         self.metadata().and_then(|metadata| metadata.modified()).ok()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+
+    /// Whatever the features, since a check looks at no hole and at so many stored bytes.
+    #[test]
+    fn the_holes_of_a_file_are_seen() {
+        const MIB: u64 = 1 << 20;
+        let mut file = tempfile::tempfile().unwrap();
+        file.seek(SeekFrom::Start(16 * MIB)).unwrap();
+        file.write_all(&[1; 512]).unwrap();
+        file.set_len(64 * MIB).unwrap();
+        let start = file.next_data(0).unwrap();
+        assert!((15 * MIB..=16 * MIB).contains(&start), "{start}");
+        let end = file.next_hole(16 * MIB);
+        assert!((16 * MIB + 512..=17 * MIB).contains(&end), "{end}");
+        assert_eq!(file.next_data(32 * MIB), None);
     }
 }

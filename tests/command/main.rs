@@ -21,6 +21,8 @@ mod limits;
 mod map;
 mod names;
 mod options;
+#[cfg(unix)]
+mod paths;
 mod process;
 #[cfg(unix)]
 mod read;

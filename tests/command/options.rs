@@ -147,3 +147,33 @@ fn a_terminal_has_colours_unless_no_color_is_set() {
     assert!(!on_a_terminal(Some("1")).unwrap().stdout.contains(&0x1b));
     assert!(on_a_terminal(Some("")).unwrap().stdout.contains(&0x1b));
 }
+
+#[test]
+fn every_number_is_written_the_same_way() {
+    let image = corpus("valid/v3-basic");
+    let image = image.to_str().unwrap();
+    let options: &[(&str, &str)] = &[
+        ("info", "--offset="),
+        ("info", "--limit=reads="),
+        ("map", "--start-offset="),
+        ("read", "--max-length="),
+        ("locate", "--guest="),
+        ("locate", "--host="),
+    ];
+    let of_unix: &[(&str, &str)] =
+        if cfg!(unix) { &[("scan", "--jobs="), ("scan", "--timeout=")] } else { &[] };
+    for (command, option) in options.iter().chain(of_unix) {
+        let call = |number: &str| run(&[command, format!("{option}{number}").as_str(), image]).stderr;
+        for good in ["1", "0x1", "0X1", "1k", "1K"] {
+            let stderr = call(good);
+            assert!(!stderr.contains("invalid value"), "{command} {option}{good}: {stderr}");
+        }
+        for bad in ["+1", "0x+1", "-1", "1.5K", "0x1K", "16E", "1KiB", ""] {
+            let stderr = call(bad);
+            assert!(
+                stderr.contains("invalid value") || stderr.contains("a value is required"),
+                "{command} {option}{bad}: {stderr}"
+            );
+        }
+    }
+}

@@ -108,7 +108,9 @@ pub(crate) fn check_refusal(ran: Ran, shown: &str, reason: &str, json: bool) {
     assert_eq!(ran.stderr, format!("qcow2-inspect: {shown}: {reason}\n"));
     assert_eq!(ran.code, Some(1), "{shown}");
     if json {
-        let document: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let mut document: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        // The tests of paths look at the bytes.
+        document["file"].as_object_mut().unwrap().remove("path_hex");
         let wanted = json!({"schema": "qcow2-inspect/error/1", "file": {"path": shown}, "error": reason});
         assert_eq!(document, wanted);
     } else {

@@ -203,32 +203,6 @@ fn what_nobody_read_is_not_done() {
 }
 
 #[test]
-fn a_path_that_is_no_clean_text_has_its_bytes_too() {
-    use std::os::unix::ffi::OsStrExt;
-    let folder = tempfile::tempdir().unwrap();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    for (name, shown, is_clean) in [
-        (&b"a\x1b[2J\xff"[..], r"a\x1b[2J\xff", false),
-        (br"a\x1b", r"a\x1b", true),
-        ("ä".as_bytes(), "ä", true),
-    ] {
-        let path = folder.path().join(OsStr::from_bytes(name));
-        // One that is audited, and one that cannot be.
-        for is_there in [false, true] {
-            if is_there {
-                fs::copy(corpus("valid/v3-basic"), &path).unwrap();
-            }
-            let ran = run(&["scan".as_ref(), path.as_os_str()]);
-            let (had, line) = lines(&ran).pop().unwrap();
-            assert_eq!(had, shown);
-            assert_eq!(line["error"].is_null(), is_there);
-            let wanted = (!is_clean).then(|| hex(path.as_os_str().as_bytes()));
-            assert_eq!(line["file"].get("path_hex").and_then(Value::as_str), wanted.as_deref());
-        }
-    }
-}
-
-#[test]
 fn a_process_that_fails_stops_no_other() {
     let folder = folder();
     let path = folder.path().to_str().unwrap();

@@ -25,7 +25,7 @@ const WRONG: &[&[&str]] = &[
     &["info", "--offset=+1", "a"],
     &["info", "--offset=0x", "a"],
     &["info", "--offset=0x+1", "a"],
-    &["info", "--offset=1k", "a"],
+    &["info", "--offset=0x1k", "a"],
     &["info", "--offset=18446744073709551616", "a"],
 ];
 

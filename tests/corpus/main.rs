@@ -91,7 +91,7 @@ fn dump(name: &str, bytes: &[u8]) -> (String, Option<Summary>) {
         Err(error) => return (format!("{error}\n"), None),
     };
     let mut out = Vec::new();
-    let subject = Subject { path: name, len: image.file_len() };
+    let subject = Subject { path: name.as_bytes(), len: image.file_len() };
     let mut sink = TextSink::new(&mut out, TextOptions::default(), &subject).unwrap();
     let summary = report::dump(&image, &Options { now: Some(NOW), ..Options::default() }, &mut sink).unwrap();
     (String::from_utf8(out).unwrap(), Some(summary))
@@ -104,7 +104,7 @@ fn options(is_deep: bool) -> CheckOptions {
 fn check_report(name: &str, bytes: &[u8]) -> String {
     let image = Image::open(bytes, Limits::default()).unwrap();
     let report = CheckReport {
-        subject: Subject { path: name, len: image.file_len() },
+        subject: Subject { path: name.as_bytes(), len: image.file_len() },
         options: options(DEEP.iter().any(|code| name.starts_with(code))),
         format: CheckFormat::Text { color: false },
         as_qemu: true,
@@ -125,7 +125,7 @@ fn audit_report(name: &str, bytes: &[u8]) -> String {
     match audited(name, bytes) {
         Ok(audit) => {
             let mut out = Vec::new();
-            let subject = Subject { path: name, len: u64::try_from(bytes.len()).unwrap() };
+            let subject = Subject { path: name.as_bytes(), len: u64::try_from(bytes.len()).unwrap() };
             report::write_audit_text(&mut out, &audit, &subject, false).unwrap();
             let report = String::from_utf8(out).unwrap();
             // What is found beside the reasons, `check` says too.

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qcow2_inspect::report::{self, LONGEST_SCAN_LINE};
+use qcow2_inspect::report::{self, LONGEST_SCAN_LINE, Subject};
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::units::to_u64;
 
@@ -35,7 +35,10 @@ pub(super) struct Answer {
 
 impl Job {
     /// Looks at the file of this path.
-    pub(super) fn run(&self, path: &Path) -> Answer {
+    ///
+    /// # Errors
+    /// Where no line can be made.
+    pub(super) fn run(&self, path: &Path) -> io::Result<Answer> {
         let start = Instant::now();
         let file = match open_file(path) {
             Ok(file) => file,
@@ -43,7 +46,7 @@ impl Job {
         };
         let len = file.len().unwrap_or(0);
         match self.ask(file, path) {
-            Ok(answer) => answer,
+            Ok(answer) => Ok(answer),
             Err(reason) => self.failed(&reason, path, len, start),
         }
     }
@@ -81,12 +84,11 @@ impl Job {
         }
     }
 
-    fn failed(&self, reason: &str, path: &Path, len: u64, start: Instant) -> Answer {
+    fn failed(&self, reason: &str, path: &Path, len: u64, start: Instant) -> io::Result<Answer> {
         let mut line = Vec::new();
-        let file = (path.as_os_str().as_encoded_bytes(), len);
-        let written = report::write_scan_line(&mut line, Err(reason), &self.policy, file, start.elapsed());
-        debug_assert!(written.is_ok(), "memory can be written");
-        Answer { line, code: 1 }
+        let subject = Subject { path: path.as_os_str().as_encoded_bytes(), len };
+        report::write_scan_line(&mut line, Err(reason), &self.policy, &subject, start.elapsed())?;
+        Ok(Answer { line, code: 1 })
     }
 }
 

@@ -10,7 +10,7 @@ use qcow2_inspect::text;
 use qcow2_inspect::units::to_u64;
 
 use crate::cli::Failure;
-use crate::cli::input::reason;
+use crate::cli::input::{reason, shown};
 
 /// What stands behind a line that was cut when a scan was stopped: with it, the line is of no image, as a key has no
 /// control characters. Half a name may be the name of another file.
@@ -29,10 +29,7 @@ pub(super) struct Done {
 impl Done {
     pub(super) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self { known: HashMap::new(), file: None }) };
-        Self::read(path).map_err(|error| {
-            let path = text::escape(path.as_os_str().as_encoded_bytes());
-            Failure::Image(format!("{path}: {}", reason(&error)))
-        })
+        Self::read(path).map_err(|error| Failure::Refused(format!("{}: {}", shown(path), reason(&error))))
     }
 
     fn read(path: &Path) -> io::Result<Self> {

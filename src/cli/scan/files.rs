@@ -21,7 +21,7 @@ impl Files {
             if path == Path::new("-") {
                 let end = if null { 0 } else { b'\n' };
                 for name in io::stdin().lock().split(end) {
-                    let name = name.map_err(|error| Failure::Image(format!("-: {}", reason(&error))))?;
+                    let name = name.map_err(|error| Failure::Refused(format!("-: {}", reason(&error))))?;
                     if !name.is_empty() {
                         add(OsString::from_vec(name).into(), &mut files);
                     }

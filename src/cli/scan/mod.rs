@@ -13,11 +13,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use qcow2_inspect::units::to_usize;
+
 use self::child::Job;
 use self::done::Done;
 use self::files::Files;
 use self::progress::{Counts, Progress};
 use super::input::reason;
+use super::limits::{self, NoChange};
+use super::number::{number, positive};
 use super::{Failure, Outcome};
 use crate::sandbox;
 
@@ -44,10 +48,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = is_policy)]
     policy: String,
     /// How many images are looked at together, at most 256; without it, as many as there are processors.
-    #[arg(short, long, value_name = "NUMBER")]
-    jobs: Option<NonZero<usize>>,
+    #[arg(short, long, value_name = "NUMBER", value_parser = positive)]
+    jobs: Option<NonZero<u64>>,
     /// Seconds after which an image is given up.
-    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = number)]
     timeout: u64,
     /// Leave out the images that are done by this list, and add those that get done.
     ///
@@ -69,8 +73,8 @@ fn is_policy(name: &str) -> Result<String, String> {
     super::policy::load(name).map(|_| name.to_owned())
 }
 
-fn is_limit(text: &str) -> Result<String, String> {
-    super::limits::change(text).map(|_| text.to_owned())
+fn is_limit(text: &str) -> Result<String, NoChange> {
+    limits::change(text).map(|_| text.to_owned())
 }
 
 impl Args {
@@ -79,7 +83,7 @@ impl Args {
         let mut done = Done::open(self.resume.as_deref())?;
         let mut files = Files::list(&self.paths, self.null)?;
         if files.len() == 0 {
-            return Err(Failure::Image(
+            return Err(Failure::Refused(
                 "nothing to scan: no file was named, or is in the folders".to_owned(),
             ));
         }
@@ -87,7 +91,8 @@ impl Args {
         files.retain(|path| done.code(path).map(|code| counts.skip(code)).is_none());
         let progress = Progress::new(files.len(), counts);
 
-        let jobs = self.jobs.or(thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let jobs = self.jobs.map(|jobs| to_usize(jobs.get()));
+        let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
         // Beside this thread, which works too: it is there whatever the system grants.
         let others = jobs.min(MOST_JOBS).min(files.len()).saturating_sub(1);
         let job = self.job()?;
@@ -109,7 +114,7 @@ impl Args {
 
     fn job(&self) -> Result<Job, Failure> {
         let program = std::env::current_exe()
-            .map_err(|error| Failure::Image(format!("cannot find this program: {}", reason(&error))))?;
+            .map_err(|error| Failure::Refused(format!("cannot find this program: {}", reason(&error))))?;
         let mut arguments = vec!["scan-one".to_owned(), format!("--policy={}", self.policy)];
         arguments.extend(self.limits.iter().map(|limit| format!("--limit={limit}")));
         arguments.push(format!("--sandbox={}", self.sandbox.as_str()));
@@ -125,7 +130,7 @@ fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> 
     loop {
         let next = files.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(path) = next else { return Ok(()) };
-        let answer = job.run(&path);
+        let answer = job.run(&path)?;
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, progress, out) = &mut *shared;
         progress.add(answer.code);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use qcow2_inspect::Limits;
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
-use qcow2_inspect::report;
+use qcow2_inspect::report::{self, Subject};
 
 use crate::cli::input::{Part, reason};
 use crate::cli::limits::Changes;
@@ -47,10 +47,10 @@ impl Args {
             AuditOptions { now: output::now(), path: self.path.clone().map(OsString::into_encoded_bytes) };
         let len = image.as_ref().map_or(0, |image| image.file_len());
         let audit = image.map(|image| audit(&image, &self.policy, &options));
-        let file = (self.name.as_encoded_bytes(), len);
+        let subject = Subject { path: self.name.as_encoded_bytes(), len };
         let out = output::for_verdict(limits.output_bytes);
         let answer = audit.as_ref().map_err(String::as_str);
-        report::write_scan_line(out, answer, &self.policy.name, file, start.elapsed())?;
+        report::write_scan_line(out, answer, &self.policy.name, &subject, start.elapsed())?;
         Ok(Outcome::Exit(audit.map_or(1, |audit| audit.exit_code())))
     }
 }

@@ -9,7 +9,7 @@ use crate::guest::{Combine, Combined, distrust, has_tail_bits};
 use crate::image::{Bitmap, Image};
 use crate::report::document::Document;
 use crate::report::human::Size;
-use crate::report::row::Subject;
+use crate::report::subject::Subject;
 use crate::report::value::Hex;
 use crate::rules::Rule;
 use crate::source::ReadAt;
@@ -233,7 +233,7 @@ pub fn write_bitmaps_text<R: ReadAt>(
     options: &BitmapOptions<'_>,
     subject: &Subject<'_>,
 ) -> io::Result<BitmapsTold> {
-    writeln!(out, "file {} ({} bytes)", text::escape(subject.path.as_bytes()), subject.len)?;
+    writeln!(out, "file {subject}")?;
     let mut writer = TextWriter(out);
     let told = tell(image, options, &mut writer)?;
     let mut out = writer.0;

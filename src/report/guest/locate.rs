@@ -6,9 +6,8 @@ use serde::Serialize;
 
 use crate::guest::{Owner, Owners, State, Trace};
 use crate::report::document::Document;
-use crate::report::row::Subject;
+use crate::report::subject::Subject;
 use crate::report::value::Value;
-use crate::text;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
 
 /// One of the two answers.
@@ -137,7 +136,7 @@ pub fn write_located_text(
     located: Located<'_>,
     subject: &Subject<'_>,
 ) -> io::Result<()> {
-    writeln!(out, "file {} ({} bytes)", text::escape(subject.path.as_bytes()), subject.len)?;
+    writeln!(out, "file {subject}")?;
     match located {
         Located::Guest(tree, trace) => guest_text(&mut out, tree, trace)?,
         Located::Host(owners) => host_text(&mut out, owners, subject.len)?,

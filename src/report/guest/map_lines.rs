@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Walked, backing};
 use crate::guest::{Disk, State};
-use crate::report::row::Subject;
+use crate::report::subject::Subject;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
 

@@ -5,9 +5,8 @@ use std::io::{self, Write};
 use super::{Walked, backing};
 use crate::guest::{Disk, State};
 use crate::report::human::Size;
-use crate::report::row::Subject;
+use crate::report::subject::Subject;
 use crate::source::ReadAt;
-use crate::text;
 use crate::units::GuestSpan;
 
 /// Writes the extents as they come, and says how the walk ended.
@@ -20,7 +19,7 @@ pub fn write_map_text<R: ReadAt>(
     range: GuestSpan,
     subject: &Subject<'_>,
 ) -> io::Result<Walked> {
-    writeln!(out, "file {} ({} bytes)", text::escape(subject.path.as_bytes()), subject.len)?;
+    writeln!(out, "file {subject}")?;
     writeln!(out, "{} disk of {} ({} bytes)\n", disk.tree().l1.tree, Size(disk.len()), disk.len())?;
     let host = if disk.image().has_external_data() { "data file" } else { "file" };
     writeln!(out, "{:<18} {:<18} {:<12} {host}", "guest", "length", "kind")?;

@@ -15,7 +15,7 @@ use crate::report::document::Document;
 use crate::report::feature_names;
 use crate::report::human::Timestamp;
 use crate::report::json::write_findings;
-use crate::report::row::Subject;
+use crate::report::subject::Subject;
 use crate::report::value::{Value, unclean};
 use crate::source::ReadAt;
 use crate::text;

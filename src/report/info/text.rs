@@ -10,7 +10,7 @@ use crate::format::features::FeatureSet;
 use crate::image::{Bitmap, Snapshot};
 use crate::report::feature_names;
 use crate::report::human::{Clock, Size, Timestamp};
-use crate::report::row::Subject;
+use crate::report::subject::Subject;
 use crate::report::text::write_findings;
 use crate::source::ReadAt;
 use crate::text::escape;
@@ -72,7 +72,7 @@ pub fn write_text<R: ReadAt>(
 fn header<R: ReadAt>(out: &mut impl Write, image: &Image<R>, subject: &Subject<'_>) -> io::Result<()> {
     let header = image.header();
     let v3 = header.v3();
-    line(out, "file", &format!("{} ({} bytes)", escape(subject.path.as_bytes()), subject.len))?;
+    line(out, "file", &subject.to_string())?;
     let mut line_of = |name: &str, field: &str, value: String| {
         line(out, name, if header.holds(field) { &value } else { "behind the end of the file" })
     };

@@ -142,7 +142,7 @@ pub fn run<R: ReadAt + Sync>(source: R, format: Format, limits: Limits) -> Optio
         Err(Error::NotQcow2 { .. } | Error::Io { .. } | Error::Budget { .. }) => return None,
         Err(error) => panic!("an image was not opened: {error}"),
     };
-    let subject = Subject { path: "image", len: image.file_len() };
+    let subject = Subject { path: b"image", len: image.file_len() };
     let mut out = Vec::new();
     let mut seen = Seen::default();
     let written = write(&image, format, &subject, &mut out, &mut seen);
