@@ -12,8 +12,9 @@ use qcow2_inspect::{Image, Limits};
 use super::number::number;
 
 /// How often the bytes that are stored may be read for what the tables say: each table is read once, and those that
-/// decide what the holes of the file mean once more. The rest is for file systems that compress.
-const TABLES_FACTOR: u64 = 8;
+/// decide what the holes of the file mean once more. A read is of 64 KiB, of which a sparse file may store 4 KiB. The
+/// rest is for file systems that compress.
+const TABLES_FACTOR: u64 = 64;
 /// The same for the guest's bytes: once as data, up to twice for compressed clusters that share sectors. Data of zeros
 /// can take next to no room in a file system that compresses.
 const DATA_FACTOR: u64 = 64;

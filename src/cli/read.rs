@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use qcow2_inspect::Limits;
 use qcow2_inspect::guest::{Copied, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
 use qcow2_inspect::report::HexdumpSink;
 use qcow2_inspect::source::ReadAt;
@@ -38,8 +39,8 @@ pub(super) struct Args {
     view: View,
     #[command(flatten)]
     range: Range,
-    /// Read the VM state that lies behind the disk, instead of the disk.
-    #[arg(long, conflicts_with_all = ["start_offset"])]
+    /// Read the VM state that lies behind the disk, instead of the disk. Offsets count from its start.
+    #[arg(long)]
     vm_state: bool,
     /// Write raw bytes to this file; `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -70,11 +71,11 @@ impl Args {
         // asked of files, too.
         let options = self.options();
         let part = self.input.open_part().map_err(fail)?;
-        let data = self.data_file.as_deref().map(open_data_file).transpose()?;
+        let limits = |len, stored| self.input.limits(data_limits(len, stored));
+        let data = self.data_file.as_deref().map(|path| open_data_file(path, limits)).transpose()?;
         let place = self.place()?;
         self.input.confine(place.folder()).map_err(fail)?;
 
-        let limits = |len, stored| self.input.limits(data_limits(len, stored));
         let image = part.image(limits).map_err(fail)?;
         let disk = self.view.disk(&image).map_err(fail)?;
         if disk.is_encrypted() && !self.raw {
@@ -148,15 +149,21 @@ impl Args {
     }
 
     fn wanted<R: ReadAt>(&self, disk: &Disk<'_, R>) -> Result<GuestSpan, Failure> {
-        if self.vm_state {
-            let start = disk.vm_state_at();
-            let len = disk.vm_state_len().unwrap_or_else(|| disk.mapped_len().saturating_sub(start.0));
-            let wanted = self.range.within(len);
-            return Ok(GuestSpan { start: GuestOffset(start.0), len: wanted.len });
+        let (start, end) = if self.vm_state {
+            let start = disk.vm_state_at().0;
+            (start, disk.vm_state_len().unwrap_or_else(|| disk.mapped_len().saturating_sub(start)))
+        } else {
+            // Behind the disk lies VM state, for whoever says how much of it.
+            let behind = if self.range.has_length() { disk.mapped_len() } else { 0 };
+            (0, disk.len().max(behind))
+        };
+        let GuestSpan { start: skipped, len } = self.range.within(end);
+        if skipped.0 > end {
+            let what = if self.vm_state { "the VM state" } else { "the disk" };
+            let reason = format!("{what} ends at {end}, so that nothing is at --start-offset {}", skipped.0);
+            return Err(Failure::Refused(format!("{}: {reason}", self.input.shown_path())));
         }
-        // Behind the disk lies VM state, for whoever says how much of it.
-        let end = if self.range.has_length() { disk.mapped_len().max(disk.len()) } else { disk.len() };
-        Ok(self.range.within(end))
+        Ok(GuestSpan { start: skipped.saturating_add(start), len })
     }
 
     fn options(&self) -> CopyOptions {
@@ -184,12 +191,12 @@ impl Place<'_> {
     }
 }
 
-fn open_data_file(path: &Path) -> Result<DataFile<File>, Failure> {
+/// Opens the external data file. Its holes are read like anything else, so its limits go by its length alone.
+fn open_data_file(path: &Path, limits: impl Fn(u64, u64) -> Limits) -> Result<DataFile<File>, Failure> {
     let fail = |reason: String| Failure::Refused(format!("{}: {reason}", shown(path)));
     let file = input::open_file(path).map_err(fail)?;
     let len = file.len().map_err(|error| fail(input::reason(&error)))?;
-    let stored = file.stored_len().unwrap_or(len);
-    DataFile::new(file, data_limits(len, stored)).map_err(|error| fail(error.to_string()))
+    DataFile::new(file, limits(len, len)).map_err(|error| fail(error.to_string()))
 }
 
 /// What is to be copied.

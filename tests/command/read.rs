@@ -239,6 +239,17 @@ fn a_disk_of_16_tib_is_a_sparse_file_at_once() {
 }
 
 #[test]
+fn nothing_is_read_behind_the_end() {
+    let image = corpus("valid/v3-512");
+    let size =
+        run(&["info", "--format=json", image.to_str().unwrap()]).json()["virtual_size"].as_u64().unwrap();
+    let from = |start: u64| run(&["read", image.to_str().unwrap(), "-o", "-", "-s", &start.to_string()]);
+    assert_eq!((from(size).code, from(size).stdout.len()), (Some(0), 0));
+    let reason = format!("the disk ends at {size}, so that nothing is at --start-offset {}", size + 1);
+    refused(from(size + 1), &reason);
+}
+
+#[test]
 fn a_data_file_is_one_that_the_user_names() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -74,6 +74,8 @@ fn vm_state_is_what_qemu_wrote() {
         let wanted = state(parts, length);
         assert!(read(&[]) == wanted, "the state of {name} is another");
         assert!(read(&["-l", "1000"]) == wanted[..1000], "the start of the state of {name} is another");
+        let part = read(&["-s", "5000", "-l", "1000"]);
+        assert!(part == wanted[5000..6000], "a part of the state of {name} is another");
         let hex = succeed(ours("read", &image).args(["--vm-state", "-l", "16", "--snapshot", name])).stdout;
         assert!(String::from_utf8(hex).unwrap().contains(&format!("{:02x}", parts[0].0).repeat(4)));
         // And QEMU itself finds it there, once it has gone back to the snapshot.
