@@ -49,15 +49,13 @@ impl Bits {
     fn new<R: ReadAt>(image: &Image<R>, bitmap: &Bitmap) -> Option<Self> {
         let cluster_size = image.geometry()?.cluster_size();
         let granularity_bits = u32::from(bitmap.head.granularity_bits.0);
-        let granularity = 1_u64.checked_shl(granularity_bits)?;
-        // Whole sectors, as QEMU counts a disk.
-        let disk_len = image.header().v2.size.0 & !511;
+        let disk_len = image.disk_len();
         let per_entry = cluster_size.saturating_mul(BYTE);
         let in_table = u64::from(bitmap.head.bitmap_table_size).saturating_mul(per_entry);
         Some(Self {
             granularity_bits,
             disk_len,
-            count: disk_len.div_ceil(granularity),
+            count: bitmap.head.bit_count_for(disk_len)?,
             per_entry,
             in_table,
             cluster_size,
