@@ -3,6 +3,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod bitmaps;
+mod bounds;
 mod chunks;
 mod extensions;
 mod header;
@@ -23,6 +24,7 @@ use crate::{Error, Limits};
 
 pub use crate::parse::extensions::Extension;
 pub use bitmaps::{Bitmap, Bitmaps};
+pub use bounds::{ends_past_file, is_cut};
 pub use chunks::{Chunk, Chunks};
 use extensions::ExtensionArea;
 pub(crate) use extensions::feature_names;
