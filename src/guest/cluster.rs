@@ -101,7 +101,7 @@ impl Reading {
     }
 
     /// What an extended entry says of the subcluster `index` of its cluster, where `cluster` is what its first
-    /// half says: the state, and whether the cluster's host offset is told for it.
+    /// half says.
     pub(super) fn subcluster(cluster: Cluster, bitmap: SubclusterBitmap, index: u32) -> State {
         match (cluster.state, bitmap.get(index)) {
             (State::Data | State::Unallocated, _) if bitmap.conflicting() != 0 => State::Broken(&L18),

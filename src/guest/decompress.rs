@@ -57,7 +57,8 @@ pub enum StreamFault {
     Unsupported,
 }
 
-/// Decompresses clusters one after the other, keeping its tables: about 100 KiB, whatever a stream says.
+/// Decompresses clusters one after the other, keeping its tables: about 100 KiB, whatever a stream says. With Zstandard
+/// it keeps a cluster of output too, and for a frame with a window above 128 MiB it copies that frame.
 pub struct Decoder(Method);
 
 enum Method {

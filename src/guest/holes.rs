@@ -64,7 +64,7 @@ impl<'i, R: ReadAt> Holes<'i, R> {
 /// metadata (block/qcow2-refcount.c, `qcow2_detect_metadata_preallocation`). Its `map` then takes holes of the file
 /// for zeros, and with other images does not look for holes.
 ///
-/// A block that lies behind the end of the file ends the count, as it does in QEMU.
+/// Of a block that lies behind the end of the file all refcounts are 0, since QEMU reads zeros there.
 ///
 /// # Errors
 /// Where the refcounts could not be read, or a limit is spent.
@@ -80,20 +80,11 @@ pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
     let mut block = 0_u64;
     let mut chunks = image.chunks("the refcount table", table);
     while let Some(chunk) = chunks.next() {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(Error::Cut { .. }) => break,
-            Err(error) => return Err(error),
-        };
-        for (_, raw) in chunk.entries() {
+        for (_, raw) in chunk?.entries() {
             let at = RefcountTableEntry(raw).block_offset();
             let runs = (at.0 != 0).then(|| image.refcount_runs(block, at)).flatten();
             for run in runs.into_iter().flatten() {
-                let run = match run {
-                    Ok(run) => run,
-                    Err(Error::Cut { .. }) => return Ok(false),
-                    Err(error) => return Err(error),
-                };
+                let run = run?;
                 if run.first_cluster >= clusters {
                     return Ok(counted >= threshold);
                 }
