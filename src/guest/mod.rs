@@ -10,6 +10,7 @@ mod extents;
 mod holes;
 mod locate;
 mod owners;
+mod pool;
 mod reach;
 mod streams;
 mod table;
