@@ -9,6 +9,7 @@ use crate::units::{Geometry, GuestOffset, HostOffset};
 
 /// Where the bytes of a run of guest offsets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// From the host offset that is told.
     Data,

@@ -17,13 +17,14 @@ mod table;
 mod walk;
 mod zstd;
 
-pub use bitmap::{Combine, Combined, DirtyRuns, distrust, has_tail_bits};
+pub(crate) use bitmap::Combined;
+pub use bitmap::{Combine, DirtyRuns, distrust, has_tail_bits};
 pub use cluster::State;
 pub use copy::{Cause, Copied, CopyError, CopyOptions, DataFile, Fault, Sink, copy};
-pub use decompress::{Compression, Decoder, StreamFault, decompress};
+pub use decompress::{Compression, Decoder, StreamFault};
 pub use disk::{Disk, find_snapshot};
 pub use extents::{Extent, Extents};
-pub use holes::{Holes, is_preallocated};
+pub(crate) use holes::{Holes, is_preallocated};
 pub use locate::{Step, Trace};
 pub use owners::{Owner, Owners, owners};
-pub use streams::{Batch, Outcome, Streams, decompress_all};
+pub(crate) use streams::{Batch, Outcome, Streams, decompress_all};

@@ -13,20 +13,20 @@ use crate::units::{to_u64, to_usize};
 const BATCHES_PER_THREAD: usize = 2;
 
 /// What came of a stream: the bytes that it takes, or its fault; `None` where its bytes were not given.
-pub type Outcome = Option<Result<u64, StreamFault>>;
+pub(crate) type Outcome = Option<Result<u64, StreamFault>>;
 
 /// Streams for one thread.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// A part of the file; other batches may share it.
-    pub bytes: Arc<Vec<u8>>,
+    pub(crate) bytes: Arc<Vec<u8>>,
     /// Where the streams lie in it.
-    pub streams: Vec<Range<usize>>,
+    pub(crate) streams: Vec<Range<usize>>,
 }
 
 /// Gives the streams and takes what came of them, all on the thread of the caller. What it holds need not be fit for
 /// threads, and what it reads comes in the same order whatever their number.
-pub trait Streams {
+pub(crate) trait Streams {
     /// The next batch; `None` at the end.
     fn next(&mut self) -> Option<Batch>;
 
@@ -36,7 +36,7 @@ pub trait Streams {
 
 /// Decompresses all streams on `threads` threads; with 1 there are none beside the caller's. Memory: two batches and
 /// one cluster for each thread.
-pub fn decompress_all(
+pub(crate) fn decompress_all(
     method: Compression,
     cluster_size: u64,
     threads: NonZero<usize>,

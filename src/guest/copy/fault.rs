@@ -8,6 +8,7 @@ use crate::units::{GuestSpan, HostOffset};
 /// Guest bytes that cannot be had, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("guest offset {}, {} bytes: {cause}", .guest.start, .guest.len)]
+#[non_exhaustive]
 pub struct Fault {
     /// The bytes.
     pub guest: GuestSpan,

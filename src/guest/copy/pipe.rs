@@ -57,6 +57,7 @@ impl Default for CopyOptions {
 
 /// How a copy went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copied {
     /// Guest bytes that could not be had, and are zeros.
     pub lost: u64,
@@ -67,6 +68,7 @@ pub struct Copied {
 
 /// What ended a copy.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CopyError {
     /// Bytes cannot be had.
     #[error("{0}")]
