@@ -81,6 +81,9 @@ limits! {
     /// Tables that stand off a cluster boundary, or that are pointed at again, and are read all the same because
     /// QEMU does: they may share their bytes, so that more of them would cost more than the file is long.
     odd_tables: u64 = 256;
+    /// Owners of one byte of the file that are told one by one: each of as many snapshots as QEMU allows, and the active
+    /// disk, may own it.
+    owners: usize = 65_537, 512 bytes each;
     /// Host clusters in conflict whose owners are looked for: about 1 KiB of memory each, more where thousands of tables map
     /// it.
     conflicts: usize = 1024, 32_768 bytes each;

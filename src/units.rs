@@ -205,6 +205,14 @@ impl Geometry {
     }
 }
 
+/// Bytes of the sectors that QEMU counts a disk in.
+pub const SECTOR: u64 = 512;
+
+/// The length of a disk of `size` bytes as QEMU has it: whole sectors; the rest is not there.
+pub const fn whole_sectors(size: u64) -> u64 {
+    size & !SECTOR.saturating_sub(1)
+}
+
 /// A count of the file as a length in memory; where it cannot be one, the longest.
 pub fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)

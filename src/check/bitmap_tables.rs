@@ -99,12 +99,11 @@ impl Tail {
     /// `None` where the disk's bits fill the last cluster, or where the table is not as long as they call for.
     fn of<R: ReadAt>(image: &Image<R>, bitmap: &Bitmap) -> Option<Self> {
         let geometry = image.geometry()?;
-        let size = image.header().v2.size.0;
-        let wanted = bitmap.head.table_size_for(size, geometry)?;
+        let wanted = bitmap.head.table_size_for(image.disk_len(), geometry)?;
         if u64::from(bitmap.head.bitmap_table_size) != wanted {
             return None;
         }
-        let bit = size.div_ceil(1_u64.checked_shl(bitmap.head.granularity_bits.0.into())?);
+        let bit = bitmap.head.bit_count_for(image.disk_len())?;
         let cluster_size = geometry.cluster_size();
         let (index, byte) = ((bit / 8).checked_div(cluster_size)?, (bit / 8).checked_rem(cluster_size)?);
         let first_byte_mask = u8::MAX.checked_shl(u32::try_from(bit % 8).ok()?)?;

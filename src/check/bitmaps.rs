@@ -31,7 +31,7 @@ const MAX_BARE_ENTRY_LEN: u64 = BitmapHead::LEN + 65_535 + 8;
 pub struct BitmapRules {
     pub(super) geometry: Option<Geometry>,
     pub(super) file_len: u64,
-    virtual_size: u64,
+    disk_len: u64,
     are_loaded: bool,
     directory: Option<Directory>,
     count: u64,
@@ -63,7 +63,7 @@ impl BitmapRules {
         Self {
             geometry: image.geometry(),
             file_len: image.file_len(),
-            virtual_size: image.header().v2.size.0,
+            disk_len: image.disk_len(),
             are_loaded: image.header().has_v3() && image.bitmaps_are_loaded(),
             directory: image.bitmaps_extension().map(|(at, extension)| Directory { at, extension }),
             count: 0,
@@ -123,7 +123,7 @@ impl BitmapRules {
         let Some(geometry) = self.geometry else { return };
         let head = &bitmap.head;
         let size = u64::from(head.bitmap_table_size);
-        let wanted_size = head.table_size_for(self.virtual_size, geometry);
+        let wanted_size = head.table_size_for(self.disk_len, geometry);
         let max_size = MAX_TABLE_SIZE.min(MAX_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
         if size == 0 || size > max_size {
             let finding = self.field(bitmap, &B05, "bitmap_table_size", size, format!("1 to {max_size}"));

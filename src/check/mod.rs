@@ -4,7 +4,6 @@
 
 mod bitmap_tables;
 mod bitmaps;
-mod bounds;
 mod changed;
 mod counts;
 mod engine;
@@ -31,9 +30,10 @@ mod testing_header;
 )]
 mod testing_tables;
 
+use crate::image::{ends_past_file, is_cut};
+
 pub use bitmap_tables::check_bitmap_tail;
 pub use bitmaps::BitmapRules;
-pub use bounds::{ends_past_file, is_cut};
 pub use changed::check_unchanged;
 #[cfg(feature = "testkit")]
 pub use engine::count_references;

@@ -43,16 +43,18 @@ impl Args {
                 report::write_located_json(self.input.stdout(), located, &subject)
             }
         };
+        let mut cut = None;
         let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {
             let found = owners(&image, HostOffset(host)).map_err(|error| refuse(error.to_string()))?;
             tell(Located::Host(&found))?;
+            cut = found.cut();
         } else if let Some(guest) = self.guest {
             let disk = self.view.disk(&image).map_err(refuse)?;
             let trace = disk.locate(GuestOffset(guest)).map_err(|error| refuse(error.to_string()))?;
             tell(Located::Guest(disk.tree().l1.tree, &trace))?;
         }
         check_unchanged(&image, &path)?;
-        Ok(Outcome::Complete)
+        cut.map_or(Ok(Outcome::Complete), |error| Err(Failure::Refused(format!("{path}: {error}"))))
     }
 }

@@ -69,10 +69,16 @@ impl BitmapHead {
         sizes.into_iter().fold(<Self as super::Layout>::LEN, u64::saturating_add)
     }
 
-    /// Entries that the table needs for a disk of `size` bytes; `None` where a bit stands for 2^64 or more.
-    pub fn table_size_for(&self, size: u64, geometry: Geometry) -> Option<u64> {
+    /// Bits for a disk of `len` bytes; `None` where a bit stands for 2^64 or more.
+    pub fn bit_count_for(&self, len: u64) -> Option<u64> {
         let granularity = 1_u64.checked_shl(self.granularity_bits.0.into())?;
-        Some(geometry.clusters_for(size.div_ceil(granularity).div_ceil(8)))
+        Some(len.div_ceil(granularity))
+    }
+
+    /// Entries that the table needs for a disk of `len` bytes, which QEMU counts in whole sectors; `None` where a bit
+    /// stands for 2^64 or more.
+    pub fn table_size_for(&self, len: u64, geometry: Geometry) -> Option<u64> {
+        Some(geometry.clusters_for(self.bit_count_for(len)?.div_ceil(8)))
     }
 }
 

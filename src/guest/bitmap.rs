@@ -49,15 +49,13 @@ impl Bits {
     fn new<R: ReadAt>(image: &Image<R>, bitmap: &Bitmap) -> Option<Self> {
         let cluster_size = image.geometry()?.cluster_size();
         let granularity_bits = u32::from(bitmap.head.granularity_bits.0);
-        let granularity = 1_u64.checked_shl(granularity_bits)?;
-        // Whole sectors, as QEMU counts a disk.
-        let disk_len = image.header().v2.size.0 & !511;
+        let disk_len = image.disk_len();
         let per_entry = cluster_size.saturating_mul(BYTE);
         let in_table = u64::from(bitmap.head.bitmap_table_size).saturating_mul(per_entry);
         Some(Self {
             granularity_bits,
             disk_len,
-            count: disk_len.div_ceil(granularity),
+            count: bitmap.head.bit_count_for(disk_len)?,
             per_entry,
             in_table,
             cluster_size,
@@ -266,7 +264,7 @@ pub enum Combine {
 
 /// Combines two sorted lists of ranges, such as [`DirtyRuns`], as they come.
 #[derive(Debug)]
-pub struct Combined<A, B> {
+pub(crate) struct Combined<A, B> {
     how: Combine,
     first: A,
     second: B,
@@ -282,7 +280,7 @@ where
     B: Iterator<Item = Result<GuestSpan, Error>>,
 {
     /// The two lists.
-    pub fn new(how: Combine, first: A, second: B) -> Self {
+    pub(crate) fn new(how: Combine, first: A, second: B) -> Self {
         Self { how, first, second, one: None, other: None, begun: false, done: false }
     }
 

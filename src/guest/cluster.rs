@@ -9,6 +9,7 @@ use crate::units::{Geometry, GuestOffset, HostOffset};
 
 /// Where the bytes of a run of guest offsets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// From the host offset that is told.
     Data,
@@ -101,7 +102,7 @@ impl Reading {
     }
 
     /// What an extended entry says of the subcluster `index` of its cluster, where `cluster` is what its first
-    /// half says: the state, and whether the cluster's host offset is told for it.
+    /// half says.
     pub(super) fn subcluster(cluster: Cluster, bitmap: SubclusterBitmap, index: u32) -> State {
         match (cluster.state, bitmap.get(index)) {
             (State::Data | State::Unallocated, _) if bitmap.conflicting() != 0 => State::Broken(&L18),

@@ -12,6 +12,7 @@ use crate::units::to_u64;
 
 /// How the compressed clusters of an image are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// Raw deflate streams, without zlib's header.
     Zlib,
@@ -57,7 +58,8 @@ pub enum StreamFault {
     Unsupported,
 }
 
-/// Decompresses clusters one after the other, keeping its tables: about 100 KiB, whatever a stream says.
+/// Decompresses clusters one after the other, keeping its tables: about 100 KiB, whatever a stream says. With Zstandard
+/// it keeps a cluster of output too, and for a frame with a window above 128 MiB it copies that frame.
 pub struct Decoder(Method);
 
 enum Method {
@@ -102,15 +104,6 @@ impl Decoder {
             Method::Zstd(decoder) => decoder.decompress(input, out),
         }
     }
-}
-
-/// Fills `out`, which is one cluster, from the stream at the start of `input`; whoever has several takes a
-/// [`Decoder`].
-///
-/// # Errors
-/// As [`Decoder::decompress`].
-pub fn decompress(method: Compression, input: &[u8], out: &mut [u8]) -> Result<(), StreamFault> {
-    Decoder::new(method).decompress(input, out)
 }
 
 /// A deflate stream may hold more than the cluster, and may even end without its last block where the cluster is

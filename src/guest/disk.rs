@@ -8,9 +8,6 @@ use crate::image::{DiskTree, Image, L1Table, Snapshot};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, GuestSpan};
 
-/// Bytes of the sectors that QEMU counts a disk in; the rest of its length is not there.
-const SECTOR: u64 = 512;
-
 /// The disk of one tree.
 #[derive(Debug)]
 pub struct Disk<'i, R> {
@@ -56,9 +53,9 @@ impl<'i, R: ReadAt> Disk<'i, R> {
         self.tree
     }
 
-    /// Bytes of the disk: whole sectors of 512, as QEMU has it.
+    /// Bytes of the disk: whole sectors, as QEMU has it.
     pub fn len(&self) -> u64 {
-        self.tree.disk_size & !SECTOR.saturating_sub(1)
+        self.tree.disk_len()
     }
 
     /// Whether the disk has no bytes.

@@ -8,6 +8,7 @@ use crate::units::{GuestSpan, HostOffset};
 
 /// A run of guest offsets whose bytes come from one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// The guest's offsets.
     pub guest: GuestSpan,

@@ -10,7 +10,7 @@ use crate::units::HostOffset;
 
 /// Asks where the holes of the file are, remembering the last answer.
 #[derive(Debug)]
-pub struct Holes<'i, R> {
+pub(crate) struct Holes<'i, R> {
     image: &'i Image<R>,
     at: HostOffset,
     end: HostOffset,
@@ -19,7 +19,7 @@ pub struct Holes<'i, R> {
 
 impl<'i, R: ReadAt> Holes<'i, R> {
     /// Nothing asked yet.
-    pub fn new(image: &'i Image<R>) -> Self {
+    pub(crate) fn new(image: &'i Image<R>) -> Self {
         Self { image, at: HostOffset(0), end: HostOffset(0), is_hole: false }
     }
 
@@ -28,7 +28,7 @@ impl<'i, R: ReadAt> Holes<'i, R> {
     ///
     /// # Errors
     /// [`Error::Budget`] for more questions than reads are allowed.
-    pub fn split(&mut self, rest: &mut Option<Extent>) -> Result<Option<(Extent, bool)>, Error> {
+    pub(crate) fn split(&mut self, rest: &mut Option<Extent>) -> Result<Option<(Extent, bool)>, Error> {
         let Some(mut extent) = rest.take() else { return Ok(None) };
         let Some(host) = extent.host.filter(|_| extent.state == State::Data) else {
             return Ok(Some((extent, false)));
@@ -64,11 +64,11 @@ impl<'i, R: ReadAt> Holes<'i, R> {
 /// metadata (block/qcow2-refcount.c, `qcow2_detect_metadata_preallocation`). Its `map` then takes holes of the file
 /// for zeros, and with other images does not look for holes.
 ///
-/// A block that lies behind the end of the file ends the count, as it does in QEMU.
+/// Of a block that lies behind the end of the file all refcounts are 0, since QEMU reads zeros there.
 ///
 /// # Errors
 /// Where the refcounts could not be read, or a limit is spent.
-pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
+pub(crate) fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
     let Some(geometry) = image.geometry() else { return Ok(false) };
     let Some((stored, table)) = image.source().stored_len().zip(image.refcount_table()) else {
         return Ok(false);
@@ -80,20 +80,11 @@ pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
     let mut block = 0_u64;
     let mut chunks = image.chunks("the refcount table", table);
     while let Some(chunk) = chunks.next() {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(Error::Cut { .. }) => break,
-            Err(error) => return Err(error),
-        };
-        for (_, raw) in chunk.entries() {
+        for (_, raw) in chunk?.entries() {
             let at = RefcountTableEntry(raw).block_offset();
             let runs = (at.0 != 0).then(|| image.refcount_runs(block, at)).flatten();
             for run in runs.into_iter().flatten() {
-                let run = match run {
-                    Ok(run) => run,
-                    Err(Error::Cut { .. }) => return Ok(false),
-                    Err(error) => return Err(error),
-                };
+                let run = run?;
                 if run.first_cluster >= clusters {
                     return Ok(counted >= threshold);
                 }

@@ -8,6 +8,7 @@ use crate::units::{GuestOffset, GuestSpan, HostOffset};
 
 /// A table entry on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Step<E> {
     /// Its place in its table.
     pub index: u64,
@@ -19,6 +20,7 @@ pub struct Step<E> {
 
 /// The way of one guest offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trace {
     /// The guest offset.
     pub guest: GuestOffset,

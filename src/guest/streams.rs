@@ -1,12 +1,11 @@
 //! Many compressed clusters, decompressed on several threads only to see which of them can be.
 
-use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 
+use super::pool::{Line, Piece, in_order};
 use super::{Compression, Decoder, StreamFault};
 use crate::units::{to_u64, to_usize};
 
@@ -14,20 +13,20 @@ use crate::units::{to_u64, to_usize};
 const BATCHES_PER_THREAD: usize = 2;
 
 /// What came of a stream: the bytes that it takes, or its fault; `None` where its bytes were not given.
-pub type Outcome = Option<Result<u64, StreamFault>>;
+pub(crate) type Outcome = Option<Result<u64, StreamFault>>;
 
 /// Streams for one thread.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// A part of the file; other batches may share it.
-    pub bytes: Arc<Vec<u8>>,
+    pub(crate) bytes: Arc<Vec<u8>>,
     /// Where the streams lie in it.
-    pub streams: Vec<Range<usize>>,
+    pub(crate) streams: Vec<Range<usize>>,
 }
 
 /// Gives the streams and takes what came of them, all on the thread of the caller. What it holds need not be fit for
 /// threads, and what it reads comes in the same order whatever their number.
-pub trait Streams {
+pub(crate) trait Streams {
     /// The next batch; `None` at the end.
     fn next(&mut self) -> Option<Batch>;
 
@@ -37,55 +36,34 @@ pub trait Streams {
 
 /// Decompresses all streams on `threads` threads; with 1 there are none beside the caller's. Memory: two batches and
 /// one cluster for each thread.
-pub fn decompress_all(
+pub(crate) fn decompress_all(
     method: Compression,
     cluster_size: u64,
     threads: NonZero<usize>,
     streams: &mut impl Streams,
 ) {
-    if threads.get() == 1 {
+    let Ok(()) = in_order(&mut Batches(streams), (threads, BATCHES_PER_THREAD), || {
         let mut worker = Worker::new(method, cluster_size);
-        while let Some(batch) = streams.next() {
-            streams.take(worker.judge(&batch));
-        }
-        return;
-    }
-    let depth = threads.get().saturating_mul(BATCHES_PER_THREAD);
-    let (jobs, queue) = sync_channel::<Job>(depth);
-    let queue = Mutex::new(queue);
-    thread::scope(|scope| {
-        for _ in 0..threads.get() {
-            scope.spawn(|| serve(&queue, Worker::new(method, cluster_size)));
-        }
-        // Dropped at the end, so that the threads see that nothing more comes.
-        let jobs = jobs;
-        let mut under_way: VecDeque<Receiver<Vec<Outcome>>> = VecDeque::new();
-        while let Some(batch) = streams.next() {
-            if under_way.len() >= depth
-                && let Some(first) = under_way.pop_front()
-            {
-                streams.take(first.recv().unwrap_or_default());
-            }
-            let (reply, outcomes) = channel();
-            // Where no thread is left to take it, nobody answers either, and the scope tells of their end.
-            let _ = jobs.send((batch, reply));
-            under_way.push_back(outcomes);
-        }
-        for last in under_way {
-            streams.take(last.recv().unwrap_or_default());
-        }
+        move |batch| worker.judge(&batch)
     });
 }
 
-/// A batch, and where its outcomes go.
-type Job = (Batch, Sender<Vec<Outcome>>);
+/// Batches as work for several threads.
+struct Batches<'s, S>(&'s mut S);
 
-/// Takes one batch after the other until no more come.
-fn serve(queue: &Mutex<Receiver<Job>>, mut worker: Worker) {
-    loop {
-        let Ok(job) = queue.lock().map(|queue| queue.recv()) else { return };
-        let Ok((batch, reply)) = job else { return };
-        let _ = reply.send(worker.judge(&batch));
+impl<S: Streams> Line for Batches<'_, S> {
+    type Job = Batch;
+    type Done = Vec<Outcome>;
+    type Rest = ();
+    type Error = Infallible;
+
+    fn next(&mut self) -> Result<Option<Piece<Self>>, Infallible> {
+        Ok(self.0.next().map(|batch| ((), Some(batch))))
+    }
+
+    fn take(&mut self, (): (), done: Option<Vec<Outcome>>) -> Result<(), Infallible> {
+        self.0.take(done.unwrap_or_default());
+        Ok(())
     }
 }
 

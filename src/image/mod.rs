@@ -3,6 +3,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod bitmaps;
+mod bounds;
 mod chunks;
 mod extensions;
 mod header;
@@ -18,11 +19,12 @@ use crate::format::header::MAGIC;
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::format::refcount::RefcountWidth;
 use crate::source::{Metered, ReadAt};
-use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
+use crate::units::{Geometry, HostOffset, Span, Tree, to_u64, whole_sectors};
 use crate::{Error, Limits};
 
 pub use crate::parse::extensions::Extension;
 pub use bitmaps::{Bitmap, Bitmaps};
+pub use bounds::{ends_past_file, is_cut};
 pub use chunks::{Chunk, Chunks};
 use extensions::ExtensionArea;
 pub(crate) use extensions::feature_names;
@@ -73,6 +75,13 @@ pub struct DiskTree {
     pub disk_size: u64,
 }
 
+impl DiskTree {
+    /// Bytes of the disk in whole sectors, as QEMU has it.
+    pub fn disk_len(&self) -> u64 {
+        whole_sectors(self.disk_size)
+    }
+}
+
 impl<R: ReadAt> Image<R> {
     /// Opens an image: reads its header and extensions, and judges neither.
     ///
@@ -114,6 +123,11 @@ impl<R: ReadAt> Image<R> {
     /// Bytes read from the file so far.
     pub fn bytes_read(&self) -> u64 {
         self.source.bytes_read()
+    }
+
+    /// Bytes of the active disk, in whole sectors, as QEMU has it. Bitmaps are as long as this calls for.
+    pub fn disk_len(&self) -> u64 {
+        whole_sectors(self.header.v2.size.0)
     }
 
     /// The limits that it was opened with.

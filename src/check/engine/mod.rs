@@ -272,8 +272,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
     }
 
     fn run(&mut self) {
-        let disk_size = self.image.header().v2.size.0 & !511;
-        self.counters.total_clusters = self.geometry.clusters_for(disk_size);
+        self.counters.total_clusters = self.geometry.clusters_for(self.image.disk_len());
         self.load_refcounts();
         self.claim(Span::new(HostOffset(0), self.geometry.cluster_size()), 1);
         self.structures();

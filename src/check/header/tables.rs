@@ -7,7 +7,7 @@ use crate::format::snapshot::SnapshotHead;
 use crate::image::Header;
 use crate::rules::codes::{H24, H25, H26, H27, H28, H29, H30, H31, H32, H33, H34, H35};
 use crate::rules::{Evidence, Finding, Rule};
-use crate::units::{Geometry, HostOffset, Span};
+use crate::units::{Geometry, HostOffset, SECTOR, Span};
 
 /// QEMU's longest L1 table (block/qcow2.h, `QCOW_MAX_L1_SIZE`: 32 MiB).
 const QEMU_MAX_L1_SIZE: u32 = 4_194_304;
@@ -17,8 +17,6 @@ const QEMU_MAX_REFCOUNT_TABLE: u64 = 8 << 20;
 const QEMU_MAX_SNAPSHOTS: u32 = 65_536;
 /// Where QEMU's largest file ends (include/block/block-common.h, `BDRV_MAX_LENGTH`); reading behind it fails.
 const MAX_FILE_LEN: u64 = 0x7fff_ffff_c000_0000;
-/// Sectors in which QEMU counts the guest's disk.
-const SECTOR: u64 = 512;
 
 /// The disk's size, and whether the L1 table is long enough for it.
 pub(super) fn check_size(header: &Header, geometry: Geometry, out: &mut Vec<Finding>) {

@@ -8,6 +8,7 @@ use crate::units::{GuestSpan, HostOffset};
 /// Guest bytes that cannot be had, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("guest offset {}, {} bytes: {cause}", .guest.start, .guest.len)]
+#[non_exhaustive]
 pub struct Fault {
     /// The bytes.
     pub guest: GuestSpan,
@@ -34,7 +35,7 @@ pub enum Cause {
     #[error("H22: compression type {0} is unknown")]
     Method(u8),
     /// They are in the backing file.
-    #[error("it is for the backing file, which is not opened")]
+    #[error("it comes from the backing file, which is never opened")]
     Backing,
     /// They are in an external data file, which was not given.
     #[error("it is in the external data file, which was not given")]

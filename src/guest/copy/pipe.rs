@@ -1,13 +1,10 @@
 //! The way of the portions: planned on one thread, filled on several, handed out in order.
 
-use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
 
 use super::super::Disk;
+use super::super::pool::{self, Line, in_order};
 use super::fault::{Cause, Fault};
 use super::plan::{Piece, Plan, Portion, Source};
 use super::work::{DataFile, Filled, Worker};
@@ -60,6 +57,7 @@ impl Default for CopyOptions {
 
 /// How a copy went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copied {
     /// Guest bytes that could not be had, and are zeros.
     pub lost: u64,
@@ -70,6 +68,7 @@ pub struct Copied {
 
 /// What ended a copy.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CopyError {
     /// Bytes cannot be had.
     #[error("{0}")]
@@ -94,55 +93,32 @@ pub fn copy<R: ReadAt + Sync, D: ReadAt + Sync>(
     options: CopyOptions,
     sink: &mut impl Sink,
 ) -> Result<Copied, CopyError> {
-    let mut plan = Plan::new(*disk, range, options);
-    let mut out = Out {
+    let mut way = Way {
+        plan: Plan::new(*disk, range, options),
         sink,
         worker: Worker::new(*disk, data),
         spares: Vec::new(),
         keep_going: options.keep_going,
         copied: Copied::default(),
     };
-    let (helpers, depth) = match options.threads.get() {
-        1 => (0, 0),
-        threads => (threads, threads.saturating_mul(PORTIONS_PER_THREAD)),
-    };
-    let (jobs, queue) = sync_channel::<Job>(depth);
-    let queue = Mutex::new(queue);
-    thread::scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(|| serve(&queue, Worker::new(*disk, data)));
-        }
-        // Dropped at the end, whatever ends it, so that the threads see that nothing more comes.
-        let jobs = jobs;
-        let mut under_way = VecDeque::new();
-        while let Some(portion) = plan.portion()? {
-            under_way.push_back(match portion {
-                Portion::Pieces(pieces) if helpers > 0 && has_streams(&pieces) => out.send(pieces, &jobs),
-                portion => UnderWay::Here(portion),
-            });
-            if under_way.len() > depth
-                && let Some(first) = under_way.pop_front()
-            {
-                out.settle(first)?;
-            }
-        }
-        for last in under_way {
-            out.settle(last)?;
-        }
-        out.note_behind_end(plan.behind_end);
-        Ok(out.copied)
-    })
+    in_order(&mut way, (options.threads, PORTIONS_PER_THREAD), || {
+        let mut worker = Worker::new(*disk, data);
+        move |(pieces, spare): Job| worker.fill(&pieces, spare)
+    })?;
+    way.note_behind_end(way.plan.behind_end);
+    Ok(way.copied)
 }
 
-/// Pieces to fill a buffer with, and where that goes.
-type Job = (Vec<Piece>, Vec<u8>, Sender<Filled>);
+/// Pieces to fill a buffer with.
+type Job = (Vec<Piece>, Vec<u8>);
 
 /// A portion that is not handed out yet.
-enum UnderWay {
+enum Rest {
     /// Nothing is gained by having it done elsewhere: bytes that are only read go to the sink from the cache of the one
     /// processor.
     Here(Portion),
-    Filling(GuestSpan, Receiver<Filled>),
+    /// A thread fills it.
+    Filling(GuestSpan),
 }
 
 fn span_of(pieces: &[Piece]) -> GuestSpan {
@@ -155,18 +131,9 @@ fn has_streams(pieces: &[Piece]) -> bool {
     pieces.iter().any(|piece| matches!(piece.source, Source::Stream { .. }))
 }
 
-/// Takes one job after the other until no more come.
-fn serve<R: ReadAt, D: ReadAt>(queue: &Mutex<Receiver<Job>>, mut worker: Worker<'_, R, D>) {
-    loop {
-        let Ok(job) = queue.lock().map(|queue| queue.recv()) else { return };
-        let Ok((pieces, spare, reply)) = job else { return };
-        // Nobody waits for it where the copy has ended early.
-        let _ = reply.send(worker.fill(&pieces, spare));
-    }
-}
-
-/// The end of the way.
-struct Out<'s, 'i, S, R, D> {
+/// The plan at one end, the sink at the other.
+struct Way<'s, 'i, S, R, D> {
+    plan: Plan<'i, R>,
     sink: &'s mut S,
     worker: Worker<'i, R, D>,
     /// Buffers that are free.
@@ -175,39 +142,43 @@ struct Out<'s, 'i, S, R, D> {
     copied: Copied,
 }
 
-impl<S: Sink, R: ReadAt, D: ReadAt> Out<'_, '_, S, R, D> {
-    /// Has a thread fill a portion.
-    fn send(&mut self, pieces: Vec<Piece>, jobs: &SyncSender<Job>) -> UnderWay {
-        let span = span_of(&pieces);
-        let (reply, filled) = channel();
-        // Where no thread is left to take it, nobody will answer either, and that is told then.
-        let _ = jobs.send((pieces, self.spares.pop().unwrap_or_default(), reply));
-        UnderWay::Filling(span, filled)
+impl<S: Sink, R: ReadAt, D: ReadAt> Line for Way<'_, '_, S, R, D> {
+    type Job = Job;
+    type Done = Filled;
+    type Rest = Rest;
+    type Error = CopyError;
+
+    fn next(&mut self) -> Result<Option<pool::Piece<Self>>, CopyError> {
+        Ok(self.plan.portion()?.map(|portion| match portion {
+            Portion::Pieces(pieces) if has_streams(&pieces) => {
+                (Rest::Filling(span_of(&pieces)), Some((pieces, self.spares.pop().unwrap_or_default())))
+            }
+            portion => (Rest::Here(portion), None),
+        }))
     }
 
-    fn settle(&mut self, portion: UnderWay) -> Result<(), CopyError> {
-        match portion {
-            UnderWay::Here(Portion::Zeros(span)) => Ok(self.sink.zeros(span)?),
-            UnderWay::Here(Portion::Lost(fault)) => self.lose(&fault),
-            UnderWay::Here(Portion::Pieces(pieces)) => {
+    fn take(&mut self, rest: Rest, done: Option<Filled>) -> Result<(), CopyError> {
+        match (rest, done) {
+            (Rest::Here(Portion::Zeros(span)), _) => Ok(self.sink.zeros(span)?),
+            (Rest::Here(Portion::Lost(fault)), _) => self.lose(&fault),
+            (Rest::Here(Portion::Pieces(pieces)), _) => {
                 let spare = self.spares.pop().unwrap_or_default();
                 let filled = self.worker.fill(&pieces, spare);
-                self.take(span_of(&pieces).start, filled)
+                self.hand_out(span_of(&pieces).start, filled)
             }
-            UnderWay::Filling(span, filled) => match filled.recv() {
-                Ok(filled) => self.take(span.start, filled),
-                // Its thread is gone, which is a fault of ours; the scope tells of it.
-                Err(_) => {
-                    let kind = io::ErrorKind::Other;
-                    let error = Error::Io { what: "a thread's work", at: Default::default(), kind };
-                    Err(CopyError::Fault(Fault { guest: span, cause: Cause::Read(error) }))
-                }
-            },
+            (Rest::Filling(span), Some(filled)) => self.hand_out(span.start, filled),
+            (Rest::Filling(span), None) => {
+                let kind = io::ErrorKind::Other;
+                let error = Error::Io { what: "a thread's work", at: Default::default(), kind };
+                Err(CopyError::Fault(Fault { guest: span, cause: Cause::Read(error) }))
+            }
         }
     }
+}
 
+impl<S: Sink, R: ReadAt, D: ReadAt> Way<'_, '_, S, R, D> {
     /// Hands out what was filled, and keeps the buffer.
-    fn take(&mut self, at: GuestOffset, filled: Filled) -> Result<(), CopyError> {
+    fn hand_out(&mut self, at: GuestOffset, filled: Filled) -> Result<(), CopyError> {
         for fault in &filled.faults {
             self.note(fault)?;
         }

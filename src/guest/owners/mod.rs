@@ -1,21 +1,17 @@
 //! What a byte of the file is: who refers to it, and how often its cluster is counted.
 
+mod bitmaps;
+mod structures;
 mod trees;
 
-use std::collections::HashMap;
-
 use crate::Error;
-use crate::format::bitmap::{BitmapData, BitmapTableEntry};
-use crate::format::refcount::RefcountTableEntry;
-use crate::image::{Image, Visited};
+use crate::image::{Image, ends_past_file};
 use crate::source::ReadAt;
-use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree};
-
-/// Owners that are told one by one; more only make the count.
-const TOLD: usize = 1000;
+use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
 
 /// Something that uses a byte of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Owner {
     /// What it is.
     pub structure: &'static str,
@@ -33,26 +29,42 @@ pub struct Owner {
 
 /// What a byte of the file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Owners {
     /// The byte.
     pub at: HostOffset,
-    /// Who uses it: none for free space; several where trees share data, or where the image is damaged.
+    /// Who uses it: none for free space; several where trees share data, or where the image is damaged. What QEMU does
+    /// not count is here too, such as the bitmaps that it does not load.
     pub owners: Vec<Owner>,
-    /// References to its cluster, as QEMU counts them.
+    /// How many more there are than the limit `owners` lets be told.
+    pub further: u64,
+    /// References to its cluster, as QEMU's check counts them. An entry of the snapshot table that the end of the file
+    /// cuts, and what it would lead to, is left out.
     pub counted: u64,
     /// The refcount of its cluster; `None` where the image has none for it.
     pub refcount: Option<u64>,
+    limit: u64,
+}
+
+impl Owners {
+    /// What kept some owners from being told.
+    pub fn cut(&self) -> Option<Error> {
+        let error = Error::Budget { limit: "owners", value: self.limit, at: self.at };
+        (self.further > 0).then_some(error)
+    }
 }
 
 /// Looks through all that the image refers to for what uses the byte at `at`. Bitmaps, snapshots and tables that do
-/// not make sense are passed over. Work: each distinct table of all trees once; memory: some owners, and 32 bytes for
-/// each L2 table.
+/// not make sense are passed over. Work: each distinct table of all trees once, and once more where it refers to the
+/// byte's cluster; what other trees share of it is told without another look. Memory: the owners, and 48 bytes for
+/// each distinct table.
 ///
 /// # Errors
-/// Where a table cannot be read, or a limit is spent.
+/// Where a table cannot be read, or a limit is spent; that of the owners makes them [incomplete](Owners::cut).
 pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Error> {
+    let limit = to_u64(image.limits().owners);
     let Some(geometry) = image.geometry() else {
-        return Ok(Owners { at, owners: Vec::new(), counted: 0, refcount: None });
+        return Ok(Owners { at, owners: Vec::new(), further: 0, counted: 0, refcount: None, limit });
     };
     let mut search = Search {
         image,
@@ -63,6 +75,7 @@ pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Err
             geometry.cluster_size(),
         ),
         found: Vec::new(),
+        further: 0,
         counted: 0,
         odd: 0,
     };
@@ -71,7 +84,8 @@ pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Err
     search.lists()?;
     search.trees()?;
     search.bitmaps()?;
-    Ok(Owners { at, owners: search.found, counted: search.counted, refcount })
+    let Search { found, further, counted, .. } = search;
+    Ok(Owners { at, owners: found, further, counted, refcount, limit })
 }
 
 /// The entries of a list up to the first that does not fit, or whose bytes cannot be had.
@@ -85,6 +99,8 @@ struct Search<'i, R> {
     at: HostOffset,
     cluster: Span,
     found: Vec<Owner>,
+    /// Owners that there was no room for.
+    further: u64,
     counted: u64,
     /// Tables that may share their bytes with others, so that each of them is work that no byte of the file pays for.
     odd: u64,
@@ -95,51 +111,71 @@ struct Search<'i, R> {
 struct Told {
     /// References to the byte's cluster.
     counted: u64,
-    /// Whether something in it uses the byte itself.
-    owned: bool,
+    /// How many owners it gave, and the place of the first of them.
+    owners: u64,
+    from: usize,
 }
 
-impl<'i, R: ReadAt> Search<'i, R> {
+impl<R: ReadAt> Search<'_, R> {
     fn has(&self, span: Span) -> bool {
         span.at <= self.at && self.at.0.saturating_sub(span.at.0) < span.len
     }
 
     /// Whether some cluster that the span uses is that of the byte.
-    fn counts(&self, span: Span) -> bool {
+    fn touches(&self, span: Span) -> bool {
         span.len > 0 && span.at < self.cluster.end() && self.cluster.at < span.end()
     }
 
-    /// Counts a structure, and takes it for an owner if the byte is in it.
-    fn offer(&mut self, structure: &'static str, span: Span) -> Option<&mut Owner> {
-        if self.counts(span) {
-            self.counted = self.counted.saturating_add(1);
-        }
-        self.own(structure, span)
+    /// Whether QEMU counts a reference to the byte's cluster for something in this place.
+    fn counts(&self, span: Span) -> bool {
+        self.touches(span) && !ends_past_file(self.image.file_len(), span, self.geometry)
     }
 
+    fn count(&mut self, span: Span) {
+        self.counted = self.counted.saturating_add(u64::from(self.counts(span)));
+    }
+
+    /// Takes a structure for an owner if the byte is in it.
     fn own(&mut self, structure: &'static str, span: Span) -> Option<&mut Owner> {
-        if !self.has(span) || self.found.len() >= TOLD {
+        if !self.has(span) {
+            return None;
+        }
+        if self.found.len() >= self.image.limits().owners {
+            self.further = self.further.saturating_add(1);
             return None;
         }
         self.found.push(Owner { structure, span, field: None, index: None, tree: None, guest: None });
         self.found.last_mut()
     }
 
-    /// Takes what is known of a table; `false` where it has to be looked through, for the first time or because
-    /// it has owners to tell for another tree or bitmap as well.
-    fn is_known(&mut self, told: Option<Told>) -> bool {
-        let known = told.filter(|told| !told.owned || self.found.len() >= TOLD);
-        self.counted = self.counted.saturating_add(known.map_or(0, |told| told.counted));
-        known.is_some()
-    }
-
     /// Looks through a table, and says what was found in it.
     fn tell(&mut self, look: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<Told, Error> {
-        let (counted, found) = (self.counted, self.found.len());
+        let (counted, from, further) = (self.counted, self.found.len(), self.further);
         look(self)?;
-        Ok(Told { counted: self.counted.saturating_sub(counted), owned: self.found.len() > found })
+        let owners = to_u64(self.found.len().saturating_sub(from));
+        Ok(Told {
+            counted: self.counted.saturating_sub(counted),
+            owners: owners.saturating_add(self.further.saturating_sub(further)),
+            from,
+        })
     }
 
+    /// Tells again what was found in a table, for another that has it, with what is different there.
+    fn repeat(&mut self, told: Told, change: impl Fn(&mut Owner)) {
+        self.counted = self.counted.saturating_add(told.counted);
+        // Those that there was no room for have none behind them either.
+        let end = told.from.saturating_add(to_usize(told.owners)).min(self.found.len());
+        let room = self.image.limits().owners.saturating_sub(self.found.len());
+        let again: Vec<Owner> =
+            self.found.get(told.from..end).into_iter().flatten().take(room).cloned().collect();
+        self.further = self.further.saturating_add(told.owners.saturating_sub(to_u64(again.len())));
+        self.found.extend(again.into_iter().map(|mut owner| {
+            change(&mut owner);
+            owner
+        }));
+    }
+
+    /// Takes note of a table that may share its bytes with another.
     fn odd(&mut self, at: HostOffset) -> Result<(), Error> {
         self.odd = self.odd.saturating_add(1);
         let value = self.image.limits().odd_tables;
@@ -149,125 +185,5 @@ impl<'i, R: ReadAt> Search<'i, R> {
     /// The entry of a table that the byte is in.
     fn index(&self, table: Span, entry_len: u64) -> Option<u64> {
         self.at.0.saturating_sub(table.at.0).checked_div(entry_len)
-    }
-
-    fn header(&mut self) -> Result<(), Error> {
-        if self.counts(Span::new(HostOffset(0), self.geometry.cluster_size())) {
-            self.counted = self.counted.saturating_add(1);
-        }
-        let header = self.image.header();
-        let at = self.at;
-        let field = header.fields().into_iter().find(|field| field.offset <= at.0 && at.0 < field.end());
-        let (start, end) = (header.extensions_at(), self.image.extensions_end());
-        if let Some(owner) = self.own("header", Span::new(HostOffset(0), start.0)) {
-            owner.field = field.map(|field| field.name);
-        }
-        self.own("header extensions", Span::new(start, end.0.saturating_sub(start.0)));
-        match self.image.backing_file() {
-            Ok(Some(name)) => drop(self.own("backing file name", name.span())),
-            Ok(None) | Err(Error::Cut { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn refcounts(&mut self) -> Result<Option<u64>, Error> {
-        let Some((table, width)) = self.image.refcount_table().zip(self.image.refcount_width()) else {
-            return Ok(None);
-        };
-        let index = self.index(table, 8);
-        if let Some(owner) = self.offer("refcount table", table) {
-            owner.index = index;
-        }
-        let cluster_size = self.geometry.cluster_size();
-        let number = self.at.0.unbounded_shr(self.geometry.cluster_bits());
-        let per_block = width.block_entry_count(self.geometry);
-        let (mut block, mut refcount) = (0_u64, None);
-        let mut chunks = self.image.chunks("the refcount table", table);
-        while let Some(chunk) = chunks.next() {
-            for (_, raw) in chunk?.entries() {
-                let at = RefcountTableEntry(raw).block_offset();
-                if at.0 != 0 {
-                    let span = Span::new(at, cluster_size);
-                    if let Some(owner) = self.offer("refcount block", span) {
-                        owner.index = Some(block);
-                    }
-                    if number.checked_div(per_block) == Some(block) {
-                        let in_block = number.checked_rem(per_block).unwrap_or_default();
-                        let byte = at.saturating_add(width.byte_offset(in_block));
-                        let mut bytes = [0; 8];
-                        let there = self.image.source().read("a refcount", byte, &mut bytes)?.len();
-                        let narrow = if width.bits() < 8 {
-                            in_block & 7_u64.unbounded_shr(width.bits().trailing_zeros())
-                        } else {
-                            0
-                        };
-                        refcount = bytes.get(..there).and_then(|bytes| width.get(bytes, narrow));
-                    }
-                }
-                block = block.saturating_add(1);
-            }
-        }
-        Ok(refcount)
-    }
-
-    /// The snapshot table, the LUKS header and the bitmap directory.
-    fn lists(&mut self) -> Result<(), Error> {
-        let (start, mut end) = (self.image.header().v2.snapshots_offset, HostOffset(0));
-        for snapshot in whole(self.image.snapshots()) {
-            let snapshot = snapshot?;
-            end = snapshot.end();
-            let index = u64::from(snapshot.index);
-            if let Some(owner) = self.own("snapshot table", snapshot.span()) {
-                owner.index = Some(index);
-            }
-        }
-        if self.counts(Span::new(start, end.0.saturating_sub(start.0))) {
-            self.counted = self.counted.saturating_add(1);
-        }
-        if let Some((_, extension)) = self.image.crypto_extension() {
-            self.offer("LUKS header", Span::new(extension.offset, extension.length));
-        }
-        Ok(())
-    }
-
-    fn bitmaps(&mut self) -> Result<(), Error> {
-        if let Some(directory) = self.image.bitmap_directory() {
-            self.offer("bitmap directory", directory);
-        }
-        let mut known: HashMap<Span, Told> = HashMap::new();
-        let mut places = Visited::new(self.image.limits().remembered_tables);
-        for bitmap in whole(self.image.bitmaps()) {
-            let bitmap = bitmap?;
-            let (place, table) = (u64::from(bitmap.index), bitmap.table());
-            if let Some(owner) = self.offer("bitmap table", table) {
-                owner.index = Some(place);
-            }
-            let told = known.get(&table).copied();
-            if self.is_known(told) {
-                continue;
-            }
-            if told.is_none() && places.first(table, ()).is_some() {
-                self.odd(table.at)?;
-            }
-            let told = self.tell(|search| search.bitmap_data(place, table))?;
-            known.insert(table, told);
-        }
-        Ok(())
-    }
-
-    fn bitmap_data(&mut self, place: u64, table: Span) -> Result<(), Error> {
-        let mut chunks = self.image.chunks("a bitmap table", table);
-        while let Some(chunk) = chunks.next() {
-            for (_, raw) in chunk?.entries() {
-                if let BitmapData::Serialized(at) = BitmapTableEntry(raw).data()
-                    && let Some(owner) =
-                        self.offer("bitmap data", Span::new(at, self.geometry.cluster_size()))
-                {
-                    owner.index = Some(place);
-                }
-            }
-        }
-        Ok(())
     }
 }

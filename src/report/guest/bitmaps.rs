@@ -128,7 +128,7 @@ fn one<R: ReadAt>(
         }
         dirty = Some(bytes);
     }
-    writer.end(dirty.filter(|_| result.is_ok()), image.header().v2.size.0)?;
+    writer.end(dirty.filter(|_| result.is_ok()), image.disk_len())?;
     Ok(result)
 }
 

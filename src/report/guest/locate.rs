@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::Error;
 use crate::guest::{Owner, Owners, State, Trace};
 use crate::report::document::Document;
 use crate::report::subject::Subject;
@@ -17,6 +18,16 @@ pub enum Located<'a> {
     Guest(Tree, &'a Trace),
     /// What an offset of the file is.
     Host(&'a Owners),
+}
+
+impl Located<'_> {
+    /// What kept the answer from being whole.
+    pub fn cut(&self) -> Option<Error> {
+        match self {
+            Self::Guest(..) => None,
+            Self::Host(owners) => owners.cut(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -71,6 +82,7 @@ struct HostItem<'a> {
     offset: HostOffset,
     in_file: bool,
     owners: Vec<OwnerItem<'a>>,
+    further_owners: u64,
     refcount: Option<u64>,
     counted: u64,
 }
@@ -116,13 +128,16 @@ pub fn write_located_json(out: impl Write, located: Located<'_>, subject: &Subje
                 offset: owners.at,
                 in_file: owners.at.0 < subject.len,
                 owners: owners.owners.iter().map(OwnerItem::new).collect(),
+                further_owners: owners.further,
                 refcount: owners.refcount,
                 counted: owners.counted,
             };
             document.field("host", &item)?;
         }
     }
-    document.field("complete", &true)?;
+    let cut = located.cut();
+    document.field("complete", &cut.is_none())?;
+    document.field("error", &cut.map(|error| error.to_string()))?;
     document.field::<[u8; 0]>("findings", &[])?;
     document.finish()
 }
@@ -193,9 +208,12 @@ fn host_text(out: &mut impl Write, owners: &Owners, len: u64) -> io::Result<()> 
         }
         writeln!(out)?;
     }
-    if owners.owners.is_empty() {
+    if owners.further > 0 {
+        writeln!(out, "and {} more", owners.further)?;
+    } else if owners.owners.is_empty() {
         writeln!(out, "nothing refers to it")?;
     }
     let refcount = owners.refcount.map_or_else(|| "none".to_owned(), |refcount| refcount.to_string());
-    writeln!(out, "refcount of its cluster: {refcount} recorded, {} counted", owners.counted)
+    writeln!(out, "refcount of its cluster: {refcount} recorded, {} counted", owners.counted)?;
+    owners.cut().map_or(Ok(()), |error| writeln!(out, "incomplete: {error}"))
 }

@@ -32,6 +32,13 @@ fn set_data_bit(draft: &mut Draft, bit: u64) {
     draft.put_number(at, 1, draft.get(at, 1) | 1 << (bit % 8));
 }
 
+/// Makes a disk whose bits fill a cluster longer, and the L1 table with it.
+fn grow(draft: &mut Draft, by: u64) {
+    let (size, l1_size) = (draft.header("size"), draft.header("l1_size"));
+    draft.set_header("size", size + by);
+    draft.set_header("l1_size", l1_size + 1);
+}
+
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
         rule: &B04,
@@ -205,6 +212,29 @@ pub(super) static DAMAGES: &[Damage] = &[
         },
         also: &[],
     },
+    // QEMU counts the disk in whole sectors: a part of one takes no bit.
+    Damage {
+        rule: &B17,
+        variant: "part-of-a-sector",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| {
+            grow(draft, 1);
+            move_table(draft, 0, 2, 0);
+        },
+        nearly: |draft| grow(draft, 511),
+        also: &["H28"],
+    },
+    Damage {
+        rule: &B17,
+        variant: "one-more-sector",
+        base: "valid/v3-bitmaps",
+        breaks: |draft| grow(draft, 512),
+        nearly: |draft| {
+            grow(draft, 512);
+            move_table(draft, 0, 2, 0);
+        },
+        also: &[],
+    },
     Damage {
         rule: &B18,
         variant: "",
@@ -220,5 +250,19 @@ pub(super) static DAMAGES: &[Damage] = &[
         breaks: |draft| set_data_bit(draft, 512 * 8 - 1),
         nearly: |draft| set_data_bit(draft, 10),
         also: &[],
+    },
+    Damage {
+        rule: &B18,
+        variant: "part-of-a-sector",
+        base: "valid/v3-bitmap-tail",
+        breaks: |draft| {
+            draft.set_header("size", (10 << 16) + 511);
+            set_data_bit(draft, 10);
+        },
+        nearly: |draft| {
+            draft.set_header("size", (10 << 16) + 512);
+            set_data_bit(draft, 10);
+        },
+        also: &["H28"],
     },
 ];

@@ -71,7 +71,7 @@ fn locate<R: ReadAt>(image: &Image<R>, subject: &Subject<'_>, mut out: impl Writ
     let Ok(trace) = disk.locate(GuestOffset(disk.len() / 2)) else { return Ok(false) };
     write_located_text(&mut out, Located::Guest(disk.tree().l1.tree, &trace), subject)?;
     let Ok(owners) = owners(image, HostOffset(image.file_len() / 2)) else { return Ok(false) };
-    write_located_text(&mut out, Located::Host(&owners), subject).map(|()| true)
+    write_located_text(&mut out, Located::Host(&owners), subject).map(|()| owners.cut().is_none())
 }
 
 /// Does to an image what `map`, `read`, `locate` and `bitmap` do, tree by tree.
