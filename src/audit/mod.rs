@@ -272,8 +272,15 @@ mod tests {
 
     #[test]
     fn a_file_that_reads_as_another_format_is_rejected() {
-        for (at, bytes) in [(0x8001, &b"CD001"[..]), (510, b"\x55\xaa"), (512, b"EFI PART"), (257, b"ustar")]
-        {
+        let second_luks = [&b"SKUL\xba\xbe\0\x02"[..], &[0; 248], &0x4000_u64.to_be_bytes()].concat();
+        for (at, bytes) in [
+            (0x8001, &b"CD001"[..]),
+            (510, b"\x55\xaa"),
+            (512, b"EFI PART"),
+            (257, b"ustar"),
+            (0xff6, b"SWAP-SPACE"),
+            (0x4000, &second_luks),
+        ] {
             let mut draft = load("valid/v3-extended-l2");
             draft.put(at, bytes);
             let audit = judged(&draft, &Policy::import());
