@@ -153,14 +153,17 @@ impl TryFrom<Written> for Policy {
 
 /// What two readers read differently: where extensions or the disk end, which of two counts, what is cut off.
 const TWO_READINGS: [&str; 8] = ["H08", "H28", "H38", "H39", "E02", "E03", "E04", "L10"];
-/// Bytes that no structure needs: behind the header and the extensions, in paddings, behind the end, beyond the disk.
-const HIDDEN: [&str; 8] = ["H10", "H43", "L24", "L25", "R12", "S15", "B13", "B18"];
+/// Bytes that no structure needs: in and behind the header and its extensions, behind the end, beyond the disk. Not the
+/// seven at most behind a snapshot's entry (S15), which QEMU leaves as they were in a cluster that it takes again.
+const HIDDEN: [&str; 9] = ["H10", "H11", "H43", "E26", "L24", "L25", "R12", "B13", "B18"];
 /// Names that are not what they look like.
 const NAMES: [&str; 7] = ["H40", "E07", "E08", "E27", "S14", "B10", "B12"];
 /// Another file that the image wants opened.
 const OTHER_FILES: [&str; 4] = ["H41", "E23", "E24", "E25"];
 /// What cannot be relied on: the image calls itself corrupt, a write to one guest cluster changes another.
 const UNSOUND: [&str; 2] = ["H20", "L27"];
+/// Nobody closed it: all refcounts may be wrong, and what they break is a note.
+const NOT_CLOSED: [&str; 1] = ["H19"];
 /// What is odd or harmless by how bad it is: two snapshots with one id, the file or the guest's disk as another format.
 const FROM_WARNING: [&str; 3] = ["S09", "T04", "T05"];
 
@@ -181,7 +184,7 @@ impl Policy {
     /// For images of strangers: no other file, one reading, nothing hidden, names that are what they look like, and
     /// claims that a cloud would carry.
     pub fn upload() -> Self {
-        let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND].concat();
+        let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND, &NOT_CLOSED].concat();
         Self {
             name: "upload".to_owned(),
             limits: Quotas {

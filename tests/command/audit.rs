@@ -44,6 +44,11 @@ fn accepted_is_exit_0_and_rejected_is_exit_2() {
         ("import", "hostile/backing-itself", 2, &["H41"]),
         ("forensic", "hostile/backing-itself", 0, &[]),
         ("upload", "hostile/hidden-behind-the-end", 2, &["R12"]),
+        ("upload", "damaged/H19-dirty-bit-set", 2, &["H19"]),
+        ("import", "damaged/H19-dirty-bit-set", 0, &[]),
+        ("upload", "damaged/H11-unknown-header-fields", 2, &["H11"]),
+        ("upload", "damaged/E26-unknown-extension", 2, &["E26"]),
+        ("upload", "damaged/S15-snapshot-padding-nonzero", 0, &[]),
         ("import", "hostile/hidden-behind-the-end", 0, &[]),
     ] {
         let (exit, audit) = json(&["--policy", policy], name);
