@@ -5,6 +5,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod capabilities;
+mod claims;
 mod guest_start;
 mod judge;
 mod other_formats;
@@ -116,8 +117,8 @@ pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &Audi
     other_formats::check(image, &mut out);
     guest_start::check(image, &mut out);
     out.into_iter().for_each(|finding| judge.finding(finding));
-    let capabilities = Capabilities::new(image, checked.has_compressed);
-    judge.limits(image, checked.counters.compressed_clusters);
+    let capabilities = Capabilities::new(image, checked.compressed > 0);
+    judge.limits(image, checked.compressed);
 
     let Judge { findings, mut reasons, .. } = judge;
     let complete = checked.complete && !reasons.values().any(|reason| is_cut(reason.rule));
@@ -268,6 +269,40 @@ mod tests {
                 assert_eq!(reasons(&audit), if rejects { vec![key] } else { vec![] });
             }
         }
+    }
+
+    /// What a snapshot has comes out of it as well as what the active disk has.
+    #[test]
+    fn snapshots_are_held_to_the_limits_too() {
+        let limit = |draft: &Draft, limits: Quotas| {
+            let audit = judged(draft, &Policy { limits, ..Policy::forensic() });
+            let at = audit.reasons.first().and_then(|reason| reason.at);
+            (reasons(&audit).into_iter().map(str::to_owned).collect::<Vec<_>>(), at.map(|at| at.at.0))
+        };
+        let mut draft = load("valid/v3-snapshots");
+        let size = draft.header("size");
+        draft.set_snapshot_extra(1, "disk_size", size + 1);
+        let at = draft.snapshot(1).extra_at().0 + 8;
+        let most = |most| Quotas { virtual_size: Some(most), ..Quotas::default() };
+        assert_eq!(limit(&draft, most(size)), (vec!["limits.virtual_size".to_owned()], Some(at)));
+        assert_eq!(limit(&draft, most(size + 1)).0, [""; 0]);
+
+        // A table that the active tree does not have.
+        let mut draft = load("valid/v3-snapshots");
+        let compressed = Quotas { compressed_ratio: Some(0), ..Quotas::default() };
+        assert_eq!(limit(&draft, compressed).0, [""; 0]);
+        let active: Vec<_> =
+            (0..draft.header("l1_size")).map(|index| draft.get(draft.l1_entry(index), 8)).collect();
+        let active: Vec<_> = active.iter().map(|entry| entry & 0x00ff_ffff_ffff_fe00).collect();
+        let l1 = draft.snapshot(0).head.l1_table_offset.0;
+        let table = (0..draft.header("l1_size"))
+            .map(|index| draft.get(l1 + 8 * index, 8) & 0x00ff_ffff_ffff_fe00)
+            .find(|table| *table != 0 && !active.contains(table))
+            .unwrap();
+        draft.put_u64(table, 1 << 62 | 512);
+        let checked = check(&draft.image(), &CheckOptions::default(), &mut |_: crate::rules::Finding| ());
+        assert_eq!((checked.counters.compressed_clusters, checked.compressed), (0, 1));
+        assert_eq!(limit(&draft, compressed).0, ["limits.compressed_ratio"]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Bar {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quotas {
-    /// Bytes of the virtual disk.
+    /// Bytes of the virtual disk, or of a snapshot's where that is larger.
     pub virtual_size: Option<u64>,
     /// Bytes of the file, its holes included.
     pub file_size: Option<u64>,
@@ -67,9 +67,10 @@ pub struct Quotas {
     pub snapshots: Option<u64>,
     /// Persistent bitmaps.
     pub bitmaps: Option<u64>,
-    /// Bytes of the virtual disk for each byte of the file.
+    /// Bytes of the largest of these disks for each byte of the file that is not in a hole.
     pub virtual_ratio: Option<u64>,
-    /// Bytes of the active disk's compressed clusters, decompressed, for each byte of the file.
+    /// Bytes of the compressed clusters of all trees, decompressed, for each byte of the file that is not in a hole. L2
+    /// tables that trees share count once.
     pub compressed_ratio: Option<u64>,
 }
 

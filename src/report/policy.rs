@@ -7,12 +7,14 @@ use crate::rules::find;
 
 const LIMITS: &str = "\
 # How much an image may claim. A line that is missing is no limit.
-#   virtual_size      bytes of the virtual disk
+#   virtual_size      bytes of the virtual disk, or of a snapshot's where that is larger
 #   file_size         bytes of the file, its holes included
 #   snapshots         internal snapshots
 #   bitmaps           persistent bitmaps
-#   virtual_ratio     bytes of the virtual disk for each byte of the file; an empty image has a high one
-#   compressed_ratio  bytes of the active disk's compressed clusters, decompressed, for each byte of the file
+#   virtual_ratio     bytes of the largest of these disks for each byte of the file that is not in a hole; an empty
+#                     image has a high one
+#   compressed_ratio  bytes of the compressed clusters of all trees, decompressed, for each byte of the file that is
+#                     not in a hole; tables that trees share count once
 [limits]
 ";
 
