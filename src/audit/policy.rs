@@ -1,8 +1,11 @@
 //! Policies as data: what rejects an image, and how much it may claim.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::rules::{Finding, Severity, find};
 
@@ -114,9 +117,28 @@ pub enum PolicyFault {
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "quotas")]
     limits: Quotas,
     reject: BTreeMap<String, Bar>,
+}
+
+/// Limits by their names alone: serde takes them in their order too, in which nobody would see what is which.
+fn quotas<'de, D: Deserializer<'de>>(from: D) -> Result<Quotas, D::Error> {
+    struct Named;
+
+    impl<'de> Visitor<'de> for Named {
+        type Value = Quotas;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table of limits")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Quotas, A::Error> {
+            Quotas::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    from.deserialize_map(Named)
 }
 
 impl TryFrom<Written> for Policy {

@@ -141,6 +141,11 @@ fn a_policy_that_makes_no_sense_is_told_in_one_line() {
         assert!(told.starts_with("error: invalid value"), "{told}");
     }
     assert!(run(&["policy", "show", path]).stderr.contains("line 3: unknown variant `sometimes`"));
+    fs::write(path, "name = \"a\"\nlimits = [1, 2, 3, 4, 5, 6]\n[reject]\n").unwrap();
+    let told = run(&["policy", "show", path]).stderr;
+    assert!(told.contains("line 2: invalid type: sequence, expected a table of limits"), "{told}");
+}
+
 }
 
 /// The name is seen to lead back whatever way the image is named.
