@@ -12,6 +12,8 @@ mod other_formats;
 mod own_name;
 mod policy;
 
+use std::num::NonZero;
+
 use crate::Image;
 use crate::check::{CheckOptions, Verdict, check};
 use crate::rules::{Findings, Rule, Severity};
@@ -30,6 +32,8 @@ pub struct AuditOptions {
     pub now: Option<i64>,
     /// The image's own path from the root, so that a name that leads back to it is seen. No file is looked for.
     pub path: Option<Vec<u8>>,
+    /// On how many threads clusters are decompressed where the policy is deep; without it, on the caller's alone.
+    pub threads: Option<NonZero<usize>>,
 }
 
 /// Whether the image may go further.
@@ -84,6 +88,8 @@ pub struct Audit {
     pub verdict: Verdict,
     /// What a reader needs to support.
     pub capabilities: Capabilities,
+    /// Compressed clusters that were decompressed; `None` where the policy is not deep, and nothing is known of them.
+    pub decompressed: Option<u64>,
     /// All that was found, whether the policy minds or not.
     pub findings: Findings,
 }
@@ -110,7 +116,8 @@ fn is_cut(rule: Option<&'static Rule>) -> bool {
 /// Nothing but the image's own bytes is read, within its [`Limits`](crate::Limits).
 pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &AuditOptions) -> Audit {
     let mut judge = Judge::new(policy, image.limits().findings_per_rule);
-    let check_options = CheckOptions { now: options.now, ..CheckOptions::default() };
+    let deep = policy.deep.then_some(options.threads.unwrap_or(NonZero::<usize>::MIN));
+    let check_options = CheckOptions { now: options.now, deep, ..CheckOptions::default() };
     let checked = check(image, &check_options, &mut |finding| judge.finding(finding));
     let mut out = Vec::new();
     own_name::check(image, options.path.as_deref(), &mut out);
@@ -132,6 +139,7 @@ pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &Audi
         complete,
         verdict: checked.verdict,
         capabilities,
+        decompressed: checked.decompressed,
         findings,
     }
 }
@@ -185,7 +193,7 @@ mod tests {
         assert_eq!(codes(&draft, Policy::import()), ["H41"]);
         assert_eq!(codes(&draft, Policy::forensic()), [""; 0]);
         draft.put(at, b"base.raw");
-        let own = AuditOptions { path: Some(b"/images/base.raw".to_vec()), now: None };
+        let own = AuditOptions { path: Some(b"/images/base.raw".to_vec()), ..AuditOptions::default() };
         assert_eq!(reasons(&audit(&draft.image(), &Policy::import(), &own)), ["H41"]);
     }
 

@@ -83,6 +83,8 @@ pub struct Quotas {
 pub struct Policy {
     /// Its name, for reports: at most 64 letters, digits, `-`, `_` and `.`.
     pub name: String,
+    /// Whether every compressed cluster is decompressed, so that one that cannot be is a finding (L15).
+    pub deep: bool,
     /// How much an image may claim.
     pub limits: Quotas,
     /// When a finding rejects whose rule is not in `rules`.
@@ -117,6 +119,8 @@ pub enum PolicyFault {
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
+    #[serde(default)]
+    deep: bool,
     #[serde(default, deserialize_with = "quotas")]
     limits: Quotas,
     reject: BTreeMap<String, Bar>,
@@ -145,13 +149,13 @@ impl TryFrom<Written> for Policy {
     type Error = PolicyFault;
 
     fn try_from(written: Written) -> Result<Self, PolicyFault> {
-        let Written { name, limits, reject } = written;
+        let Written { name, deep, limits, reject } = written;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.len() > NAME_LEN || !name.chars().all(is_plain) {
             return Err(PolicyFault::Name);
         }
         // Without a word on it, a policy is as strict as it can be.
-        let mut policy = Self { name, limits, default: Bar::Always, rules: BTreeMap::new() };
+        let mut policy = Self { name, deep, limits, default: Bar::Always, rules: BTreeMap::new() };
         for (key, bar) in reject {
             if key == "default" {
                 policy.default = bar;
@@ -210,6 +214,9 @@ impl Policy {
         let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND, &NOT_CLOSED].concat();
         Self {
             name: "upload".to_owned(),
+            // What is decompressed costs time in proportion to what the image claims, and a stream that is broken harms
+            // nobody but its guest.
+            deep: false,
             limits: Quotas {
                 // The largest volume of the large clouds.
                 virtual_size: Some(64 << 40),
@@ -232,6 +239,7 @@ impl Policy {
         let warning = [&FROM_WARNING[..], &["H41", "E25"]].concat();
         Self {
             name: "import".to_owned(),
+            deep: false,
             limits: Quotas::default(),
             default: Bar::Corruption,
             rules: with(&always, Bar::Always).chain(with(&warning, Bar::Warning)).collect(),
@@ -242,6 +250,7 @@ impl Policy {
     pub fn forensic() -> Self {
         Self {
             name: "forensic".to_owned(),
+            deep: false,
             limits: Quotas::default(),
             default: Bar::Never,
             rules: BTreeMap::new(),
@@ -314,6 +323,11 @@ mod tests {
             (r#"{"name": "a", "reject": {"L10": "sometimes"}}"#, "unknown variant `sometimes`"),
             (r#"{"name": "a", "reject": {}, "limits": {"size": 1}}"#, "unknown field `size`"),
             (r#"{"name": "a", "reject": {}, "limit": {}}"#, "unknown field `limit`"),
+            (
+                r#"{"name": "a", "reject": {}, "limits": [1, 2, 3, 4, 5, 6]}"#,
+                "invalid type: sequence, expected a table of limits",
+            ),
+            (r#"{"name": "a", "reject": {}, "deep": 1}"#, "invalid type: integer `1`"),
             (r#"{"name": "a", "reject": {}, "limits": {"bitmaps": -1}}"#, "invalid value: integer `-1`"),
             (r#"{"name": "a"}"#, "missing field `reject`"),
         ] {

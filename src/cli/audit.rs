@@ -5,8 +5,7 @@ use qcow2_inspect::report::{self, Subject};
 
 use super::input::Input;
 use super::output::{self, Color, Format};
-use super::policy;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, check, policy};
 
 /// Decide by a policy whether an image may go further: accept or reject, with the reasons.
 ///
@@ -23,6 +22,12 @@ pub(super) struct Args {
     /// fine) or `forensic` (rejects nothing that could be judged), or else a file as `policy show` prints it.
     #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = policy::load)]
     policy: Policy,
+    /// Decompress every compressed cluster too, whatever the policy says: a line `deep = true` in it asks for the same.
+    ///
+    /// What QEMU would fail to read is a corruption. It takes some seconds for each GiB; without it the report says that
+    /// it was not done.
+    #[arg(long)]
+    deep: bool,
     /// How to write the report; `jsonl` is the same as `json`.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -33,8 +38,12 @@ impl Args {
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
         let image = self.input.open(self.format)?;
-        let options = AuditOptions { now: output::now(), path: self.input.absolute_path() };
-        let audit = audit(&image, &self.policy, &options);
+        let path_from_root = self.input.absolute_path();
+        let options =
+            AuditOptions { now: output::now(), path: path_from_root, threads: Some(check::threads()) };
+        let mut policy = self.policy.clone();
+        policy.deep |= self.deep;
+        let audit = audit(&image, &policy, &options);
         let subject = Subject { path: &path, len: image.file_len() };
         let out = self.input.stdout_for_verdict();
         match self.format {

@@ -100,7 +100,7 @@ impl Args {
 }
 
 /// Threads that decompress. More have more in memory, and the one that reads cannot keep up.
-fn threads() -> NonZero<usize> {
+pub(super) fn threads() -> NonZero<usize> {
     let most = NonZero::new(4).unwrap_or(NonZero::<usize>::MIN);
     thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(most)
 }

@@ -5,6 +5,11 @@ use std::io::{self, Write};
 use crate::audit::{Policy, Quotas};
 use crate::rules::find;
 
+const DEEP: &str = "\
+# Whether every compressed cluster is decompressed, as by `check --deep`: L15 where one cannot be. It takes some seconds
+# for each GiB; else the report says that it was not done.
+";
+
 const LIMITS: &str = "\
 # How much an image may claim. A line that is missing is no limit.
 #   virtual_size      bytes of the virtual disk, or of a snapshot's where that is larger
@@ -33,6 +38,7 @@ pub fn write_policy(mut out: impl Write, policy: &Policy) -> io::Result<()> {
     // A name has only letters, digits and marks that need no escape, and a code of a rule likewise.
     writeln!(out, "# A policy of `qcow2-inspect audit --policy FILE`.")?;
     writeln!(out, "name = \"{}\"\n", policy.name)?;
+    writeln!(out, "{DEEP}deep = {}\n", policy.deep)?;
     let Quotas { virtual_size, file_size, snapshots, bitmaps, virtual_ratio, compressed_ratio } =
         policy.limits;
     write!(out, "{LIMITS}")?;

@@ -146,6 +146,41 @@ fn a_policy_that_makes_no_sense_is_told_in_one_line() {
     assert!(told.contains("line 2: invalid type: sequence, expected a table of limits"), "{told}");
 }
 
+/// Whether compressed clusters were decompressed is told, whatever came of it.
+#[test]
+fn a_broken_stream_is_seen_by_a_deep_audit_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.qcow2");
+    let mut bytes = image("valid/v3-zlib");
+    let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    let at = |word: u64| usize::try_from(word & 0x00ff_ffff_ffff_fe00).unwrap();
+    let l2 = at(number(at(number(40))));
+    // Not the first cluster, which is looked at in any case.
+    let entry = (1..8).map(|index| number(l2 + 8 * index)).find(|entry| entry >> 62 == 1).unwrap();
+    let bits = 62 - (u32::from_be_bytes(bytes[20..24].try_into().unwrap()) - 8);
+    let stream = usize::try_from(entry & ((1 << bits) - 1)).unwrap();
+    bytes[stream..stream + 4].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let path = path.to_str().unwrap();
+    let audit = |options: &[&str]| {
+        let ran = run(&[&["audit", "--format", "json", path], options].concat());
+        let audit: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let is_told = run(&[&["audit", path], options].concat());
+        let is_told = String::from_utf8(is_told.stdout).unwrap().contains("\nnot decompressed: ");
+        let reasons = reasons(&audit).into_iter().map(str::to_owned).collect::<Vec<_>>();
+        (ran.code, reasons, audit["deep"].as_bool(), is_told)
+    };
+    assert_eq!(audit(&[]), (Some(0), vec![], Some(false), true));
+    assert_eq!(audit(&["--deep"]), (Some(2), vec!["L15".to_owned()], Some(true), false));
+    let policy = folder.path().join("policy.toml");
+    let text = run(&["policy", "show"]).report().replace("\ndeep = false\n", "\ndeep = true\n");
+    fs::write(&policy, text).unwrap();
+    let by_policy = audit(&["--policy", policy.to_str().unwrap()]);
+    assert_eq!(by_policy, audit(&["--deep"]));
+    let spent = audit(&["--deep", "--limit", "decoded_bytes=1"]);
+    assert_eq!(spent, (Some(1), vec!["T01".to_owned()], Some(true), false));
+    // Nothing is said of images without any.
+    assert!(!audit_text("upload", "valid/v3-basic").contains("decompressed"));
 }
 
 /// The name is seen to lead back whatever way the image is named.

@@ -43,8 +43,11 @@ impl Args {
             sandbox::enter(self.sandbox, None)?;
             part.image(|_, _| limits)
         });
-        let options =
-            AuditOptions { now: output::now(), path: self.path.clone().map(OsString::into_encoded_bytes) };
+        let options = AuditOptions {
+            now: output::now(),
+            path: self.path.clone().map(OsString::into_encoded_bytes),
+            threads: None,
+        };
         let len = image.as_ref().map_or(0, |image| image.file_len());
         let audit = image.map(|image| audit(&image, &self.policy, &options));
         let file = (self.name.as_encoded_bytes(), len);
