@@ -208,8 +208,11 @@ impl Policy {
         }
     }
 
-    /// For images of strangers: no other file, one reading, nothing hidden, names that are what they look like, and
-    /// claims that a cloud would carry.
+    /// For images of strangers: no other file, one reading, a closed image without bytes beyond what it needs in the
+    /// places that are looked at, names that are what they look like, and claims that a cloud would carry.
+    ///
+    /// What a table leaves free of its last cluster, clusters in the middle of the file that are not in use, and the areas
+    /// of a LUKS header are not looked at.
     pub fn upload() -> Self {
         let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND, &NOT_CLOSED].concat();
         Self {

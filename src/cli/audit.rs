@@ -10,7 +10,13 @@ use super::{Failure, Outcome, check, policy};
 /// Decide by a policy whether an image may go further: accept or reject, with the reasons.
 ///
 /// It runs the whole check, looks for other formats that the file could be taken for, and holds what the image claims
-/// against the policy's limits. What could not be judged is never accepted.
+/// against the policy's limits. What could not be judged is never accepted. Compressed clusters are decompressed only with
+/// --deep, or where the policy says so.
+///
+/// `upload` rejects bytes beyond what an image needs where they can be many: unknown fields and extensions, behind the
+/// extensions, behind the last cluster in use, beyond the disk. It does not look at what tables and the areas of LUKS leave
+/// free, nor at clusters that are not in use, in the middle of the file. QEMU itself leaves some of these when it frees
+/// clusters; `qemu-img convert` makes a copy without any.
 ///
 /// Exit code: 0 accepted, 2 rejected, 1 where a limit or an I/O error kept a part from being judged and nothing else
 /// is against the image, or where the file is not qcow2 at all. Only 0 means that the image may go further.
@@ -18,8 +24,9 @@ use super::{Failure, Outcome, check, policy};
 pub(super) struct Args {
     #[command(flatten)]
     input: Input,
-    /// The policy: `upload` (no other file, one reading, nothing hidden), `import` (plain backing and data files are
-    /// fine) or `forensic` (rejects nothing that could be judged), or else a file as `policy show` prints it.
+    /// The policy: `upload` (no other file, one reading, a closed image, no bytes beyond what it needs in the places
+    /// named above), `import` (plain backing and data files are fine) or `forensic` (rejects nothing that could be
+    /// judged), or else a file as `policy show` prints it.
     #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = policy::load)]
     policy: Policy,
     /// Decompress every compressed cluster too, whatever the policy says: a line `deep = true` in it asks for the same.
