@@ -146,6 +146,23 @@ fn a_policy_that_makes_no_sense_is_told_in_one_line() {
     assert!(told.contains("line 2: invalid type: sequence, expected a table of limits"), "{told}");
 }
 
+/// Nothing that is no file holds it up or is read without end.
+#[test]
+fn a_policy_is_a_file_or_a_pipe_with_a_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for (path, reason) in [
+        (fifo.to_str().unwrap(), "missing field `name`"),
+        ("/dev/zero", "is neither a file nor a pipe"),
+        ("/", "is neither a file nor a pipe"),
+    ] {
+        let ran = run(&["policy", "show", path]);
+        assert_eq!((ran.code, ran.stdout.as_slice()), (Some(1), b"".as_slice()), "{path}");
+        assert!(ran.stderr.lines().next().unwrap().contains(reason), "{}", ran.stderr);
+    }
+}
+
 /// Whether compressed clusters were decompressed is told, whatever came of it.
 #[test]
 fn a_broken_stream_is_seen_by_a_deep_audit_alone() {
@@ -179,6 +196,9 @@ fn a_broken_stream_is_seen_by_a_deep_audit_alone() {
     assert_eq!(by_policy, audit(&["--deep"]));
     let spent = audit(&["--deep", "--limit", "decoded_bytes=1"]);
     assert_eq!(spent, (Some(1), vec!["T01".to_owned()], Some(true), false));
+    let scan = run(&["scan", "--deep", path]);
+    let line: Value = serde_json::from_slice(&scan.stdout).unwrap();
+    assert_eq!((scan.code, reasons(&line), line["deep"].as_bool()), (Some(2), vec!["L15"], Some(true)));
     // Nothing is said of images without any.
     assert!(!audit_text("upload", "valid/v3-basic").contains("decompressed"));
 }

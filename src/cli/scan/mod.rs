@@ -13,12 +13,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use qcow2_inspect::audit::Policy;
+use qcow2_inspect::report;
+
 use self::child::Job;
 use self::done::Done;
 use self::files::Files;
 use self::progress::{Counts, Progress};
 use super::input::reason;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, policy};
 use crate::sandbox;
 
 /// More are no faster, and each has some files open, of which a process may not have more than 1024 as a rule.
@@ -41,8 +44,11 @@ pub(super) struct Args {
     #[arg(short = '0', long)]
     null: bool,
     /// The policy, as for `audit`.
-    #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = is_policy)]
-    policy: String,
+    #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = policy::load)]
+    policy: Policy,
+    /// Decompress every compressed cluster, whatever the policy says, as for `audit`.
+    #[arg(long)]
+    deep: bool,
     /// How many images are looked at together, at most 256; without it, as many as there are processors.
     #[arg(short, long, value_name = "NUMBER")]
     jobs: Option<NonZero<usize>>,
@@ -64,11 +70,6 @@ pub(super) struct Args {
     sandbox: sandbox::Mode,
 }
 
-/// The policy's name: each process loads it for itself, but a bad one is told once.
-fn is_policy(name: &str) -> Result<String, String> {
-    super::policy::load(name).map(|_| name.to_owned())
-}
-
 fn is_limit(text: &str) -> Result<String, String> {
     super::limits::change(text).map(|_| text.to_owned())
 }
@@ -76,6 +77,7 @@ fn is_limit(text: &str) -> Result<String, String> {
 impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
+        let policy = self.policy_text()?;
         let mut done = Done::open(self.resume.as_deref())?;
         let mut files = Files::list(&self.paths, self.null)?;
         if files.len() == 0 {
@@ -90,7 +92,7 @@ impl Args {
         let jobs = self.jobs.or(thread::available_parallelism().ok()).map_or(1, NonZero::get);
         // Beside this thread, which works too: it is there whatever the system grants.
         let others = jobs.min(MOST_JOBS).min(files.len()).saturating_sub(1);
-        let job = self.job()?;
+        let job = self.job(&policy)?;
         let files = Mutex::new(files);
         let shared = Mutex::new((&mut done, progress, io::stdout()));
         let went: Vec<io::Result<()>> = thread::scope(|scope| {
@@ -107,13 +109,22 @@ impl Args {
         Ok(Outcome::Exit(progress.finish()))
     }
 
-    fn job(&self) -> Result<Job, Failure> {
+    /// The policy as TOML, for the processes: the file that it came from may be gone by then, or be another.
+    fn policy_text(&self) -> Result<String, Failure> {
+        let mut policy = self.policy.clone();
+        policy.deep |= self.deep;
+        let mut text = Vec::new();
+        report::write_policy(&mut text, &policy)?;
+        String::from_utf8(text).map_err(|error| io::Error::other(error).into())
+    }
+
+    fn job(&self, policy: &str) -> Result<Job, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::Image(format!("cannot find this program: {}", reason(&error))))?;
-        let mut arguments = vec!["scan-one".to_owned(), format!("--policy={}", self.policy)];
+        let mut arguments = vec!["scan-one".to_owned(), format!("--policy={policy}")];
         arguments.extend(self.limits.iter().map(|limit| format!("--limit={limit}")));
         arguments.push(format!("--sandbox={}", self.sandbox.as_str()));
-        let policy = self.policy.clone();
+        let policy = self.policy.name.clone();
         Ok(Job { program, arguments, policy, timeout: Duration::from_secs(self.timeout) })
     }
 }

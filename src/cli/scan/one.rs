@@ -24,8 +24,8 @@ pub(in crate::cli) struct Args {
     /// Its path from the root, so that a name that leads back to it is seen. Nothing is opened there.
     #[arg(long)]
     path: Option<OsString>,
-    /// The policy.
-    #[arg(long, value_parser = policy::load)]
+    /// The policy's text.
+    #[arg(long, value_parser = policy::parse)]
     policy: Policy,
     #[command(flatten)]
     limits: Changes,
