@@ -52,7 +52,7 @@ pub(super) struct Args {
     /// How many images are looked at together, at most 256; without it, as many as there are processors.
     #[arg(short, long, value_name = "NUMBER")]
     jobs: Option<NonZero<usize>>,
-    /// Seconds after which an image is given up.
+    /// Seconds after which an image is given up; its process is held to the limit `seconds` of as many by itself too.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     timeout: u64,
     /// Leave out the images that are done by this list, and add those that get done.
@@ -123,6 +123,8 @@ impl Args {
             .map_err(|error| Failure::Image(format!("cannot find this program: {}", reason(&error))))?;
         let mut arguments = vec!["scan-one".to_owned(), format!("--policy={policy}")];
         arguments.extend(self.limits.iter().map(|limit| format!("--limit={limit}")));
+        arguments.push(format!("--seconds={}", self.timeout));
+        arguments.push(format!("--parent={}", std::process::id()));
         arguments.push(format!("--sandbox={}", self.sandbox.as_str()));
         let policy = self.policy.name.clone();
         Ok(Job { program, arguments, policy, timeout: Duration::from_secs(self.timeout) })
