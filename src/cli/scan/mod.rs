@@ -57,9 +57,10 @@ pub(super) struct Args {
     timeout: u64,
     /// Leave out the images that are done by this list, and add those that get done.
     ///
-    /// The exit code is that of one whole scan. Each image is a line: 0 where it was accepted and 2 where it was rejected,
-    /// a tab, and its path, in which what is no clean text is escaped. What could not be judged is not done, and is looked
-    /// at the next time.
+    /// The exit code is that of one whole scan. An image counts as done only as long as it is what it was and would be
+    /// judged as it was: each is a line of 0 where it was accepted and 2 where it was rejected, a digest of the policy, the
+    /// limits and the version of this program, its length, when it last changed, and its path from the root, in which what
+    /// is no clean text is escaped, with tabs between. What could not be judged is not done, and is looked at the next time.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Changes a limit, as for `audit`.
@@ -78,7 +79,11 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let policy = self.policy_text()?;
-        let mut done = Done::open(self.resume.as_deref())?;
+        let manner: Vec<&str> = [env!("CARGO_PKG_VERSION"), policy.as_str()]
+            .into_iter()
+            .chain(self.limits.iter().map(String::as_str))
+            .collect();
+        let mut done = Done::open(self.resume.as_deref(), &manner)?;
         let mut files = Files::list(&self.paths, self.null)?;
         if files.len() == 0 {
             return Err(Failure::Image(
@@ -138,12 +143,14 @@ fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> 
     loop {
         let next = files.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(path) = next else { return Ok(()) };
+        // Before it is judged: what changes from then on has another.
+        let mark = shared.lock().unwrap_or_else(PoisonError::into_inner).0.mark(&path);
         let answer = job.run(&path);
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, progress, out) = &mut *shared;
         progress.add(answer.code);
         match out.write_all(&answer.line).and_then(|()| out.flush()) {
-            Ok(()) => done.add(&path, answer.code)?,
+            Ok(()) => done.add(mark, answer.code)?,
             // What it said is lost, so that it is not done; the verdict stays.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 let left = files.lock().unwrap_or_else(PoisonError::into_inner).clear();
