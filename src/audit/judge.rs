@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Policy, Quotas, Reason, is_cut};
-use crate::Image;
-use crate::rules::{Finding, Findings, Rule, Severity};
+use super::{Policy, Quotas, Reason, claims, is_cut};
+use crate::check::stopped;
+use crate::rules::codes::T02;
+use crate::rules::{Finding, Findings, Rule, Severity, Structure};
 use crate::source::ReadAt;
 use crate::units::Span;
+use crate::{Error, Image};
 
 /// Takes what is found, and holds it against the policy.
 pub(super) struct Judge<'p> {
@@ -49,20 +51,26 @@ impl<'p> Judge<'p> {
     /// Holds what the image claims against the policy's limits.
     pub(super) fn limits<R: ReadAt>(&mut self, image: &Image<R>, compressed_clusters: u64) {
         let header = image.header();
-        let v2 = &header.v2;
-        let (size, file_len) = (v2.size.0, image.file_len());
         let cluster_size = image.geometry().map_or(0, |geometry| geometry.cluster_size());
         let bitmaps = image.bitmaps_extension();
         let decompressed = compressed_clusters.saturating_mul(cluster_size);
-        let ratio = |claim: u64| claim.div_ceil(file_len.max(1));
         let field = |name| Some(header.span(name));
+        let (size, size_at) = self.cut_off(claims::largest_disk(image));
         let Quotas { virtual_size, file_size, snapshots, bitmaps: most_bitmaps, .. } = self.policy.limits;
         let Quotas { virtual_ratio, compressed_ratio, .. } = self.policy.limits;
+        let ratios = [(size, virtual_ratio), (decompressed, compressed_ratio)];
+        let data_len = self.cut_off(claims::data_len(image, &ratios)).max(1);
         let bitmaps_at = bitmaps.map(|(at, _)| Span::new(at, 4));
         let claims = [
-            ("limits.virtual_size", virtual_size, size, field("size"), "bytes of virtual disk"),
-            ("limits.file_size", file_size, file_len, None, "bytes of file"),
-            ("limits.snapshots", snapshots, v2.nb_snapshots.into(), field("nb_snapshots"), "snapshots"),
+            ("limits.virtual_size", virtual_size, size, Some(size_at), "bytes of virtual disk"),
+            ("limits.file_size", file_size, image.file_len(), None, "bytes of file"),
+            (
+                "limits.snapshots",
+                snapshots,
+                header.v2.nb_snapshots.into(),
+                field("nb_snapshots"),
+                "snapshots",
+            ),
             (
                 "limits.bitmaps",
                 most_bitmaps,
@@ -73,14 +81,14 @@ impl<'p> Judge<'p> {
             (
                 "limits.virtual_ratio",
                 virtual_ratio,
-                ratio(size),
-                field("size"),
+                size.div_ceil(data_len),
+                Some(size_at),
                 "bytes of virtual disk for each byte of file",
             ),
             (
                 "limits.compressed_ratio",
                 compressed_ratio,
-                ratio(decompressed),
+                decompressed.div_ceil(data_len),
                 None,
                 "bytes of compressed clusters, decompressed, for each byte of file",
             ),
@@ -97,5 +105,13 @@ impl<'p> Judge<'p> {
             };
             self.reasons.insert(key, reason);
         }
+    }
+
+    /// What is known, with a finding of what kept the rest from being known.
+    fn cut_off<T>(&mut self, (known, error): (T, Option<Error>)) -> T {
+        if let Some(error) = error {
+            self.finding(stopped(error, Structure::File, &T02));
+        }
+        known
     }
 }

@@ -5,11 +5,14 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod capabilities;
+mod claims;
 mod guest_start;
 mod judge;
 mod other_formats;
 mod own_name;
 mod policy;
+
+use std::num::NonZero;
 
 use crate::Image;
 use crate::check::{CheckOptions, Verdict, check};
@@ -29,6 +32,8 @@ pub struct AuditOptions {
     pub now: Option<i64>,
     /// The image's own path from the root, so that a name that leads back to it is seen. No file is looked for.
     pub path: Option<Vec<u8>>,
+    /// On how many threads clusters are decompressed where the policy is deep; without it, on the caller's alone.
+    pub threads: Option<NonZero<usize>>,
 }
 
 /// Whether the image may go further.
@@ -83,6 +88,8 @@ pub struct Audit {
     pub verdict: Verdict,
     /// What a reader needs to support.
     pub capabilities: Capabilities,
+    /// Compressed clusters that were decompressed; `None` where the policy is not deep, and nothing is known of them.
+    pub decompressed: Option<u64>,
     /// All that was found, whether the policy minds or not.
     pub findings: Findings,
 }
@@ -109,15 +116,16 @@ fn is_cut(rule: Option<&'static Rule>) -> bool {
 /// Nothing but the image's own bytes is read, within its [`Limits`](crate::Limits).
 pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &AuditOptions) -> Audit {
     let mut judge = Judge::new(policy, image.limits().findings_per_rule);
-    let check_options = CheckOptions { now: options.now, ..CheckOptions::default() };
+    let deep = policy.deep.then_some(options.threads.unwrap_or(NonZero::<usize>::MIN));
+    let check_options = CheckOptions { now: options.now, deep, ..CheckOptions::default() };
     let checked = check(image, &check_options, &mut |finding| judge.finding(finding));
     let mut out = Vec::new();
     own_name::check(image, options.path.as_deref(), &mut out);
     other_formats::check(image, &mut out);
     guest_start::check(image, &mut out);
     out.into_iter().for_each(|finding| judge.finding(finding));
-    let capabilities = Capabilities::new(image, checked.has_compressed);
-    judge.limits(image, checked.counters.compressed_clusters);
+    let capabilities = Capabilities::new(image, checked.compressed > 0);
+    judge.limits(image, checked.compressed);
 
     let Judge { findings, mut reasons, .. } = judge;
     let complete = checked.complete && !reasons.values().any(|reason| is_cut(reason.rule));
@@ -131,6 +139,7 @@ pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &Audi
         complete,
         verdict: checked.verdict,
         capabilities,
+        decompressed: checked.decompressed,
         findings,
     }
 }
@@ -184,7 +193,7 @@ mod tests {
         assert_eq!(codes(&draft, Policy::import()), ["H41"]);
         assert_eq!(codes(&draft, Policy::forensic()), [""; 0]);
         draft.put(at, b"base.raw");
-        let own = AuditOptions { path: Some(b"/images/base.raw".to_vec()), now: None };
+        let own = AuditOptions { path: Some(b"/images/base.raw".to_vec()), ..AuditOptions::default() };
         assert_eq!(reasons(&audit(&draft.image(), &Policy::import(), &own)), ["H41"]);
     }
 
@@ -270,10 +279,51 @@ mod tests {
         }
     }
 
+    /// What a snapshot has comes out of it as well as what the active disk has.
+    #[test]
+    fn snapshots_are_held_to_the_limits_too() {
+        let limit = |draft: &Draft, limits: Quotas| {
+            let audit = judged(draft, &Policy { limits, ..Policy::forensic() });
+            let at = audit.reasons.first().and_then(|reason| reason.at);
+            (reasons(&audit).into_iter().map(str::to_owned).collect::<Vec<_>>(), at.map(|at| at.at.0))
+        };
+        let mut draft = load("valid/v3-snapshots");
+        let size = draft.header("size");
+        draft.set_snapshot_extra(1, "disk_size", size + 1);
+        let at = draft.snapshot(1).extra_at().0 + 8;
+        let most = |most| Quotas { virtual_size: Some(most), ..Quotas::default() };
+        assert_eq!(limit(&draft, most(size)), (vec!["limits.virtual_size".to_owned()], Some(at)));
+        assert_eq!(limit(&draft, most(size + 1)).0, [""; 0]);
+
+        // A table that the active tree does not have.
+        let mut draft = load("valid/v3-snapshots");
+        let compressed = Quotas { compressed_ratio: Some(0), ..Quotas::default() };
+        assert_eq!(limit(&draft, compressed).0, [""; 0]);
+        let active: Vec<_> =
+            (0..draft.header("l1_size")).map(|index| draft.get(draft.l1_entry(index), 8)).collect();
+        let active: Vec<_> = active.iter().map(|entry| entry & 0x00ff_ffff_ffff_fe00).collect();
+        let l1 = draft.snapshot(0).head.l1_table_offset.0;
+        let table = (0..draft.header("l1_size"))
+            .map(|index| draft.get(l1 + 8 * index, 8) & 0x00ff_ffff_ffff_fe00)
+            .find(|table| *table != 0 && !active.contains(table))
+            .unwrap();
+        draft.put_u64(table, 1 << 62 | 512);
+        let checked = check(&draft.image(), &CheckOptions::default(), &mut |_: crate::rules::Finding| ());
+        assert_eq!((checked.counters.compressed_clusters, checked.compressed), (0, 1));
+        assert_eq!(limit(&draft, compressed).0, ["limits.compressed_ratio"]);
+    }
+
     #[test]
     fn a_file_that_reads_as_another_format_is_rejected() {
-        for (at, bytes) in [(0x8001, &b"CD001"[..]), (510, b"\x55\xaa"), (512, b"EFI PART"), (257, b"ustar")]
-        {
+        let second_luks = [&b"SKUL\xba\xbe\0\x02"[..], &[0; 248], &0x4000_u64.to_be_bytes()].concat();
+        for (at, bytes) in [
+            (0x8001, &b"CD001"[..]),
+            (510, b"\x55\xaa"),
+            (512, b"EFI PART"),
+            (257, b"ustar"),
+            (0xff6, b"SWAP-SPACE"),
+            (0x4000, &second_luks),
+        ] {
             let mut draft = load("valid/v3-extended-l2");
             draft.put(at, bytes);
             let audit = judged(&draft, &Policy::import());

@@ -17,7 +17,12 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let tail_at = image.file_len().saturating_sub(foreign::LONG_TAIL_LEN);
     let start = read(image, "the file's start", HostOffset(0), foreign::START_LEN, out);
     let tail = read(image, "the file's end", HostOffset(tail_at), foreign::LONG_TAIL_LEN, out);
-    for Foreign { at, len, name, is_certain } in foreign::beside_qcow2(&start, &tail, tail_at) {
+    let mut found = foreign::beside_qcow2(&start, &tail, tail_at);
+    for at in foreign::LUKS2_AT {
+        let header = read(image, "a second LUKS header", HostOffset(at), foreign::LUKS2_LEN, out);
+        found.extend(foreign::luks2_at(at, &header));
+    }
+    for Foreign { at, len, name, is_certain } in found {
         let at = Span::new(HostOffset(at), len);
         let found = format!("what makes it {name}");
         let finding = Finding::new(&T04, Structure::File, at, found, "a qcow2 image alone");

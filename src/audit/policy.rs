@@ -1,8 +1,11 @@
 //! Policies as data: what rejects an image, and how much it may claim.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::rules::{Finding, Severity, find};
 
@@ -59,7 +62,7 @@ impl Bar {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quotas {
-    /// Bytes of the virtual disk.
+    /// Bytes of the virtual disk, or of a snapshot's where that is larger.
     pub virtual_size: Option<u64>,
     /// Bytes of the file, its holes included.
     pub file_size: Option<u64>,
@@ -67,9 +70,10 @@ pub struct Quotas {
     pub snapshots: Option<u64>,
     /// Persistent bitmaps.
     pub bitmaps: Option<u64>,
-    /// Bytes of the virtual disk for each byte of the file.
+    /// Bytes of the largest of these disks for each byte of the file that is not in a hole.
     pub virtual_ratio: Option<u64>,
-    /// Bytes of the active disk's compressed clusters, decompressed, for each byte of the file.
+    /// Bytes of the compressed clusters of all trees, decompressed, for each byte of the file that is not in a hole. L2
+    /// tables that trees share count once.
     pub compressed_ratio: Option<u64>,
 }
 
@@ -79,6 +83,8 @@ pub struct Quotas {
 pub struct Policy {
     /// Its name, for reports: at most 64 letters, digits, `-`, `_` and `.`.
     pub name: String,
+    /// Whether every compressed cluster is decompressed, so that one that cannot be is a finding (L15).
+    pub deep: bool,
     /// How much an image may claim.
     pub limits: Quotas,
     /// When a finding rejects whose rule is not in `rules`.
@@ -114,21 +120,42 @@ pub enum PolicyFault {
 struct Written {
     name: String,
     #[serde(default)]
+    deep: bool,
+    #[serde(default, deserialize_with = "quotas")]
     limits: Quotas,
     reject: BTreeMap<String, Bar>,
+}
+
+/// Limits by their names alone: serde takes them in their order too, in which nobody would see what is which.
+fn quotas<'de, D: Deserializer<'de>>(from: D) -> Result<Quotas, D::Error> {
+    struct Named;
+
+    impl<'de> Visitor<'de> for Named {
+        type Value = Quotas;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table of limits")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Quotas, A::Error> {
+            Quotas::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    from.deserialize_map(Named)
 }
 
 impl TryFrom<Written> for Policy {
     type Error = PolicyFault;
 
     fn try_from(written: Written) -> Result<Self, PolicyFault> {
-        let Written { name, limits, reject } = written;
+        let Written { name, deep, limits, reject } = written;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.len() > NAME_LEN || !name.chars().all(is_plain) {
             return Err(PolicyFault::Name);
         }
         // Without a word on it, a policy is as strict as it can be.
-        let mut policy = Self { name, limits, default: Bar::Always, rules: BTreeMap::new() };
+        let mut policy = Self { name, deep, limits, default: Bar::Always, rules: BTreeMap::new() };
         for (key, bar) in reject {
             if key == "default" {
                 policy.default = bar;
@@ -153,14 +180,17 @@ impl TryFrom<Written> for Policy {
 
 /// What two readers read differently: where extensions or the disk end, which of two counts, what is cut off.
 const TWO_READINGS: [&str; 8] = ["H08", "H28", "H38", "H39", "E02", "E03", "E04", "L10"];
-/// Bytes that no structure needs: behind the header and the extensions, in paddings, behind the end, beyond the disk.
-const HIDDEN: [&str; 8] = ["H10", "H43", "L24", "L25", "R12", "S15", "B13", "B18"];
+/// Bytes that no structure needs: in and behind the header and its extensions, behind the end, beyond the disk. Not the
+/// seven at most behind a snapshot's entry (S15), which QEMU leaves as they were in a cluster that it takes again.
+const HIDDEN: [&str; 9] = ["H10", "H11", "H43", "E26", "L24", "L25", "R12", "B13", "B18"];
 /// Names that are not what they look like.
 const NAMES: [&str; 7] = ["H40", "E07", "E08", "E27", "S14", "B10", "B12"];
 /// Another file that the image wants opened.
 const OTHER_FILES: [&str; 4] = ["H41", "E23", "E24", "E25"];
 /// What cannot be relied on: the image calls itself corrupt, a write to one guest cluster changes another.
 const UNSOUND: [&str; 2] = ["H20", "L27"];
+/// Nobody closed it: all refcounts may be wrong, and what they break is a note.
+const NOT_CLOSED: [&str; 1] = ["H19"];
 /// What is odd or harmless by how bad it is: two snapshots with one id, the file or the guest's disk as another format.
 const FROM_WARNING: [&str; 3] = ["S09", "T04", "T05"];
 
@@ -178,12 +208,18 @@ impl Policy {
         }
     }
 
-    /// For images of strangers: no other file, one reading, nothing hidden, names that are what they look like, and
-    /// claims that a cloud would carry.
+    /// For images of strangers: no other file, one reading, a closed image without bytes beyond what it needs in the
+    /// places that are looked at, names that are what they look like, and claims that a cloud would carry.
+    ///
+    /// What a table leaves free of its last cluster, clusters in the middle of the file that are not in use, and the areas
+    /// of a LUKS header are not looked at.
     pub fn upload() -> Self {
-        let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND].concat();
+        let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND, &NOT_CLOSED].concat();
         Self {
             name: "upload".to_owned(),
+            // What is decompressed costs time in proportion to what the image claims, and a stream that is broken harms
+            // nobody but its guest.
+            deep: false,
             limits: Quotas {
                 // The largest volume of the large clouds.
                 virtual_size: Some(64 << 40),
@@ -206,6 +242,7 @@ impl Policy {
         let warning = [&FROM_WARNING[..], &["H41", "E25"]].concat();
         Self {
             name: "import".to_owned(),
+            deep: false,
             limits: Quotas::default(),
             default: Bar::Corruption,
             rules: with(&always, Bar::Always).chain(with(&warning, Bar::Warning)).collect(),
@@ -216,6 +253,7 @@ impl Policy {
     pub fn forensic() -> Self {
         Self {
             name: "forensic".to_owned(),
+            deep: false,
             limits: Quotas::default(),
             default: Bar::Never,
             rules: BTreeMap::new(),
@@ -288,6 +326,11 @@ mod tests {
             (r#"{"name": "a", "reject": {"L10": "sometimes"}}"#, "unknown variant `sometimes`"),
             (r#"{"name": "a", "reject": {}, "limits": {"size": 1}}"#, "unknown field `size`"),
             (r#"{"name": "a", "reject": {}, "limit": {}}"#, "unknown field `limit`"),
+            (
+                r#"{"name": "a", "reject": {}, "limits": [1, 2, 3, 4, 5, 6]}"#,
+                "invalid type: sequence, expected a table of limits",
+            ),
+            (r#"{"name": "a", "reject": {}, "deep": 1}"#, "invalid type: integer `1`"),
             (r#"{"name": "a", "reject": {}, "limits": {"bitmaps": -1}}"#, "invalid value: integer `-1`"),
             (r#"{"name": "a"}"#, "missing field `reject`"),
         ] {

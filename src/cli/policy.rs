@@ -54,14 +54,42 @@ fn read(path: &Path) -> io::Result<String> {
     use io::Read;
     let mut text = String::new();
     // One byte more than is fine, so that a longer file is seen.
-    let read = fs::File::open(path)?.take(LONGEST.saturating_add(1)).read_to_string(&mut text)?;
+    let read = open(path)?.take(LONGEST.saturating_add(1)).read_to_string(&mut text)?;
     if u64::try_from(read).is_ok_and(|read| read <= LONGEST) {
         return Ok(text);
     }
     Err(io::Error::other(format!("over {LONGEST} bytes long")))
 }
 
-fn parse(text: &str) -> Result<Policy, String> {
+/// Opens a file, or a pipe that somebody writes to, such as a shell's `<(…)`. One that nobody writes to is empty: it
+/// holds up neither the opening nor the reading.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+    let check = |kind: fs::FileType| {
+        let is_fine = kind.is_file() || kind.is_fifo();
+        is_fine.then_some(()).ok_or_else(|| io::Error::other("is neither a file nor a pipe"))
+    };
+    // Looked at before it is opened, which can be an act of its own with a device, and once more when it is open.
+    check(fs::metadata(path)?.file_type())?;
+    let flags = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    check(file.metadata()?.file_type())?;
+    // Whoever writes to it may still be about to.
+    fcntl_setfl(&file, fcntl_getfl(&file)?.difference(OFlags::NONBLOCK))?;
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<fs::File> {
+    fs::File::open(path)
+}
+
+/// A policy by its text.
+pub(super) fn parse(text: &str) -> Result<Policy, String> {
     toml::from_str(text).map_err(|error| {
         let message = error.message().replace('\n', ", ");
         let message = text::escape(message.as_bytes());

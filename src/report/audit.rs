@@ -113,6 +113,7 @@ pub fn write_audit_json(out: impl Write, audit: &Audit, subject: &Subject<'_>) -
     document.end_array()?;
     document.field("complete", &audit.complete)?;
     document.field("verdict", &audit.verdict)?;
+    document.field("deep", &audit.decompressed.is_some())?;
     document.field("capabilities", &CapabilitiesItem::from(&audit.capabilities))?;
     write_json_findings(&mut document, &audit.findings)?;
     document.finish()
@@ -127,6 +128,7 @@ struct ScanLine<'a> {
     policy: &'a str,
     verdict: Option<Verdict>,
     complete: bool,
+    deep: bool,
     error: Option<&'a str>,
     seconds: f64,
     reasons: Vec<ReasonItem<'a>>,
@@ -154,6 +156,7 @@ pub fn write_scan_line(
         policy,
         verdict: done.map(|audit| audit.verdict),
         complete: done.is_some_and(|audit| audit.complete),
+        deep: done.is_some_and(|audit| audit.decompressed.is_some()),
         error: audit.err(),
         seconds: (took.as_secs_f64() * 1e6).round() / 1e6,
         reasons: done.map(|audit| audit.reasons.iter().map(ReasonItem::from).collect()).unwrap_or_default(),
@@ -191,6 +194,14 @@ pub fn write_audit_text(
         write_reason(out, reason)?;
     }
     write_capabilities(out, &audit.capabilities)?;
+    match audit.decompressed {
+        Some(count) => writeln!(out, "decompressed: {count} compressed clusters of all trees")?,
+        None if audit.capabilities.compressed_clusters => writeln!(
+            out,
+            "not decompressed: whether its compressed clusters can be read was not looked at; --deep does"
+        )?,
+        None => {}
+    }
     let mut others = Findings::new(usize::MAX);
     let is_reason =
         |code| audit.reasons.iter().any(|reason| reason.rule.is_some_and(|rule| rule.code == code));

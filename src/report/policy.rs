@@ -5,14 +5,21 @@ use std::io::{self, Write};
 use crate::audit::{Policy, Quotas};
 use crate::rules::find;
 
+const DEEP: &str = "\
+# Whether every compressed cluster is decompressed, as by `check --deep`: L15 where one cannot be. It takes some seconds
+# for each GiB; else the report says that it was not done.
+";
+
 const LIMITS: &str = "\
 # How much an image may claim. A line that is missing is no limit.
-#   virtual_size      bytes of the virtual disk
+#   virtual_size      bytes of the virtual disk, or of a snapshot's where that is larger
 #   file_size         bytes of the file, its holes included
 #   snapshots         internal snapshots
 #   bitmaps           persistent bitmaps
-#   virtual_ratio     bytes of the virtual disk for each byte of the file; an empty image has a high one
-#   compressed_ratio  bytes of the active disk's compressed clusters, decompressed, for each byte of the file
+#   virtual_ratio     bytes of the largest of these disks for each byte of the file that is not in a hole; an empty
+#                     image has a high one
+#   compressed_ratio  bytes of the compressed clusters of all trees, decompressed, for each byte of the file that is
+#                     not in a hole; tables that trees share count once
 [limits]
 ";
 
@@ -31,6 +38,7 @@ pub fn write_policy(mut out: impl Write, policy: &Policy) -> io::Result<()> {
     // A name has only letters, digits and marks that need no escape, and a code of a rule likewise.
     writeln!(out, "# A policy of `qcow2-inspect audit --policy FILE`.")?;
     writeln!(out, "name = \"{}\"\n", policy.name)?;
+    writeln!(out, "{DEEP}deep = {}\n", policy.deep)?;
     let Quotas { virtual_size, file_size, snapshots, bitmaps, virtual_ratio, compressed_ratio } =
         policy.limits;
     write!(out, "{LIMITS}")?;

@@ -107,9 +107,9 @@ rules! {
     }
     S15 "snapshot-padding-nonzero" Note Extra {
         title: "the padding behind a snapshot table entry is expected to be zero",
-        spec: "not in the specification; a few bytes can be hidden there",
+        spec: "not in the specification; a few bytes can be left there",
         fields: ["snapshot.padding"],
-        qemu: Silently Silently "not looked at",
+        qemu: Silently Silently "not looked at, nor cleared where the table is written to freed clusters",
     }
     S16 "snapshot-copied-flag" Note Must {
         title: "bit 63 may be out of date in the L1 and L2 tables of a snapshot",

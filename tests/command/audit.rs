@@ -44,6 +44,11 @@ fn accepted_is_exit_0_and_rejected_is_exit_2() {
         ("import", "hostile/backing-itself", 2, &["H41"]),
         ("forensic", "hostile/backing-itself", 0, &[]),
         ("upload", "hostile/hidden-behind-the-end", 2, &["R12"]),
+        ("upload", "damaged/H19-dirty-bit-set", 2, &["H19"]),
+        ("import", "damaged/H19-dirty-bit-set", 0, &[]),
+        ("upload", "damaged/H11-unknown-header-fields", 2, &["H11"]),
+        ("upload", "damaged/E26-unknown-extension", 2, &["E26"]),
+        ("upload", "damaged/S15-snapshot-padding-nonzero", 0, &[]),
         ("import", "hostile/hidden-behind-the-end", 0, &[]),
     ] {
         let (exit, audit) = json(&["--policy", policy], name);
@@ -136,6 +141,66 @@ fn a_policy_that_makes_no_sense_is_told_in_one_line() {
         assert!(told.starts_with("error: invalid value"), "{told}");
     }
     assert!(run(&["policy", "show", path]).stderr.contains("line 3: unknown variant `sometimes`"));
+    fs::write(path, "name = \"a\"\nlimits = [1, 2, 3, 4, 5, 6]\n[reject]\n").unwrap();
+    let told = run(&["policy", "show", path]).stderr;
+    assert!(told.contains("line 2: invalid type: sequence, expected a table of limits"), "{told}");
+}
+
+/// Nothing that is no file holds it up or is read without end.
+#[test]
+fn a_policy_is_a_file_or_a_pipe_with_a_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for (path, reason) in [
+        (fifo.to_str().unwrap(), "missing field `name`"),
+        ("/dev/zero", "is neither a file nor a pipe"),
+        ("/", "is neither a file nor a pipe"),
+    ] {
+        let ran = run(&["policy", "show", path]);
+        assert_eq!((ran.code, ran.stdout.as_slice()), (Some(1), b"".as_slice()), "{path}");
+        assert!(ran.stderr.lines().next().unwrap().contains(reason), "{}", ran.stderr);
+    }
+}
+
+/// Whether compressed clusters were decompressed is told, whatever came of it.
+#[test]
+fn a_broken_stream_is_seen_by_a_deep_audit_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.qcow2");
+    let mut bytes = image("valid/v3-zlib");
+    let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    let at = |word: u64| usize::try_from(word & 0x00ff_ffff_ffff_fe00).unwrap();
+    let l2 = at(number(at(number(40))));
+    // Not the first cluster, which is looked at in any case.
+    let entry = (1..8).map(|index| number(l2 + 8 * index)).find(|entry| entry >> 62 == 1).unwrap();
+    let bits = 62 - (u32::from_be_bytes(bytes[20..24].try_into().unwrap()) - 8);
+    let stream = usize::try_from(entry & ((1 << bits) - 1)).unwrap();
+    bytes[stream..stream + 4].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let path = path.to_str().unwrap();
+    let audit = |options: &[&str]| {
+        let ran = run(&[&["audit", "--format", "json", path], options].concat());
+        let audit: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let is_told = run(&[&["audit", path], options].concat());
+        let is_told = String::from_utf8(is_told.stdout).unwrap().contains("\nnot decompressed: ");
+        let reasons = reasons(&audit).into_iter().map(str::to_owned).collect::<Vec<_>>();
+        (ran.code, reasons, audit["deep"].as_bool(), is_told)
+    };
+    assert_eq!(audit(&[]), (Some(0), vec![], Some(false), true));
+    assert_eq!(audit(&["--deep"]), (Some(2), vec!["L15".to_owned()], Some(true), false));
+    let policy = folder.path().join("policy.toml");
+    let text = run(&["policy", "show"]).report().replace("\ndeep = false\n", "\ndeep = true\n");
+    fs::write(&policy, text).unwrap();
+    let by_policy = audit(&["--policy", policy.to_str().unwrap()]);
+    assert_eq!(by_policy, audit(&["--deep"]));
+    let spent = audit(&["--deep", "--limit", "decoded_bytes=1"]);
+    assert_eq!(spent, (Some(1), vec!["T01".to_owned()], Some(true), false));
+    let scan = run(&["scan", "--deep", path]);
+    let line: Value = serde_json::from_slice(&scan.stdout).unwrap();
+    assert_eq!((scan.code, reasons(&line), line["deep"].as_bool()), (Some(2), vec!["L15"], Some(true)));
+    // Nothing is said of images without any.
+    assert!(!audit_text("upload", "valid/v3-basic").contains("decompressed"));
 }
 
 /// The name is seen to lead back whatever way the image is named.

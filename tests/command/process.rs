@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const PROGRAM: &str = "CARGO_BIN_EXE_qcow2-inspect";
 
 /// What "at once" is on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether a signal is ignored, as SIGINT is in the background of a shell: a process inherits it.
 pub(crate) fn is_ignored(signal: i32) -> bool {

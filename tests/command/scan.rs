@@ -5,10 +5,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::process::{Ran, command, corpus, finish, image, run};
+use crate::process::{PATIENCE, Ran, command, corpus, finish, image, run};
 
 /// The lines of a scan, by the file's name.
 fn lines(ran: &Ran) -> Vec<(String, Value)> {
@@ -116,13 +117,15 @@ fn a_line_that_was_cut_names_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let done = folder.path().join("done");
     let [short, long] = ["ä.qcow2", "ä.qcow2.qcow2"].map(|name| folder.path().join(name));
-    for path in [&short, &long] {
-        fs::copy(corpus("valid/v3-basic"), path).unwrap();
-    }
-    let whole = short.to_str().unwrap();
+    // One file, so that the lines differ in the path alone.
+    fs::copy(corpus("valid/v3-basic"), &short).unwrap();
+    fs::hard_link(&short, &long).unwrap();
+    assert_eq!(gone_on_with(&done, &[&long]), (1, false));
+    let whole = fs::read(&done).unwrap();
+    let name = whole.len() - "\n".len() - ".qcow2".len();
     // The second is cut within a character.
-    for len in [whole.len(), whole.len() - 7] {
-        fs::write(&done, &format!("0\t{whole}").as_bytes()[..len + 2]).unwrap();
+    for len in [name, name - 7] {
+        fs::write(&done, &whole[..len]).unwrap();
         assert_eq!(gone_on_with(&done, &[&long]), (1, false));
         assert_eq!(gone_on_with(&done, &[&short, &long]), (1, true));
         assert_eq!(gone_on_with(&done, &[&short, &long]), (0, true));
@@ -154,9 +157,85 @@ fn a_scan_that_goes_on_answers_as_a_whole_one() {
     let (code, len, told) = scan(&[]);
     assert_eq!((code, len), (Some(2), 1), "{told}");
     let list = fs::read_to_string(&done).unwrap();
-    let mut list: Vec<_> = list.lines().map(|line| line.replace(images.to_str().unwrap(), "")).collect();
+    let mut list: Vec<_> = list
+        .lines()
+        .map(|line| {
+            let columns: Vec<_> = line.split('\t').collect();
+            assert_eq!(columns.len(), 5, "{line}");
+            (columns[0], Path::new(columns[4]).strip_prefix(&images).unwrap().to_str().unwrap())
+        })
+        .collect();
     list.sort();
-    assert_eq!(list, ["0\t/good.qcow2", "2\t/backed.qcow2", "2\t/bad.qcow2"]);
+    assert_eq!(list, [("0", "good.qcow2"), ("2", "backed.qcow2"), ("2", "bad.qcow2")]);
+}
+
+/// Until what is written next has a later time than this file: file systems count in milliseconds.
+fn wait_for_the_clock(file: &Path, clock: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let changed = |path| fs::metadata(path).map(|there| (there.ctime(), there.ctime_nsec())).unwrap();
+    while {
+        fs::write(clock, "").unwrap();
+        changed(clock) <= changed(file)
+    } {}
+}
+
+/// Whatever an answer depends on has to be as it was, or the image is judged again.
+#[test]
+fn what_was_judged_otherwise_or_was_another_file_is_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = folder.path().join("done");
+    let done = done.to_str().unwrap();
+    for name in ["a", "b"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    fs::copy(corpus("valid/v3-basic"), folder.path().join("a/x")).unwrap();
+    fs::copy(corpus("valid/v3-backing"), folder.path().join("b/x")).unwrap();
+    let scan = |from: &str, options: &[&str]| {
+        let mut scan = command(&[&["scan", "--resume", done], options, &["x"]].concat());
+        scan.current_dir(folder.path().join(from));
+        let ran = finish(scan);
+        (ran.code, lines(&ran).len())
+    };
+    assert_eq!(scan("b", &["--policy", "forensic"]), (Some(0), 1));
+    assert_eq!(scan("b", &["--policy", "forensic"]), (Some(0), 0));
+    // Another policy, another name of the same one, another limit.
+    assert_eq!(scan("b", &[]), (Some(2), 1));
+    assert_eq!(scan("b", &["--policy", "upload"]), (Some(2), 0));
+    assert_eq!(scan("b", &["--deep"]), (Some(2), 1));
+    assert_eq!(scan("b", &["--limit", "conflicts=7"]), (Some(2), 1));
+    // A policy of that name with other lines.
+    let own = folder.path().join("own.toml");
+    let own = own.to_str().unwrap();
+    for (bar, code) in [("never", 0), ("always", 2)] {
+        let text = format!("name = \"forensic\"\nreject = {{ default = \"{bar}\" }}\n");
+        fs::write(own, text).unwrap();
+        assert_eq!(scan("b", &["--policy", own]).0, Some(code));
+    }
+    // Another file of the same name.
+    assert_eq!(scan("a", &[]), (Some(0), 1));
+    assert_eq!(scan("a", &[]), (Some(0), 0));
+    let path = folder.path().join("a/x");
+    let clock = || wait_for_the_clock(&path, &folder.path().join("clock"));
+    clock();
+    fs::copy(folder.path().join("b/x"), folder.path().join("a/x")).unwrap();
+    assert_eq!(scan("a", &[]), (Some(2), 1));
+    // As long as before, and with the time of writing set to what it was.
+    clock();
+    let before = fs::metadata(&path).unwrap();
+    fs::write(&path, vec![0; usize::try_from(before.len()).unwrap()]).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(before.modified().unwrap()).unwrap();
+    assert_eq!(scan("a", &[]), (Some(1), 1));
+}
+
+/// What earlier versions wrote says too little of the image: it is passed over, and the list is gone on with.
+#[test]
+fn a_line_of_an_earlier_list_names_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = folder.path().join("done");
+    let path = corpus("valid/v3-backing");
+    fs::write(&done, format!("0\t{}\n", path.display())).unwrap();
+    assert_eq!(gone_on_with(&done, &[&path]), (1, false));
+    assert_eq!(gone_on_with(&done, &[&path]), (0, true));
 }
 
 #[test]
@@ -251,4 +330,98 @@ fn limits_and_policies_hold_for_each() {
         let ran = run(&["scan", wrong[0], wrong[1], path]);
         assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0), "{wrong:?}");
     }
+}
+
+/// Each process gets what was read once: a pipe cannot be read again, and a file may be another by then.
+#[test]
+fn a_policy_from_a_pipe_holds_for_each() {
+    let folder = folder();
+    let policy = run(&["policy", "show", "forensic"]).report();
+    let mut scan = command(&["scan", "--policy", "/dev/stdin", folder.path().to_str().unwrap()]);
+    let mut scan = scan.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    scan.stdin.take().unwrap().write_all(policy.as_bytes()).unwrap();
+    let ran = scan.wait_with_output().unwrap();
+    let ran = Ran { code: ran.status.code(), stdout: ran.stdout, stderr: String::new() };
+    let lines = lines(&ran);
+    assert_eq!((ran.code, lines.len()), (Some(1), 4));
+    // The one that is no image has the policy's name too.
+    assert!(lines.iter().all(|(_, line)| line["policy"] == "forensic"), "{lines:?}");
+    assert_eq!(lines.iter().filter(|(_, line)| line["decision"] == "accept").count(), 3);
+}
+
+/// The arguments with which a scan starts a process for an image.
+#[cfg(target_os = "linux")]
+fn scan_one(policy: &str, parent: &str, seconds: &str) -> Vec<String> {
+    [
+        "scan-one",
+        "--name=x",
+        &format!("--policy={policy}"),
+        &format!("--parent={parent}"),
+        &format!("--seconds={seconds}"),
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_is_there_for_its_scan_alone() {
+    let policy = run(&["policy", "show"]).report();
+    let one = |parent: &str, seconds: &str| {
+        let mut one = command(&scan_one(&policy, parent, seconds));
+        one.stdin(fs::File::open(corpus("valid/v3-basic")).unwrap());
+        finish(one)
+    };
+    let own = std::process::id().to_string();
+    assert_eq!((one(&own, "60").code, lines(&one(&own, "60")).len()), (Some(0), 1));
+    assert_eq!(one(&own, "0").code, Some(1));
+    let orphan = one("1", "60");
+    assert_eq!((orphan.code, orphan.stdout.as_slice()), (Some(1), &b""[..]));
+    assert_eq!(orphan.stderr, "qcow2-inspect: nobody waits for the answer\n");
+}
+
+/// A process whose answer does not fit into the pipe waits, and ends when what started it is killed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_ends_with_its_scan() {
+    use std::io::{ErrorKind, Read};
+
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+    let policy = run(&["policy", "show"]).report();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    let mut filled = 0;
+    loop {
+        match writer.write(&[0]) {
+            Ok(len) => filled += len,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    fcntl_setfl(&writer, flags).unwrap();
+    let one = command(&scan_one(&policy, "$$", "600"));
+    // The shell is the parent. Whether the process has come to its answer by the end of the pause is no matter.
+    let script = r#"image=$1; shift; "$@" "--parent=$$" <"$image" & echo $! >&2; sleep 0.3; kill -9 $$"#;
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(corpus("valid/v3-basic")).arg(one.get_program());
+    shell.args(one.get_args().filter(|argument| !argument.to_string_lossy().starts_with("--parent")));
+    let ended = shell.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(ended.status.code(), None, "the shell was to be killed");
+    drop(shell);
+    // Before there is room in the pipe, or its last write could go through.
+    let id = String::from_utf8(ended.stderr).unwrap().lines().next().unwrap().to_owned();
+    let is_there = || {
+        let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        state.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+    };
+    let start = Instant::now();
+    while is_there() {
+        assert!(start.elapsed() < PATIENCE, "process {id} goes on without its parent");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len(), filled);
 }

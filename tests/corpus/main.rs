@@ -117,7 +117,8 @@ fn check_report(name: &str, bytes: &[u8]) -> String {
 /// What the default policy says of an image that stands in `/images`; or else why it is none.
 fn audited(name: &str, bytes: &[u8]) -> Result<Audit, String> {
     let image = Image::open(bytes, Limits::default()).map_err(|error| error.to_string())?;
-    let options = AuditOptions { now: Some(NOW), path: Some(format!("/images/{name}").into_bytes()) };
+    let path = format!("/images/{name}").into_bytes();
+    let options = AuditOptions { now: Some(NOW), path: Some(path), ..AuditOptions::default() };
     Ok(audit(&image, &Policy::upload(), &options))
 }
 

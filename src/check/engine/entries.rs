@@ -48,7 +48,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         bitmap: SubclusterBitmap,
         stream: Compressed,
     ) {
-        self.has_compressed = true;
+        self.compressed = self.compressed.saturating_add(table.active_times.max(1));
         if entry.copied() {
             self.totals.qemu.corrupt(table.times);
         }

@@ -102,8 +102,8 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     engine.run();
     engine.totals.check_unchanged(image);
     let losses = engine.losses();
-    let Engine { counters, has_compressed, owners, held, decompressed, .. } = engine;
-    let parts = outcome::Parts { counters, has_compressed, owners, losses, held, decompressed };
+    let Engine { counters, compressed, owners, held, decompressed, .. } = engine;
+    let parts = outcome::Parts { counters, compressed, owners, losses, held, decompressed };
     engine.totals.finish(image, parts)
 }
 
@@ -216,7 +216,8 @@ struct Engine<'a, 'w, R> {
     decompressed: Option<u64>,
     flags: Flags,
     counters: Counters,
-    has_compressed: bool,
+    /// Compressed clusters of all trees, each table once, or as often as the active tree has it.
+    compressed: u64,
     owners: Vec<(u64, Vec<Owner>)>,
     losses: Losses,
     /// What the active tree maps, where a backing file has the rest.
@@ -258,7 +259,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             decompressed: None,
             flags: Flags::default(),
             counters: Counters::default(),
-            has_compressed: false,
+            compressed: 0,
             owners: Vec::new(),
             losses: Losses::new(limits.lost_ranges),
             held: image

@@ -98,8 +98,9 @@ pub struct Checked {
     pub check_errors: u64,
     /// The counters of `qemu-img check`.
     pub counters: Counters,
-    /// Whether any tree has a compressed cluster, as far as the check came.
-    pub has_compressed: bool,
+    /// Compressed clusters of all trees, as far as the check came: those of a table that trees share count once. No
+    /// tree has more, unless it has a table twice (L26).
+    pub compressed: u64,
     /// What `qemu-img check` would answer.
     pub qemu: QemuAnswer,
     /// The rules that fired, each with its number of breaches.
@@ -119,7 +120,7 @@ pub struct Checked {
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) counters: Counters,
-    pub(super) has_compressed: bool,
+    pub(super) compressed: u64,
     pub(super) owners: Vec<(u64, Vec<Owner>)>,
     pub(super) losses: Vec<Loss>,
     pub(super) held: Option<Ranges>,
@@ -138,7 +139,7 @@ impl Totals<'_> {
     pub(super) fn finish<R: ReadAt>(
         self,
         image: &Image<R>,
-        Parts { counters, has_compressed, owners, losses, held, decompressed }: Parts,
+        Parts { counters, compressed, owners, losses, held, decompressed }: Parts,
     ) -> Checked {
         let count = |severity: Severity| self.severities.get(&severity).copied().unwrap_or(0);
         let fatal = count(Severity::Fatal);
@@ -160,7 +161,7 @@ impl Totals<'_> {
             leaks,
             check_errors: cut.fold(0, u64::saturating_add),
             counters,
-            has_compressed,
+            compressed,
             qemu: self.qemu_answer(image),
             rules,
             owners,

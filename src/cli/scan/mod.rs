@@ -13,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use qcow2_inspect::audit::Policy;
+use qcow2_inspect::report;
 use qcow2_inspect::units::to_usize;
 
 use self::child::Job;
@@ -22,7 +24,7 @@ use self::progress::{Counts, Progress};
 use super::input::reason;
 use super::limits::{self, NoChange};
 use super::number::{number, positive};
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, policy};
 use crate::sandbox;
 
 /// More are no faster, and each has some files open, of which a process may not have more than 1024 as a rule.
@@ -45,19 +47,23 @@ pub(super) struct Args {
     #[arg(short = '0', long)]
     null: bool,
     /// The policy, as for `audit`.
-    #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = is_policy)]
-    policy: String,
+    #[arg(long, value_name = "NAME|FILE", default_value = "upload", value_parser = policy::load)]
+    policy: Policy,
+    /// Decompress every compressed cluster, whatever the policy says, as for `audit`.
+    #[arg(long)]
+    deep: bool,
     /// How many images are looked at together, at most 256; without it, as many as there are processors.
     #[arg(short, long, value_name = "NUMBER", value_parser = positive)]
     jobs: Option<NonZero<u64>>,
-    /// Seconds after which an image is given up.
+    /// Seconds after which an image is given up; its process is held to the limit `seconds` of as many by itself too.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = number)]
     timeout: u64,
     /// Leave out the images that are done by this list, and add those that get done.
     ///
-    /// The exit code is that of one whole scan. Each image is a line: 0 where it was accepted and 2 where it was rejected,
-    /// a tab, and its path, in which what is no clean text is escaped. What could not be judged is not done, and is looked
-    /// at the next time.
+    /// The exit code is that of one whole scan. An image counts as done only as long as it is what it was and would be
+    /// judged as it was: each is a line of 0 where it was accepted and 2 where it was rejected, a digest of the policy, the
+    /// limits and the version of this program, its length, when it last changed, and its path from the root, in which what
+    /// is no clean text is escaped, with tabs between. What could not be judged is not done, and is looked at the next time.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Changes a limit, as for `audit`.
@@ -68,11 +74,6 @@ pub(super) struct Args {
     sandbox: sandbox::Mode,
 }
 
-/// The policy's name: each process loads it for itself, but a bad one is told once.
-fn is_policy(name: &str) -> Result<String, String> {
-    super::policy::load(name).map(|_| name.to_owned())
-}
-
 fn is_limit(text: &str) -> Result<String, NoChange> {
     limits::change(text).map(|_| text.to_owned())
 }
@@ -80,7 +81,12 @@ fn is_limit(text: &str) -> Result<String, NoChange> {
 impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
-        let mut done = Done::open(self.resume.as_deref())?;
+        let policy = self.policy_text()?;
+        let manner: Vec<&str> = [env!("CARGO_PKG_VERSION"), policy.as_str()]
+            .into_iter()
+            .chain(self.limits.iter().map(String::as_str))
+            .collect();
+        let mut done = Done::open(self.resume.as_deref(), &manner)?;
         let mut files = Files::list(&self.paths, self.null)?;
         if files.len() == 0 {
             return Err(Failure::Refused(
@@ -95,7 +101,7 @@ impl Args {
         let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
         // Beside this thread, which works too: it is there whatever the system grants.
         let others = jobs.min(MOST_JOBS).min(files.len()).saturating_sub(1);
-        let job = self.job()?;
+        let job = self.job(&policy)?;
         let files = Mutex::new(files);
         let shared = Mutex::new((&mut done, progress, io::stdout()));
         let went: Vec<io::Result<()>> = thread::scope(|scope| {
@@ -112,13 +118,24 @@ impl Args {
         Ok(Outcome::Exit(progress.finish()))
     }
 
-    fn job(&self) -> Result<Job, Failure> {
+    /// The policy as TOML, for the processes: the file that it came from may be gone by then, or be another.
+    fn policy_text(&self) -> Result<String, Failure> {
+        let mut policy = self.policy.clone();
+        policy.deep |= self.deep;
+        let mut text = Vec::new();
+        report::write_policy(&mut text, &policy)?;
+        String::from_utf8(text).map_err(|error| io::Error::other(error).into())
+    }
+
+    fn job(&self, policy: &str) -> Result<Job, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::Refused(format!("cannot find this program: {}", reason(&error))))?;
-        let mut arguments = vec!["scan-one".to_owned(), format!("--policy={}", self.policy)];
+        let mut arguments = vec!["scan-one".to_owned(), format!("--policy={policy}")];
         arguments.extend(self.limits.iter().map(|limit| format!("--limit={limit}")));
+        arguments.push(format!("--seconds={}", self.timeout));
+        arguments.push(format!("--parent={}", std::process::id()));
         arguments.push(format!("--sandbox={}", self.sandbox.as_str()));
-        let policy = self.policy.clone();
+        let policy = self.policy.name.clone();
         Ok(Job { program, arguments, policy, timeout: Duration::from_secs(self.timeout) })
     }
 }
@@ -130,12 +147,14 @@ fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> 
     loop {
         let next = files.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(path) = next else { return Ok(()) };
+        // Before it is judged: what changes from then on has another.
+        let mark = shared.lock().unwrap_or_else(PoisonError::into_inner).0.mark(&path);
         let answer = job.run(&path)?;
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, progress, out) = &mut *shared;
         progress.add(answer.code);
         match out.write_all(&answer.line).and_then(|()| out.flush()) {
-            Ok(()) => done.add(&path, answer.code)?,
+            Ok(()) => done.add(mark, answer.code)?,
             // What it said is lost, so that it is not done; the verdict stays.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 let left = files.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -24,9 +24,15 @@ pub(in crate::cli) struct Args {
     /// Its path from the root, so that a name that leads back to it is seen. Nothing is opened there.
     #[arg(long)]
     path: Option<OsString>,
-    /// The policy.
-    #[arg(long, value_parser = policy::load)]
+    /// The policy's text.
+    #[arg(long, value_parser = policy::parse)]
     policy: Policy,
+    /// Seconds that it may take, beside the limits.
+    #[arg(long)]
+    seconds: u64,
+    /// The process that started it, without which it ends.
+    #[arg(long)]
+    parent: u32,
     #[command(flatten)]
     limits: Changes,
     /// Whether rights are given up.
@@ -38,13 +44,18 @@ impl Args {
     /// Runs the command; its exit code is that of `audit`.
     pub(in crate::cli) fn run(&self) -> Result<Outcome, Failure> {
         let start = Instant::now();
-        let limits = self.limits.applied_to(Limits::DEFAULT);
+        end_with(self.parent)?;
+        let mut limits = self.limits.applied_to(Limits::DEFAULT);
+        limits.seconds = limits.seconds.min(self.seconds);
         let image = open().and_then(|part| {
             sandbox::enter(self.sandbox, None)?;
             part.image(|_, _| limits)
         });
-        let options =
-            AuditOptions { now: output::now(), path: self.path.clone().map(OsString::into_encoded_bytes) };
+        let options = AuditOptions {
+            now: output::now(),
+            path: self.path.clone().map(OsString::into_encoded_bytes),
+            threads: None,
+        };
         let len = image.as_ref().map_or(0, |image| image.file_len());
         let audit = image.map(|image| audit(&image, &self.policy, &options));
         let subject = Subject { path: self.name.as_encoded_bytes(), len };
@@ -53,6 +64,21 @@ impl Args {
         report::write_scan_line(out, answer, &self.policy.name, &subject, start.elapsed())?;
         Ok(Outcome::Exit(audit.map_or(1, |audit| audit.exit_code())))
     }
+}
+
+/// Sees to it that this process ends when its parent does, whatever ends that.
+#[cfg(target_os = "linux")]
+fn end_with(parent: u32) -> Result<(), Failure> {
+    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+    // It may have ended before: then there is no signal any more.
+    let is_there = getppid().map(Pid::as_raw_nonzero).is_some_and(|id| u32::try_from(id.get()) == Ok(parent));
+    is_there.then_some(()).ok_or_else(|| Failure::Refused("nobody waits for the answer".to_owned()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with(_: u32) -> Result<(), Failure> {
+    Ok(())
 }
 
 fn open() -> Result<Part, String> {

@@ -48,8 +48,9 @@ reasons! {
         advice: "let QEMU bring them up to date on a copy; this tool calls them notes until then",
     }
     R12 {
-        why: "nobody reads these bytes: a cut transfer in reverse, a footer of another format, or hidden data",
-        advice: "look at them before a writer reuses the space; `qemu-img convert` leaves them behind",
+        why: "nobody reads these bytes: most often what QEMU freed and did not clear, such as the tables of a bitmap \
+            that was removed; but also a footer of another format, or hidden data",
+        advice: "look at them before a writer reuses the space; `qemu-img convert` makes a copy without them",
     }
     R13 {
         why: "the counts of its range are not known",

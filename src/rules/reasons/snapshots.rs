@@ -59,8 +59,10 @@ reasons! {
         advice: "find it by its place in `dump --only snapshots`, and print its name only escaped",
     }
     S15 {
-        why: "a reader ignores the bytes, so they can hold hidden data",
-        advice: "nothing, once you have looked: the next snapshot operation rewrites the table",
+        why: "a reader ignores them; QEMU leaves there what a cluster held before, where it takes a freed one for the \
+            table",
+        advice: "nothing: they are seven bytes at most; `qemu-img convert` makes a copy without them, and without the \
+            snapshots",
     }
     S16 {
         why: "QEMU sets the bit anew when it goes back to the snapshot",

@@ -203,7 +203,7 @@ fn audited<R: ReadAt + Sync>(
     subject: &Subject<'_>,
     out: &mut Vec<u8>,
 ) -> io::Result<(Vec<Finding>, bool)> {
-    let options = AuditOptions { path: Some(b"/images/image".to_vec()), now: None };
+    let options = AuditOptions { path: Some(b"/images/image".to_vec()), ..AuditOptions::default() };
     let is_json = format == Format::AuditJson;
     let policy = if is_json { Policy::upload() } else { Policy::forensic() };
     let audit = audit(image, &policy, &options);
