@@ -18,6 +18,11 @@ const REJECTED: &[(&str, &[&str])] = &[
     ("vm-state", &["L25"]),
     // Somebody found it corrupt, and nobody said that it was repaired.
     ("corrupt-bit", &["H20"]),
+    // Nobody closed it.
+    ("dirty", &["H19"]),
+    // What a later QEMU, or anybody, could put there.
+    ("header-with-unknown-fields", &["H11"]),
+    ("unknown-extension", &["E26"]),
     // QEMU frees the last clusters of the file, but leaves in them what they held.
     ("bitmap-merged", &["R12"]),
     ("bitmap-removed", &["R12"]),
