@@ -155,6 +155,62 @@ fn only_what_a_cut_table_has_lost_is_lost() {
     assert_eq!(*lost, serde_json::json!([{"start": hit["start"], "length": hit["length"]}]), "{report}");
 }
 
+/// Two guest clusters in one host cluster, whose refcount knows of one: a write to either changes both.
+#[test]
+fn shared_data_that_no_refcount_covers_is_doubtful() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shared.qcow2");
+    let mut draft = Draft::new(image("valid/v3-512"));
+    let table = draft.get(draft.l1_entry(0), 8) & 0x00ff_ffff_ffff_fe00;
+    let doubtful = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        json(&[], &path)["losses"][0]["doubtful"].clone()
+    };
+    (0..512).step_by(8).for_each(|n| draft.put_u64(table + n, 0));
+    let host = draft.add_clusters(1);
+    let block = draft.get(draft.header("refcount_table_offset"), 8);
+    draft.put(block + host / 512 * 2, &[0, 2]);
+    [3, 7].iter().for_each(|n| draft.put_u64(table + n * 8, host));
+    assert_eq!(doubtful(&draft.bytes), Value::Null, "a refcount of 2 makes QEMU copy first");
+    draft.put(block + host / 512 * 2, &[0, 1]);
+    let (third, seventh) = ((3 * 512, 512), (7 * 512, 512));
+    let wanted =
+        [third, seventh].map(|(start, length)| serde_json::json!({"start": start, "length": length}));
+    assert_eq!(doubtful(&draft.bytes), Value::from(wanted.to_vec()));
+}
+
+#[test]
+fn what_is_excused_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dirty.qcow2");
+    let mut draft = Draft::new(image("valid/v3-512"));
+    let block = draft.get(draft.header("refcount_table_offset"), 8);
+    draft.put(block, &[0; 4]);
+    fs::write(&path, &draft.bytes).unwrap();
+    assert_eq!(
+        (json(&[], &path)["verdict"].as_str(), json(&[], &path).get("excused")),
+        (Some("corrupt"), None)
+    );
+    draft.set_header("incompatible_features", draft.header("incompatible_features") | 1);
+    fs::write(&path, &draft.bytes).unwrap();
+    let report = json(&[], &path);
+    let excused = report["excused"].as_u64().unwrap();
+    assert!(excused >= 2 && report["corruptions"] == 0, "{report}");
+    let line = format!("\nnot closed: {excused} refcount faults are notes for that (H19, R11)");
+    assert!(check(&[], &path).report().contains(&line));
+}
+
+/// A check that was cut does not know what QEMU's would find.
+#[test]
+fn nothing_is_said_for_qemu_where_something_was_not_looked_at() {
+    let path = corpus("damaged/L27-data-cluster-shared-in-tree");
+    let report = json(&["--as-qemu", "--limit=l2_tables=0"], &path);
+    assert_eq!((&report["complete"], &report["qemu"]), (&false.into(), &Value::Null));
+    assert_eq!(json(&["--as-qemu"], &path)["qemu"]["exit_code"], 0);
+    let text = check(&["--as-qemu", "--limit=l2_tables=0"], &path).stdout;
+    assert!(String::from_utf8(text).unwrap().contains("\nwhat qemu-img check would say is unknown"));
+}
+
 #[test]
 fn deep_finds_streams_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -96,10 +96,17 @@ pub(super) struct Claims {
     pub(super) tables: Sharers,
     /// The rule that this sharing breaks.
     pub(super) rule: Option<&'static Rule>,
+    /// Whether the refcount is too low for so many owners.
+    is_short: bool,
     tally: Tally,
 }
 
 impl Claims {
+    /// No owner yet.
+    pub(super) fn new(is_short: bool) -> Self {
+        Self { is_short, ..Self::default() }
+    }
+
     fn add(&mut self, owner: Owner) {
         self.tally.add(owner.role.into());
         if self.owners.len() < NAMED {
@@ -125,7 +132,7 @@ impl Claims {
     }
 
     fn is_breach(&self) -> bool {
-        self.rule.is_some_and(|rule| rule.severity >= Severity::Corruption)
+        self.rule.is_some_and(|rule| self.is_short || rule.severity >= Severity::Corruption)
     }
 }
 
@@ -156,7 +163,8 @@ impl Search {
         self.claim(span, Owner { role, pointer, tree: None, guest: None }, None);
     }
 
-    /// The clusters whose sharing does harm. The sharing of data that gives a warning is deliberate, or L26.
+    /// The clusters whose sharing does harm. That of data, which gives a warning, is deliberate or L26 where the refcount
+    /// knows of it.
     pub(super) fn breaches(&self) -> impl Iterator<Item = &Claims> {
         self.clusters.values().filter(|claims| claims.is_breach())
     }

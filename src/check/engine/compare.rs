@@ -7,7 +7,7 @@ use super::super::counts::PAGE_LEN;
 use super::Engine;
 use super::refcounts::Block;
 use crate::format::refcount::RefcountWidth;
-use crate::rules::codes::{R03, R04, R05, R06, R07, R09};
+use crate::rules::codes::{R03, R04, R05, R06, R07, R09, T01};
 use crate::rules::{Finding, Rule, Severity, Structure};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -40,6 +40,8 @@ struct Comparison {
     further: BTreeMap<&'static str, u64>,
     /// Where refcounts of the block at hand stand; `None` where there is no block.
     block: Option<(HostOffset, u64)>,
+    /// Whether no time is left.
+    is_spent: bool,
 }
 
 impl<R: ReadAt> Engine<'_, '_, R> {
@@ -55,6 +57,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             runs: BTreeMap::new(),
             further: BTreeMap::new(),
             block: None,
+            is_spent: false,
         };
         let pages = self.clusters.numbers();
         self.odd.start_again();
@@ -67,6 +70,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let until = start.min(c.end);
             self.without_block(&mut c, &pages, next, until);
             self.with_block(&mut c, block, start, end);
+            if c.is_spent {
+                return;
+            }
             next = end;
             self.progress("refcount blocks", done, of);
         }
@@ -85,7 +91,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let first = pages.partition_point(|page| *page < from / PAGE_LEN);
         for page in pages.get(first..).unwrap_or_default() {
             let start = page.saturating_mul(PAGE_LEN);
-            if start >= to {
+            if start >= to || !self.has_time(c, start) {
                 break;
             }
             for cluster in start.max(from)..start.saturating_add(PAGE_LEN).min(to) {
@@ -138,6 +144,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let cluster = first.saturating_add(index);
             let slot = cluster % PAGE_LEN;
             let len = PAGE_LEN.saturating_sub(slot).min(inside.saturating_sub(index));
+            if !self.has_time(c, cluster) {
+                return;
+            }
             if !self.is_page_right(c, cluster, len, index, bytes) {
                 for n in 0..len {
                     let stored = c.width.get(bytes, index.saturating_add(n)).unwrap_or(0);
@@ -147,6 +156,17 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             index = index.saturating_add(len);
         }
         self.behind_the_end(c, first, inside, count, bytes);
+    }
+
+    /// Whether there is time for another page. There may be millions of them, and nothing has to be read for most.
+    fn has_time(&mut self, c: &mut Comparison, cluster: u64) -> bool {
+        if !c.is_spent
+            && let Err(error) = self.image.source().work(self.host_offset(cluster))
+        {
+            self.totals.stop(error, Structure::File, &T01);
+            c.is_spent = true;
+        }
+        !c.is_spent
     }
 
     /// Whether a part of a page agrees in all its clusters, told without looking at each by itself.
@@ -235,6 +255,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         };
         if stored < counted {
             self.totals.qemu.corrupt(1);
+            self.conflicts.falls_short(cluster);
         } else {
             self.totals.qemu.leaks = self.totals.qemu.leaks.saturating_add(1);
         }

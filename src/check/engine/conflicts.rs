@@ -8,6 +8,8 @@ use crate::units::to_u64;
 #[derive(Debug)]
 pub(super) struct Conflicts {
     clusters: BTreeSet<u64>,
+    /// Those with fewer refcounts than references: whoever writes to one owner may change the others.
+    short: BTreeSet<u64>,
     further: u64,
     limit: usize,
 }
@@ -15,7 +17,7 @@ pub(super) struct Conflicts {
 impl Conflicts {
     /// None yet; `limit` are remembered.
     pub(super) fn new(limit: usize) -> Self {
-        Self { clusters: BTreeSet::new(), further: 0, limit }
+        Self { clusters: BTreeSet::new(), short: BTreeSet::new(), further: 0, limit }
     }
 
     /// Takes one more.
@@ -25,6 +27,18 @@ impl Conflicts {
         } else if !self.clusters.contains(&cluster) {
             self.further = self.further.saturating_add(1);
         }
+    }
+
+    /// Takes note that the refcount of a cluster is too low, if it is one of these.
+    pub(super) fn falls_short(&mut self, cluster: u64) {
+        if self.clusters.contains(&cluster) {
+            self.short.insert(cluster);
+        }
+    }
+
+    /// Whether its refcount is too low.
+    pub(super) fn is_short(&self, cluster: u64) -> bool {
+        self.short.contains(&cluster)
     }
 
     /// Those that are remembered.

@@ -131,6 +131,7 @@ struct Totals<'w> {
     rules: BTreeMap<&'static str, (&'static Rule, u64)>,
     severities: BTreeMap<Severity, u64>,
     is_cut: bool,
+    excused: u64,
     refused: Option<&'static Rule>,
     qemu: Tally,
 }
@@ -158,6 +159,7 @@ impl<'w> Totals<'w> {
             rules: BTreeMap::new(),
             severities: BTreeMap::new(),
             is_cut: false,
+            excused: 0,
             refused: None,
             qemu: Tally::default(),
         }
@@ -166,7 +168,11 @@ impl<'w> Totals<'w> {
     /// Hands a finding on. Under the dirty bit, refcounts are expected to be stale (R11).
     fn push(&mut self, finding: Finding) {
         let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
+        let (severity, count) = (finding.severity, finding.consequences);
         let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
+        if finding.severity != severity {
+            self.excused = self.excused.saturating_add(count);
+        }
         self.is_cut |= finding.rule.is_cut();
         if finding.severity == Severity::Fatal
             && self.refused.is_none()

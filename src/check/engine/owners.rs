@@ -115,8 +115,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     fn name_owners(&mut self) {
-        let clusters =
-            self.conflicts.clusters().iter().map(|cluster| (*cluster, Claims::default())).collect();
+        let of = |cluster: &u64| (*cluster, Claims::new(self.conflicts.is_short(*cluster)));
+        let clusters = self.conflicts.clusters().iter().map(of).collect();
         let mut search = Search::new(clusters, self.cluster_bits);
         self.own_structures(&mut search);
         self.own_trees(|span, owner, table| search.claim(span, owner, table));
