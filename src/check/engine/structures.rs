@@ -151,9 +151,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut rules = BitmapRules::new(image);
         // What a broken refcount table takes for blocks says nothing of these tables.
         self.odd.start_again();
-        let Some(directory) = image.bitmap_directory() else {
-            return rules.finish(None, &mut Vec::new());
-        };
+        let Some(directory) = image.bitmap_directory() else { return };
         // What QEMU does not load it does not count either: those clusters are leaked.
         let is_counted = image.header().has_v3() && image.bitmaps_are_loaded();
         if is_counted {
