@@ -25,7 +25,6 @@ pub use crate::parse::extensions::Extension;
 pub use bitmaps::{Bitmap, Bitmaps};
 pub use chunks::{Chunk, Chunks};
 use extensions::ExtensionArea;
-pub(crate) use extensions::feature_names;
 pub use header::Header;
 pub use luks::Luks;
 pub use refcounts::{RefcountRun, RefcountRuns};
