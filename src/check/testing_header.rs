@@ -31,7 +31,12 @@ pub(super) fn findings(file: &[u8]) -> Vec<Finding> {
     let mut fault: Option<Error> = None;
     for extension in image.extensions() {
         match extension {
-            Ok(extension) => rules.extension(&extension, &mut out),
+            Ok(extension) => {
+                rules.extension(&extension, &mut out);
+                for (at, row) in extension.feature_names() {
+                    rules.feature_name(at, &row, &mut out);
+                }
+            }
             Err(error) => fault = Some(error),
         }
     }

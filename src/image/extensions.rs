@@ -173,8 +173,16 @@ pub(super) fn unknown_fields<R: ReadAt>(
     Chunks::new(source, "the header", Span::new(at, len)).nonzero()
 }
 
+impl<'a> Extension<'a> {
+    /// The whole rows of a feature name table, and where each stands; another extension has none.
+    pub fn feature_names(&self) -> impl Iterator<Item = (HostOffset, FeatureName)> + use<'a> {
+        let data = if self.head.magic == FEATURE_TABLE { self.data } else { &[] };
+        feature_names(self.data_at(), data)
+    }
+}
+
 /// The whole rows of a feature name table that stands at `at`.
-pub(crate) fn feature_names(at: HostOffset, data: &[u8]) -> impl Iterator<Item = (HostOffset, FeatureName)> {
+fn feature_names(at: HostOffset, data: &[u8]) -> impl Iterator<Item = (HostOffset, FeatureName)> {
     let rows = data.chunks_exact(to_usize(FeatureName::LEN));
     (0_u64..).zip(rows).filter_map(move |(n, row)| {
         let at = at.saturating_add(n.saturating_mul(FeatureName::LEN));

@@ -27,7 +27,6 @@ pub use bitmaps::{Bitmap, Bitmaps};
 pub use bounds::{ends_past_file, is_cut};
 pub use chunks::{Chunk, Chunks};
 use extensions::ExtensionArea;
-pub(crate) use extensions::feature_names;
 pub use header::Header;
 pub use luks::Luks;
 pub use refcounts::{RefcountRun, RefcountRuns};

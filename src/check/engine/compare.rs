@@ -222,6 +222,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 let end = block_at.saturating_add(last).saturating_add(u64::from(c.width.bits().div_ceil(8)));
                 let span = Span::new(at, end.0.saturating_sub(at.0));
                 c.rules.run(span, cluster, index.saturating_sub(from), value, &mut self.found);
+                self.thin_out();
             }
         }
         self.settle_grouped();

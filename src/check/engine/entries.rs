@@ -17,7 +17,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         bitmap: Option<SubclusterBitmap>,
     ) {
         let place = table.place(index, self.geometry.l2_entry_len());
-        self.mapping.l2_entry(&place, entry, bitmap, &mut self.found);
+        // The header is no table, whatever QEMU counts in it.
+        if !table.is_header() {
+            self.mapping.l2_entry(&place, entry, bitmap, &mut self.found);
+        }
+        if self.has_many() {
+            self.note_losses(table);
+            self.thin_out();
+        }
         let bitmap = bitmap.unwrap_or_default();
         if entry.reserved() != 0 {
             self.totals.qemu.corrupt(table.times);

@@ -101,6 +101,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let at = Span::new(flag.at, entry_len);
             let finding = Finding::new(rule, structure, at, Evidence::Hex(flag.raw), wanted);
             self.found.push(finding.hurting(guest));
+            self.thin_out();
         }
         let further = self.flags.own.saturating_sub(crate::units::to_u64(told.len()));
         if further != 0 && !self.totals.is_cut {

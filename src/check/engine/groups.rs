@@ -1,6 +1,7 @@
 //! One finding for what has one cause: many broken entries of one table are one overwritten table.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::Engine;
 use crate::rules::{Evidence, Finding, Guest, Severity};
@@ -9,33 +10,52 @@ use crate::units::{GuestSpan, Span};
 
 /// So many breaches in one table are still told one by one.
 const TOLD: usize = 8;
+/// So many are kept of a table before they are handed on, or join their groups. A table may have millions.
+const KEPT: usize = 256;
+
+/// What was found in a table beyond what is kept of it, by rule and severity.
+pub(super) type Groups = BTreeMap<(&'static str, Severity), Group>;
 
 impl<R: ReadAt> Engine<'_, '_, R> {
+    /// Whether so much was found in the table at hand that no more should be kept of it.
+    pub(super) fn has_many(&self) -> bool {
+        self.found.len() >= KEPT
+    }
+
+    /// To be called after each entry of a table that goes on: keeps no more of it than it must.
+    pub(super) fn thin_out(&mut self) {
+        if !self.has_many() {
+            return;
+        }
+        if self.options.each {
+            self.settle();
+        } else {
+            self.group();
+        }
+    }
+
     /// Hands on what was found in a table: each breach, or one finding for each rule where there are many.
     pub(super) fn settle_grouped(&mut self) {
-        if self.found.len() > TOLD && !self.options.each {
-            let mut found = std::mem::take(&mut self.found);
-            self.found.extend(grouped(&found));
-            found.clear();
-            self.settle();
-            self.found = found;
-        } else {
-            self.settle();
+        if !self.groups.is_empty() || self.found.len() > TOLD && !self.options.each {
+            self.group();
+            self.found.extend(std::mem::take(&mut self.groups).into_values().map(Group::finding));
+        }
+        self.settle();
+    }
+
+    fn group(&mut self) {
+        for finding in self.found.drain(..) {
+            match self.groups.entry((finding.rule.code, finding.severity)) {
+                Entry::Occupied(mut group) => group.get_mut().add(&finding),
+                Entry::Vacant(place) => _ = place.insert(Group::new(finding)),
+            }
         }
     }
 }
 
-/// One finding for each rule and severity, at the first place, for the guest range from the first to the last.
-fn grouped(found: &[Finding]) -> Vec<Finding> {
-    let mut groups: BTreeMap<(&str, Severity), Group> = BTreeMap::new();
-    for finding in found {
-        let key = (finding.rule.code, finding.severity);
-        groups.entry(key).or_insert_with(|| Group::new(finding)).add(finding);
-    }
-    groups.into_values().map(Group::finding).collect()
-}
-
-struct Group {
+/// Breaches of a rule: told at the first place, for the guest range from the first to the last.
+#[derive(Debug)]
+pub(super) struct Group {
     first: Finding,
     count: u64,
     span: Option<Span>,
@@ -43,8 +63,8 @@ struct Group {
 }
 
 impl Group {
-    fn new(first: &Finding) -> Self {
-        Self { first: first.clone(), count: 0, span: first.at, guest: first.guest }
+    fn new(first: Finding) -> Self {
+        Self { count: first.consequences, span: first.at, guest: first.guest, first }
     }
 
     fn add(&mut self, finding: &Finding) {

@@ -42,6 +42,7 @@ use crate::{Error, Image};
 
 use conflicts::Conflicts;
 use flags::Flags;
+use groups::Groups;
 pub use lost::Loss;
 use lost::Losses;
 use odd::OddTables;
@@ -233,6 +234,8 @@ struct Engine<'a, 'w, R> {
     totals: Totals<'w>,
     /// What was found in the structure at hand.
     found: Vec<Finding>,
+    /// What else was found in it.
+    groups: Groups,
 }
 
 impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
@@ -275,6 +278,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             names: BTreeMap::new(),
             totals,
             found: Vec::new(),
+            groups: Groups::new(),
         }
     }
 

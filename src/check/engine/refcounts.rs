@@ -86,11 +86,13 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     let error = Error::Budget { limit: "refcount_blocks", value: to_u64(most), at: entry_at };
                     self.totals.stop(error, Structure::RefcountTable, &H34);
                     self.blocks.is_cut = true;
+                    self.settle_grouped();
                     break 'table;
                 }
                 if raw != 0 {
                     let entry = RefcountTableEntry(raw);
                     rules.table_entry(index, entry_at, entry, &mut self.found);
+                    self.thin_out();
                     let is_aligned = entry.block_offset().is_aligned(cluster_size);
                     if entry.block_offset().0 != 0 {
                         blocks.push(Block { index, entry_at, entry, is_aligned });

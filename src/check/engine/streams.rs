@@ -16,8 +16,6 @@ use crate::units::{Geometry, HostOffset, Span, to_u64, to_usize};
 
 /// Bytes of the last sector that need not belong to a stream.
 const SECTOR_REST: u64 = 511;
-/// Findings that are kept before they are handed on together.
-const TOGETHER: usize = 4096;
 
 /// A compressed cluster, by its L2 entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,8 +149,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             self.stream_finding(&L15, tables, same, found, wanted);
         }
         // Neighbours with one cause are one finding; where a sound stream comes, it ends.
-        if before == self.found.len() || before >= TOGETHER {
+        if before == self.found.len() {
             self.settle_grouped();
+        } else {
+            self.thin_out();
         }
         // Decompressing tells exactly how many bytes are its own; else only the last sector is in doubt.
         let len = outcome.and_then(Result::ok).unwrap_or(room.saturating_sub(SECTOR_REST));
@@ -229,6 +229,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 other.guest.span.start
             );
             self.stream_finding(&O04, tables, same, found, "bytes of its own for each".to_owned());
+            self.thin_out();
         }
         self.settle_grouped();
     }

@@ -22,9 +22,7 @@ const QEMU_MAX_SNAPSHOTS: u64 = 65_536;
 /// The rules of the first cluster, and of the lists that need no clusters.
 pub(super) fn without_tables<R: ReadAt>(image: &Image<R>, options: &CheckOptions, totals: &mut Totals<'_>) {
     first_cluster(image, totals);
-    let mut out = Vec::new();
-    snapshots(image, options, &mut out);
-    out.into_iter().for_each(|finding| totals.push(finding));
+    snapshots(image, options, &mut |found| found.drain(..).for_each(|finding| totals.push(finding)));
 }
 
 fn first_cluster<R: ReadAt>(image: &Image<R>, totals: &mut Totals<'_>) {
@@ -35,9 +33,16 @@ fn first_cluster<R: ReadAt>(image: &Image<R>, totals: &mut Totals<'_>) {
     let mut fault = None;
     for extension in image.extensions() {
         match extension {
-            Ok(extension) => rules.extension(&extension, &mut out),
+            Ok(extension) => {
+                rules.extension(&extension, &mut out);
+                for (at, row) in extension.feature_names() {
+                    rules.feature_name(at, &row, &mut out);
+                    out.drain(..).for_each(|finding| totals.push(finding));
+                }
+            }
             Err(error) => fault = Some(error),
         }
+        out.drain(..).for_each(|finding| totals.push(finding));
     }
     rules.finish(fault, &mut out);
     out.drain(..).for_each(|finding| totals.push(finding));
@@ -66,9 +71,14 @@ struct SnapshotTable {
     cut: Option<DiskTree>,
 }
 
-/// The rules of the snapshot table.
-fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<Finding>) -> SnapshotTable {
+/// The rules of the snapshot table. `take` empties what was found, entry by entry.
+fn snapshots<R: ReadAt>(
+    image: &Image<R>,
+    options: &CheckOptions,
+    take: &mut dyn FnMut(&mut Vec<Finding>),
+) -> SnapshotTable {
     let mut rules = SnapshotRules::new(image, options.now);
+    let mut out = Vec::new();
     let (mut fault, at) = (None, image.header().v2.snapshots_offset);
     let (mut end, mut index) = (at, 0_u64);
     for snapshot in image.snapshots() {
@@ -76,12 +86,13 @@ fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<
             Ok(snapshot) => {
                 index = index.saturating_add(1);
                 end = snapshot.padding_at();
-                rules.snapshot(&snapshot, out);
+                rules.snapshot(&snapshot, &mut out);
+                take(&mut out);
             }
             Err(error) => fault = Some(error),
         }
     }
-    rules.finish(fault, out);
+    rules.finish(fault, &mut out);
     let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
     let all = u64::from(image.header().v2.nb_snapshots);
     if let (Some(Error::Cut { .. }), true) = (fault, all <= QEMU_MAX_SNAPSHOTS) {
@@ -115,6 +126,7 @@ fn snapshots<R: ReadAt>(image: &Image<R>, options: &CheckOptions, out: &mut Vec<
                 .saturating_add(further.saturating_mul(SnapshotHead::LEN)),
         };
     }
+    take(&mut out);
     table.span.len = end.0.saturating_sub(at.0);
     table
 }
@@ -124,10 +136,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let image = self.image;
         first_cluster(image, &mut self.totals);
         check_refcount_table_cover(image, &mut self.found);
-        let table = snapshots(image, &self.options, &mut self.found);
         let is_counted = |finding: &&Finding| [&S04, &S05, &S06, &S13].contains(&finding.rule);
-        let counted = self.found.iter().filter(is_counted).count();
-        self.totals.qemu.corrupt(to_u64(counted));
+        let options = self.options;
+        let table = snapshots(image, &options, &mut |found| {
+            let counted = found.iter().filter(is_counted).count();
+            self.totals.qemu.corrupt(to_u64(counted));
+            self.found.append(found);
+            self.thin_out();
+        });
         if image.header().has_v3() {
             self.totals.qemu.corrupt(table.missing);
         }
@@ -151,9 +167,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut rules = BitmapRules::new(image);
         // What a broken refcount table takes for blocks says nothing of these tables.
         self.odd.start_again();
-        let Some(directory) = image.bitmap_directory() else {
-            return rules.finish(None, &mut Vec::new());
-        };
+        let Some(directory) = image.bitmap_directory() else { return };
         // What QEMU does not load it does not count either: those clusters are leaked.
         let is_counted = image.header().has_v3() && image.bitmaps_are_loaded();
         if is_counted {
@@ -203,6 +217,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             for (at, raw) in chunk.entries() {
                 let entry = BitmapTableEntry(raw);
                 rules.table_entry(bitmap, index, at, entry, &mut self.found);
+                self.thin_out();
                 index = index.saturating_add(1);
                 let cluster_size = self.geometry.cluster_size();
                 is_broken |= entry.reserved() != 0 || entry.is_ambiguous();

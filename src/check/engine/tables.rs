@@ -118,7 +118,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         while let Some(chunk) = chunks.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
-                Err(error) => return self.totals.stop(error, Structure::L2Table, &L03),
+                Err(error) => {
+                    self.totals.stop(error, Structure::L2Table, &L03);
+                    break;
+                }
             };
             if is_zero(chunk.bytes) {
                 let entry_bits = self.geometry.l2_entry_len().trailing_zeros();
@@ -148,12 +151,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 }
             }
         }
-        if table.is_header() {
-            self.found.clear();
-        }
+        self.note_losses(&table);
+        self.settle_grouped();
+    }
+
+    /// Takes note of what the findings that are kept of a table hit.
+    pub(super) fn note_losses(&mut self, table: &Table) {
         let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
         self.losses.in_table(table.at.0, start, &self.found);
-        self.settle_grouped();
     }
 
     /// The entries from `index` on that map clusters side by side, all in one page of clusters, or one entry of

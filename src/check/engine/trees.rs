@@ -201,7 +201,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             for (at, raw) in chunk.entries().filter(|(_, raw)| *raw != 0) {
                 let index = at.0.saturating_sub(table.tree.l1.at.0) / 8;
                 if !self.l1_entry(cover, (place, table), index, at, L1Entry(raw)) {
+                    self.settle_l1();
                     return false;
+                }
+                if self.has_many() {
+                    self.note_l1_losses();
+                    self.thin_out();
                 }
             }
             self.settle_l1();
@@ -211,8 +216,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// Hands on what was found in an L1 table, with the guest ranges that it hits.
     fn settle_l1(&mut self) {
-        let found = std::mem::take(&mut self.found);
-        for finding in &found {
+        self.note_l1_losses();
+        self.settle_grouped();
+    }
+
+    fn note_l1_losses(&mut self) {
+        for finding in &self.found {
             match (&finding.found, finding.guest) {
                 // What an entry leads to is lost in each tree that shares it, up to its end, as far as their disks go.
                 (Evidence::Hex(raw), Some(mut guest)) if finding.structure == Structure::L1Table => {
@@ -226,8 +235,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 _ => self.losses.in_tree(finding),
             }
         }
-        self.found = found;
-        self.settle_grouped();
     }
 
     fn l1_entry(

@@ -5,27 +5,24 @@ use crate::check::names;
 use crate::check::span::field_span;
 use crate::format::Layout;
 use crate::format::features::{FeatureName, FeatureSet};
-use crate::image::{Extension, feature_names};
+use crate::image::Extension;
 use crate::rules::codes::{E07, E08};
 use crate::rules::{Evidence, Finding, Rule, Structure};
 use crate::units::{HostOffset, to_u64};
 
 /// The features that a table has named so far, one bit each, by their sets.
-type Named = [u64; FeatureSet::ALL.len()];
+pub(super) type Named = [u64; FeatureSet::ALL.len()];
 
-/// Judges a whole table.
+/// Judges a table apart from its rows.
 pub(super) fn check(extension: &Extension<'_>, out: &mut Vec<Finding>) {
     if !u64::from(extension.head.length).is_multiple_of(FeatureName::LEN) {
         let wanted = format!("a multiple of {}", FeatureName::LEN);
         out.push(about(extension, &E07, "length", extension.head.length, wanted));
     }
-    let mut named = Named::default();
-    for (at, row) in feature_names(extension.data_at(), extension.data) {
-        check_row(at, &row, &mut named, out);
-    }
 }
 
-fn check_row(at: HostOffset, row: &FeatureName, named: &mut Named, out: &mut Vec<Finding>) {
+/// Judges a row.
+pub(super) fn check_row(at: HostOffset, row: &FeatureName, named: &mut Named, out: &mut Vec<Finding>) {
     let finding = |rule: &'static Rule, field, found: Evidence, wanted: Evidence| {
         Finding::new(rule, Structure::FeatureName, field_span(at, &row.fields(), field), found, wanted)
     };

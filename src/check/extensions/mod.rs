@@ -10,7 +10,7 @@ use super::stopped;
 use crate::Error;
 use crate::format::Layout;
 use crate::format::extension::{self as kinds, ExtensionHead};
-use crate::format::features::BITMAPS;
+use crate::format::features::{BITMAPS, FeatureName};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::scalar::Magic;
 use crate::image::{Extension, Image};
@@ -28,6 +28,7 @@ const QEMU_MAX_FORMAT: u32 = 15;
 pub struct ExtensionRules {
     image: Facts,
     first: HashMap<Magic, HostOffset>,
+    named: feature_table::Named,
     list_end: HostOffset,
     padded: bool,
     ended: bool,
@@ -61,10 +62,12 @@ impl ExtensionRules {
             bitmaps_are_consistent: header.v3().autoclear_features.contains(BITMAPS),
         };
         let list_end = header.extensions_at();
-        Self { image: facts, first: HashMap::new(), list_end, padded: true, ended: false }
+        let named = feature_table::Named::default();
+        Self { image: facts, first: HashMap::new(), named, list_end, padded: true, ended: false }
     }
 
-    /// Judges the next extension, and what it holds.
+    /// Judges the next extension, and what it holds. The rows of a feature name table are for
+    /// [`feature_name`](Self::feature_name) to judge, since there may be very many.
     pub fn extension(&mut self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
         let (head, at) = (extension.head, extension.at);
         self.list_end = extension.end();
@@ -82,7 +85,10 @@ impl ExtensionRules {
             }
             kinds::END => {}
             kinds::BACKING_FORMAT => self.backing_format(extension, out),
-            kinds::FEATURE_TABLE => feature_table::check(extension, out),
+            kinds::FEATURE_TABLE => {
+                self.named = feature_table::Named::default();
+                feature_table::check(extension, out);
+            }
             kinds::BITMAPS => self.bitmaps(extension, out),
             kinds::CRYPTO => {
                 if !self.image.is_luks {
@@ -104,6 +110,11 @@ impl ExtensionRules {
                 out.push(about(extension, &E26, "magic", found, "a type that is known"));
             }
         }
+    }
+
+    /// Judges the next of the [`feature_names`](Extension::feature_names) of that extension, which stands at `at`.
+    pub fn feature_name(&mut self, at: HostOffset, row: &FeatureName, out: &mut Vec<Finding>) {
+        feature_table::check_row(at, row, &mut self.named, out);
     }
 
     /// Judges the list as a whole. `fault` is what ended it early.

@@ -9,7 +9,7 @@ use crate::format::extension::{
     self, BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
 };
 use crate::format::features::FeatureSet;
-use crate::image::{Extension, feature_names};
+use crate::image::Extension;
 use crate::report::row::{Context, Detail, Sink};
 use crate::report::value::Value;
 use crate::rules::Structure;
@@ -25,7 +25,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
             match extension {
                 Ok(extension) => {
                     rules.extension(&extension, &mut self.found);
-                    self.extension(&extension)?;
+                    self.extension(&extension, &mut rules)?;
                     self.settle();
                 }
                 Err(error) => fault = Some(error),
@@ -35,7 +35,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         Ok(())
     }
 
-    fn extension(&mut self, extension: &Extension<'_>) -> io::Result<()> {
+    fn extension(&mut self, extension: &Extension<'_>, rules: &mut ExtensionRules) -> io::Result<()> {
         let context = Context { extension: Some(extension.index), ..Context::default() };
         let name = extension::name(extension.head.magic).unwrap_or("unknown");
         self.heading(extension.at, "extension", context, &[Detail::new("name", Value::Word(name))])?;
@@ -46,7 +46,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         match extension.head.magic {
             BACKING_FORMAT => self.text(Structure::Extension, "data", at, data)?,
             DATA_FILE => self.text(Structure::DataFile, "name", at, data)?,
-            FEATURE_TABLE => self.feature_table(context, at, data)?,
+            FEATURE_TABLE => self.feature_table(context, extension, rules)?,
             BITMAPS => self.payload::<BitmapsExtension>(Structure::BitmapsExtension, at, data)?,
             CRYPTO => self.payload::<CryptoExtension>(Structure::CryptoExtension, at, data)?,
             _ if data.is_empty() => {}
@@ -65,8 +65,16 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         }
     }
 
-    fn feature_table(&mut self, context: Context, at: HostOffset, data: &[u8]) -> io::Result<()> {
-        for (index, (at, feature)) in (0_u64..).zip(feature_names(at, data)) {
+    fn feature_table(
+        &mut self,
+        context: Context,
+        extension: &Extension<'_>,
+        rules: &mut ExtensionRules,
+    ) -> io::Result<()> {
+        for (index, (at, feature)) in (0_u64..).zip(extension.feature_names()) {
+            // Row by row, so that no row looks through what was found in all others.
+            self.settle();
+            rules.feature_name(at, &feature, &mut self.found);
             let set = FeatureSet::from_type(feature.r#type).map_or("unknown", FeatureSet::as_str);
             let context = Context { feature: Some(index), ..context };
             self.heading(at, "feature", context, &[Detail::new("set", Value::Word(set))])?;

@@ -57,6 +57,10 @@ impl<'i, R: ReadAt> Survey<'i, R> {
             match extension {
                 Ok(extension) => {
                     rules.extension(&extension, &mut self.found);
+                    for (at, row) in extension.feature_names() {
+                        rules.feature_name(at, &row, &mut self.found);
+                        self.settle();
+                    }
                     each(&extension)?;
                 }
                 Err(error) => fault = Some(error),
