@@ -132,7 +132,13 @@ impl Claims {
     }
 
     fn is_breach(&self) -> bool {
-        self.rule.is_some_and(|rule| self.is_short || rule.severity >= Severity::Corruption)
+        self.rule.is_some_and(|rule| rule.severity >= Severity::Corruption)
+    }
+
+    /// Whether the guest data of the owners that are named is in doubt. Sharing of data, which gives a warning, is
+    /// deliberate or L26 where the refcount knows of it.
+    fn is_doubtful(&self) -> bool {
+        self.is_breach() || self.is_short && self.rule.is_some()
     }
 }
 
@@ -163,13 +169,17 @@ impl Search {
         self.claim(span, Owner { role, pointer, tree: None, guest: None }, None);
     }
 
-    /// The clusters whose sharing does harm. That of data, which gives a warning, is deliberate or L26 where the refcount
-    /// knows of it.
-    pub(super) fn breaches(&self) -> impl Iterator<Item = &Claims> {
-        self.clusters.values().filter(|claims| claims.is_breach())
+    /// The clusters whose owners' data is in doubt.
+    pub(super) fn doubtful(&self) -> impl Iterator<Item = &Claims> {
+        self.clusters.values().filter(|claims| claims.is_doubtful())
     }
 
-    /// Whether one of them that has more owners than are named is among these.
+    /// Whether any whose sharing is a breach has more owners than are named.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.clusters.values().any(|claims| claims.further != 0 && claims.is_breach())
+    }
+
+    /// Whether one of these is among the clusters here.
     pub(super) fn has_crowded_breach(&self, span: Span) -> bool {
         let is_crowded = |(_, claims): (_, &Claims)| claims.further != 0 && claims.is_breach();
         self.clusters_in(span).is_some_and(|clusters| self.clusters.range(clusters).any(is_crowded))

@@ -180,14 +180,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.totals.push(finding);
     }
 
-    /// Takes note of the guest data of all owners whose sharing is a breach, named or not. Where each has its name that
-    /// is at hand; else it takes one more walk, since only the last owner may have made it a breach.
+    /// Takes note of the guest data of all owners whose sharing is a breach, named or not, and of those named that share
+    /// data without a refcount for each. Where each has its name that is at hand; else it takes one more walk, since only the last owner may have made it a breach.
     fn doubt_owners(&mut self, search: &Search) {
         let mut losses = std::mem::take(&mut self.losses);
-        for owner in search.breaches().flat_map(|claims| &claims.owners) {
+        for owner in search.doubtful().flat_map(|claims| &claims.owners) {
             losses.doubt(owner);
         }
-        if search.breaches().any(|claims| claims.further != 0) {
+        if search.is_crowded() {
             self.own_trees(|span, owner, _| {
                 if search.has_crowded_breach(span) {
                     losses.doubt(&owner);
