@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use qcow2_inspect::Limits;
 use qcow2_inspect::check::{CheckOptions, Progress};
 use qcow2_inspect::report::{self, CheckFormat, CheckReport, Subject};
 use qcow2_inspect::rules::Severity;
@@ -13,6 +14,9 @@ use qcow2_inspect::rules::Severity;
 use super::input::Input;
 use super::output::{self, Color, Format};
 use super::{Failure, Outcome};
+
+/// Findings of a rule that are listed where each is wanted. JSON Lines keeps none, and lists all.
+const LISTED: usize = 1 << 14;
 
 /// Check everything: each structure by itself, every reference to every cluster, and who owns what.
 ///
@@ -25,6 +29,9 @@ pub(super) struct Args {
     #[command(flatten)]
     input: Input,
     /// List each breach by itself.
+    ///
+    /// Text and JSON have the first 16384 of each rule, unless --limit findings_per_rule says otherwise; JSON Lines has
+    /// all.
     #[arg(long)]
     all: bool,
     /// Decompress every compressed cluster too.
@@ -70,7 +77,9 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = self.input.open(self.format)?;
+        let kept = if self.all { LISTED } else { Limits::DEFAULT.findings_per_rule };
+        let limits = Limits { findings_per_rule: kept, ..Limits::DEFAULT };
+        let image = self.input.open_within(|_, _| limits, self.format)?;
         let format = match self.format {
             Format::Text => CheckFormat::Text { color: color.wanted() },
             Format::Json => CheckFormat::Json,

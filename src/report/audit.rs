@@ -15,7 +15,7 @@ use super::text::write_findings;
 use super::value::Hex;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
 use crate::check::Verdict;
-use crate::rules::{Findings, Severity};
+use crate::rules::Severity;
 use crate::text::{escape, is_clean};
 use crate::units::HostOffset;
 
@@ -205,17 +205,12 @@ pub fn write_audit_text(
         write_reason(out, reason)?;
     }
     write_capabilities(out, &audit.capabilities)?;
-    let mut others = Findings::new(usize::MAX);
     let is_reason =
         |code| audit.reasons.iter().any(|reason| reason.rule.is_some_and(|rule| rule.code == code));
-    audit
-        .findings
-        .iter()
-        .filter(|finding| !is_reason(finding.rule.code))
-        .for_each(|finding| others.push(finding));
-    if others.count() > 0 {
+    let others = audit.findings.iter().filter(|finding| !is_reason(finding.rule.code));
+    if others.clone().next().is_some() {
         write!(out, "beside the reasons, ")?;
-        write_findings(out, &others, color)?;
+        write_findings(out, others, color)?;
     }
     out.flush()
 }

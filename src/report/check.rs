@@ -17,8 +17,6 @@ use crate::source::ReadAt;
 use crate::text;
 
 const SCHEMA: &str = "qcow2-inspect/check/1";
-/// Findings of a rule that are kept where each is wanted, about 300 bytes each; JSON Lines keeps none.
-const EACH: usize = 1 << 20;
 
 /// How a check is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +87,7 @@ pub fn write_check<R: ReadAt>(
     if is_streaming {
         line(&mut out, &Start { r#type: "file", schema: SCHEMA, file: &report.subject })?;
     }
-    let kept = if report.options.each { EACH } else { image.limits().findings_per_rule };
-    let kept = if is_streaming { 0 } else { kept };
-    let findings = Findings::new(kept);
+    let findings = Findings::new(if is_streaming { 0 } else { image.limits().findings_per_rule });
     let mut follower = Follower { out, findings, is_streaming, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
     let Follower { mut out, findings, failed, .. } = follower;
@@ -268,7 +264,7 @@ fn write_text(
 ) -> io::Result<()> {
     writeln!(out, "file {} ({} bytes)", text::escape(report.subject.path.as_bytes()), report.subject.len)?;
     writeln!(out, "verdict: {}", checked.verdict.as_str())?;
-    write_findings(out, findings, color)?;
+    write_findings(out, findings.iter(), color)?;
     if checked.rules.len() > 1 {
         let rules = checked.rules.iter().map(|(rule, count)| format!("{} {count}", rule.code));
         writeln!(out, "by rule: {}", rules.collect::<Vec<_>>().join(", "))?;

@@ -149,7 +149,7 @@ fn write<R: ReadAt + Sync>(
         Format::AuditText | Format::AuditJson => return audited(image, format, subject, out),
         _ => return Ok((Vec::new(), guest::write(image, format, subject, out)?)),
     }?;
-    Ok((summary.findings.iter().collect(), summary.complete))
+    Ok((summary.findings.iter().cloned().collect(), summary.complete))
 }
 
 /// Its findings are not handed back: where a part was not read, others are in other places.
