@@ -6,7 +6,10 @@ const FIXED_MEMORY: u64 = 64 << 20;
 
 /// Declares each limit once: its reason, name, type and default, and the most bytes of memory that one of each takes.
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr $(, $bytes:literal bytes each)?;)*) => {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident: $type:ty = $default:expr $(, $bytes:literal bytes each $(beyond $free:literal)?)?;
+    )*) => {
         /// Every cap, with its reason. A structure within QEMU's own limits is never cut by the defaults. Where one is
         /// reached, a finding T01 names it, and nothing is called clean.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +23,9 @@ macro_rules! limits {
             /// The name of each, and what it is for.
             pub const NAMES: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)*];
 
-            /// The limits that bound memory, and the most bytes that one of each takes.
-            const MEMORY: &[(&str, u64)] = &[$($((stringify!($name), $bytes),)?)*];
+            /// The limits that bound memory, how many of each the fixed part has room for, and the most bytes that
+            /// one more takes.
+            const MEMORY: &[(&str, u64, u64)] = &[$($((stringify!($name), 0 $(+ $free)?, $bytes),)?)*];
 
             /// The limit of this name; `None` where none has it.
             pub fn get(&self, name: &str) -> Option<u64> {
@@ -92,8 +96,9 @@ limits! {
     lost_ranges: usize = 1024, 262_144 bytes each;
     /// Bytes behind the last cluster in use that are looked at for hidden data.
     trailing_bytes: u64 = 64 << 20;
-    /// Findings of one rule that are kept one by one; the others are counted in one further finding.
-    findings_per_rule: usize = 100;
+    /// Findings of one rule that are kept one by one; the others are counted in one further finding. A hundred rules
+    /// with so many take some 650 bytes for each.
+    findings_per_rule: usize = 100, 65_536 bytes each beyond 100;
     /// Bytes that a command writes. The dump of a large image has some GiB.
     output_bytes: u64 = 1 << 40;
     /// Seconds of wall-clock time from the opening of the image on, looked at now and then while it is read. The
@@ -105,20 +110,24 @@ impl Limits {
     /// Bytes of memory that a command may take by these limits, the stacks of its threads apart. Few images come near:
     /// memory follows what an image has, and not what it claims.
     pub fn memory(&self) -> u64 {
-        let cost = |(name, bytes): &(&str, u64)| self.get(name).unwrap_or_default().saturating_mul(*bytes);
+        let cost = |(name, free, bytes): &(&str, u64, u64)| {
+            self.get(name).unwrap_or_default().saturating_sub(*free).saturating_mul(*bytes)
+        };
         Self::MEMORY.iter().map(cost).fold(FIXED_MEMORY, u64::saturating_add)
     }
 
     /// The same with all limits that bound memory changed in proportion, so that it comes to `bytes`. 64 MiB are
-    /// always needed: with less than that, nothing else that takes memory is left.
+    /// always needed: with less than that, nothing that takes more is left.
     #[must_use]
     pub fn within_memory(mut self, bytes: u64) -> Self {
         let part = u128::from(bytes.saturating_sub(FIXED_MEMORY));
         let whole = u128::from(self.memory().saturating_sub(FIXED_MEMORY)).max(1);
-        for (name, _) in Self::MEMORY {
-            let count = u128::from(self.get(name).unwrap_or_default());
-            let count = count.saturating_mul(part).checked_div(whole).unwrap_or_default();
-            self.set(name, u64::try_from(count).unwrap_or(u64::MAX));
+        for (name, free, _) in Self::MEMORY {
+            let count = self.get(name).unwrap_or_default();
+            let more = u128::from(count.saturating_sub(*free));
+            let more = more.saturating_mul(part).checked_div(whole).unwrap_or_default();
+            let more = u64::try_from(more).unwrap_or(u64::MAX);
+            self.set(name, count.min(*free).saturating_add(more));
         }
         self
     }
@@ -160,5 +169,20 @@ mod tests {
             assert_eq!(bytes >= 65 << 20, limits.counted_pages > 0, "{bytes}");
         }
         assert!(whole.within_memory(1 << 40).counted_pages > whole.counted_pages);
+    }
+
+    /// However little memory there is, what is found is told with its place as far as the fixed part has room.
+    #[test]
+    fn some_findings_are_kept_in_any_memory() {
+        let with = |findings_per_rule| Limits { findings_per_rule, ..Limits::DEFAULT };
+        for (wanted, bytes, kept) in
+            [(1, 0, 1), (1, 1 << 40, 1), (100, 0, 100), (100, 1 << 40, 100), (9000, 0, 100)]
+        {
+            assert_eq!(with(wanted).within_memory(bytes).findings_per_rule, kept, "{wanted} in {bytes}");
+        }
+        let many = with(9000);
+        assert_eq!(many.within_memory(many.memory()), many);
+        assert_eq!(many.memory() - with(100).memory(), 8900 * 65_536);
+        assert_eq!(with(100).memory(), with(0).memory());
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use qcow2_inspect::Limits;
 use qcow2_inspect::check::{CheckOptions, Progress};
 use qcow2_inspect::report::{self, CheckFormat, CheckReport};
 use qcow2_inspect::rules::Severity;
@@ -12,6 +13,9 @@ use super::input::Input;
 use super::output::{self, Color, Format};
 use super::threads::threads;
 use super::{Failure, Outcome};
+
+/// Findings of a rule that are listed where each is wanted. JSON Lines keeps none, and lists all.
+const LISTED: usize = 1 << 14;
 
 /// Check everything: each structure by itself, every reference to every cluster, and who owns what.
 ///
@@ -24,6 +28,9 @@ pub(super) struct Args {
     #[command(flatten)]
     input: Input,
     /// List each breach by itself.
+    ///
+    /// Text and JSON have the first 16384 of each rule, unless --limit findings_per_rule says otherwise; JSON Lines has
+    /// all.
     #[arg(long)]
     all: bool,
     /// Decompress every compressed cluster too.
@@ -69,7 +76,9 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
         let deep = self.deep.then(threads);
-        let image = self.input.open(self.format)?;
+        let kept = if self.all { LISTED } else { Limits::DEFAULT.findings_per_rule };
+        let limits = Limits { findings_per_rule: kept, ..Limits::DEFAULT };
+        let image = self.input.open_within(|_, _| limits, self.format)?;
         let format = match self.format {
             Format::Text => CheckFormat::Text { color: color.wanted() },
             Format::Json => CheckFormat::Json,

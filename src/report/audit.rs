@@ -13,7 +13,7 @@ use super::subject::Subject;
 use super::text::write_findings;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
 use crate::check::Verdict;
-use crate::rules::{Findings, Severity};
+use crate::rules::Severity;
 use crate::units::HostOffset;
 
 const SCHEMA: &str = "qcow2-inspect/audit/1";
@@ -202,17 +202,12 @@ pub fn write_audit_text(
         )?,
         None => {}
     }
-    let mut others = Findings::new(usize::MAX);
     let is_reason =
         |code| audit.reasons.iter().any(|reason| reason.rule.is_some_and(|rule| rule.code == code));
-    audit
-        .findings
-        .iter()
-        .filter(|finding| !is_reason(finding.rule.code))
-        .for_each(|finding| others.push(finding));
-    if others.count() > 0 {
+    let others = audit.findings.iter().filter(|finding| !is_reason(finding.rule.code));
+    if others.clone().next().is_some() {
         write!(out, "beside the reasons, ")?;
-        write_findings(out, &others, color)?;
+        write_findings(out, others, color)?;
     }
     out.flush()
 }

@@ -18,8 +18,6 @@ use crate::rules::{Finding, Severity};
 use crate::source::ReadAt;
 
 const SCHEMA: &str = "qcow2-inspect/check/1";
-/// Findings of a rule that are kept where each is wanted, about 300 bytes each; JSON Lines keeps none.
-const EACH: usize = 1 << 20;
 
 /// How a check is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +88,7 @@ pub fn write_check<R: ReadAt>(
     if is_streaming {
         line(&mut out, &Start { r#type: "file", schema: SCHEMA, file: &report.subject })?;
     }
-    let kept = if report.options.each { EACH } else { image.limits().findings_per_rule };
-    let kept = if is_streaming { 0 } else { kept };
-    let findings = Findings::new(kept);
+    let findings = Findings::new(if is_streaming { 0 } else { image.limits().findings_per_rule });
     let mut follower = Follower { out, findings, is_streaming, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
     let Follower { mut out, findings, failed, .. } = follower;
@@ -277,7 +273,7 @@ fn write_text(
 ) -> io::Result<()> {
     writeln!(out, "file {}", report.subject)?;
     writeln!(out, "verdict: {}", checked.verdict.as_str())?;
-    write_findings(out, findings, color)?;
+    write_findings(out, findings.iter(), color)?;
     if checked.excused != 0 {
         let excused = checked.excused;
         writeln!(

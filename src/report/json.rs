@@ -67,7 +67,7 @@ impl<W: Write> Sink for JsonSink<W> {
 pub(super) fn write_findings<W: Write>(document: &mut Document<W>, findings: &Findings) -> io::Result<()> {
     document.begin_array("findings")?;
     for finding in findings.iter() {
-        document.item(&FindingItem { section: None, finding: &finding })?;
+        document.item(&FindingItem { section: None, finding })?;
     }
     document.end_array()
 }

@@ -77,7 +77,7 @@ impl<W: Write> Sink for JsonlSink<W> {
 
     fn finish(&mut self, summary: &Summary) -> io::Result<()> {
         for finding in summary.findings.iter() {
-            self.line(&FindingItem { section: Some("finding"), finding: &finding })?;
+            self.line(&FindingItem { section: Some("finding"), finding })?;
         }
         self.line(&End {
             r#type: "summary",

@@ -1,5 +1,7 @@
 //! The dump as text: an offset, a validity mark, and `name=value`.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -8,7 +10,6 @@ use super::hex::HexWriter;
 use super::row::{Detail, Heading, Row, Section, Sink, Summary};
 use super::subject::Subject;
 use super::value::{Shown, Value};
-use crate::rules::Findings;
 use crate::rules::{Finding, Severity};
 use crate::units::HostOffset;
 
@@ -133,7 +134,7 @@ impl<W: Write> Sink for TextSink<W> {
         if summary.is_part {
             write!(self.out, "of these sections alone, ")?;
         }
-        write_findings(&mut self.out, &summary.findings, self.options.color)?;
+        write_findings(&mut self.out, summary.findings.iter(), self.options.color)?;
         if !summary.complete {
             writeln!(self.out, "incomplete: something was not read, see above")?;
         }
@@ -149,19 +150,31 @@ fn painted(color: bool, of: AnsiColor) -> Style {
 ///
 /// # Errors
 /// Where it cannot be written.
-pub fn write_findings(out: &mut impl Write, findings: &Findings, color: bool) -> io::Result<()> {
-    let counts: Vec<_> = findings
-        .by_severity()
-        .iter()
-        .map(|(severity, count)| format!("{count} {}", severity.as_str()))
-        .collect();
+pub fn write_findings<'f>(
+    out: &mut impl Write,
+    findings: impl Iterator<Item = &'f Finding> + Clone,
+    color: bool,
+) -> io::Result<()> {
+    let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+    for finding in findings.clone() {
+        let count = counts.entry(Reverse(finding.severity)).or_default();
+        *count = count.saturating_add(finding.consequences);
+    }
     if counts.is_empty() {
         return writeln!(out, "findings: none");
     }
-    writeln!(out, "findings: {}", counts.join(", "))?;
-    let mut sorted: Vec<_> = findings.iter().collect();
-    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    sorted.iter().try_for_each(|finding| write_finding(out, finding, color))
+    let shown: Vec<_> = counts.iter().map(|(severity, count)| counted(*count, severity.0)).collect();
+    writeln!(out, "findings: {}", shown.join(", "))?;
+    for Reverse(severity) in counts.into_keys() {
+        let mut these = findings.clone().filter(|finding| finding.severity == severity);
+        these.try_for_each(|finding| write_finding(out, finding, color))?;
+    }
+    Ok(())
+}
+
+fn counted(count: u64, severity: Severity) -> String {
+    let plural = if count == 1 || severity == Severity::Fatal { "" } else { "s" };
+    format!("{count} {}{plural}", severity.as_str())
 }
 
 fn write_finding(out: &mut impl Write, finding: &Finding, color: bool) -> io::Result<()> {

@@ -104,6 +104,8 @@ pub enum Evidence {
     Hex(u64),
     /// Words; text of the image among them is escaped where it is shown.
     Text(Cow<'static, str>),
+    /// So many more, of which nothing else is kept.
+    More(u64),
 }
 
 impl From<u64> for Evidence {
@@ -137,6 +139,7 @@ impl fmt::Display for Evidence {
             Self::Hex(value) => write!(f, "{value:#x}"),
             // Whoever judged has escaped and shortened names; nothing gets through here that a terminal must not see.
             Self::Text(text) => f.write_str(&text::escape(text.as_bytes())),
+            Self::More(count) => write!(f, "{count} more, not listed one by one"),
         }
     }
 }

@@ -17,8 +17,8 @@ pub struct Findings {
 struct Tally {
     rule: &'static Rule,
     kept: usize,
-    further: u64,
-    last: Option<Finding>,
+    /// Stands for those that are not kept: the last of them, at the highest severity.
+    further: Option<Finding>,
 }
 
 impl Findings {
@@ -32,57 +32,42 @@ impl Findings {
         let tally = self.rules.entry(finding.rule.code).or_insert(Tally {
             rule: finding.rule,
             kept: 0,
-            further: 0,
-            last: None,
+            further: None,
         });
         if tally.kept < self.per_rule {
             tally.kept = tally.kept.saturating_add(1);
             self.kept.push(finding);
         } else {
-            tally.further = tally.further.saturating_add(finding.consequences);
-            let worst =
-                tally.last.as_ref().map_or(finding.severity, |last| last.severity.max(finding.severity));
-            tally.last = Some(Finding { severity: worst, ..finding });
+            let (severity, count) = tally
+                .further
+                .as_ref()
+                .map_or((finding.severity, 0), |further| (further.severity, further.consequences));
+            let count = count.saturating_add(finding.consequences);
+            tally.further = Some(Finding {
+                severity: severity.max(finding.severity),
+                at: None,
+                found: Evidence::More(count),
+                wanted: Evidence::from("none"),
+                guest: None,
+                consequences: count,
+                ..finding
+            });
         }
     }
 
     /// Those that are kept, and one that stands for the others of each rule.
-    pub fn iter(&self) -> impl Iterator<Item = Finding> {
-        let further = self.rules.values().filter_map(|tally| {
-            let last = tally.last.clone()?;
-            Some(Finding {
-                at: None,
-                found: Evidence::from(format!("{} more, not listed one by one", tally.further)),
-                wanted: Evidence::from("none"),
-                guest: None,
-                consequences: tally.further,
-                rule: tally.rule,
-                ..last
-            })
-        });
-        self.kept.iter().cloned().chain(further)
+    pub fn iter(&self) -> impl Iterator<Item = &Finding> + Clone {
+        self.kept.iter().chain(self.rules.values().filter_map(|tally| tally.further.as_ref()))
     }
 
     /// The highest severity, or `None` without findings.
     pub fn worst(&self) -> Option<Severity> {
-        let further = self.rules.values().filter_map(|tally| tally.last.as_ref());
-        self.kept.iter().chain(further).map(|finding| finding.severity).max()
+        self.iter().map(|finding| finding.severity).max()
     }
 
     /// How many there are.
     pub fn count(&self) -> u64 {
-        let further = self.rules.values().map(|tally| tally.further);
-        self.kept.iter().map(|finding| finding.consequences).chain(further).fold(0, u64::saturating_add)
-    }
-
-    /// How many there are of each severity, the worst first.
-    pub fn by_severity(&self) -> Vec<(Severity, u64)> {
-        let mut counts: BTreeMap<_, u64> = BTreeMap::new();
-        for finding in self.iter() {
-            let count = counts.entry(std::cmp::Reverse(finding.severity)).or_default();
-            *count = count.saturating_add(finding.consequences);
-        }
-        counts.into_iter().map(|(severity, count)| (severity.0, count)).collect()
+        self.iter().map(|finding| finding.consequences).fold(0, u64::saturating_add)
     }
 
     /// Whether none says that something was not looked at.
@@ -114,6 +99,7 @@ mod tests {
             findings.iter().map(|finding| (finding.rule.code, finding.consequences)).collect();
         assert_eq!(counts, [("L05", 1), ("L05", 1), ("H28", 1), ("L05", 3)]);
         assert_eq!((findings.count(), findings.worst()), (6, Some(Severity::Corruption)));
-        assert_eq!(findings.by_severity(), [(Severity::Corruption, 5), (Severity::Note, 1)]);
+        let found: Vec<_> = findings.iter().map(|finding| finding.found.to_string()).collect();
+        assert_eq!(found, ["1", "1", "1", "3 more, not listed one by one"]);
     }
 }

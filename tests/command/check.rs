@@ -109,7 +109,7 @@ fn a_check_that_is_cut_is_incomplete() {
 fn all_lists_each_breach() {
     let folder = tempfile::tempdir().unwrap();
     let mut draft = Draft::new(image("valid/v3-basic"));
-    let count = 100_u64;
+    let count = 120_u64;
     (0..count).for_each(|n| draft.put_u64(draft.l2_entry(n), 1 << 61));
     let path = folder.path().join("overwritten.qcow2");
     fs::write(&path, draft.bytes).unwrap();
@@ -119,6 +119,19 @@ fn all_lists_each_breach() {
     assert_eq!(findings(&all, "L05").len(), usize::try_from(count).unwrap());
     assert_eq!(some["rules"], all["rules"]);
     assert_eq!(some["losses"], all["losses"]);
+
+    let few = ["--all", "--limit", "findings_per_rule=1"];
+    let report = json(&few, &path);
+    let [first, further] = findings(&report, "L05")[..] else { panic!("{report}") };
+    assert_eq!(
+        (first["consequences"].as_u64(), further["consequences"].as_u64()),
+        (Some(1), Some(count - 1))
+    );
+    assert_eq!(further["evidence"]["found"], "119 more, not listed one by one");
+    let lines = check(&[&few[..], &["--format", "jsonl"]].concat(), &path).stdout;
+    let lines = String::from_utf8(lines).unwrap();
+    let listed = lines.lines().filter(|line| line.contains("\"L05\"") && line.contains("\"finding\""));
+    assert_eq!(listed.count(), usize::try_from(count).unwrap());
 }
 
 #[test]

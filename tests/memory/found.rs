@@ -1,5 +1,7 @@
 //! What is found takes no more memory than its limits say, however much that is.
 
+use std::io;
+
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, check};
 use qcow2_inspect::format::Layout;
@@ -7,6 +9,7 @@ use qcow2_inspect::format::extension::{ExtensionHead, FEATURE_TABLE};
 use qcow2_inspect::format::header::{HeaderV2, HeaderV3};
 use qcow2_inspect::format::scalar::ByteSize;
 use qcow2_inspect::format::snapshot::SnapshotHead;
+use qcow2_inspect::report::{CheckFormat, CheckReport, Subject, write_check};
 use qcow2_inspect::rules::Finding;
 use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
 use qcow2_inspect::units::HostOffset;
@@ -80,4 +83,31 @@ pub(super) fn broken() -> Vec<(&'static str, Sparse)> {
         ("a feature name table", names),
         ("a bitmap table", bitmap_table),
     ]
+}
+
+/// Findings that are kept one by one take what their limit says, and a bound on all memory holds for them too.
+pub(super) fn check_listed() {
+    let listed = |findings_per_rule: usize, memory: Option<u64>, format| {
+        let limits = Limits { findings_per_rule, ..Limits::DEFAULT };
+        let limits = memory.map_or(limits, |bytes| limits.within_memory(bytes));
+        let (_, source) = broken().remove(0);
+        let image = Image::open(&source, limits).unwrap();
+        let options = CheckOptions { each: true, ..CheckOptions::default() };
+        let subject = Subject { path: b"image", len: image.file_len() };
+        let report = CheckReport { subject, options, format, as_qemu: false };
+        let mut rules = Vec::new();
+        let write = || rules = write_check(io::sink(), &image, &report, &mut |_| ()).unwrap().0.rules;
+        let peak = peak(write);
+        (peak, rules.iter().filter(|(_, count)| *count > 20_000).count())
+    };
+    for format in [CheckFormat::Text { color: false }, CheckFormat::Json] {
+        let (none, rules) = listed(0, None, format);
+        let (some, _) = listed(20_000, None, format);
+        let cost = some.saturating_sub(none) / (20_000 * rules);
+        println!("{cost:>10}  for a finding of {rules} rules, as {format:?}");
+        assert!(cost > 65 && cost <= 655, "a finding took {cost} bytes as {format:?}");
+        let (bound, _) = listed(1 << 14, Some(66 << 20), format);
+        println!("{bound:>10} of {:>10}  for all findings within 66 MiB, as {format:?}", 66 << 20);
+        assert!(bound <= 66 << 20, "all findings took {bound} bytes as {format:?}");
+    }
 }

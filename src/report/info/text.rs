@@ -61,7 +61,7 @@ pub fn write_text<R: ReadAt>(
     })?;
     list(out, "bitmaps", &bitmaps)?;
     survey.finish();
-    write_findings(out, &survey.findings, color)?;
+    write_findings(out, survey.findings.iter(), color)?;
     if !survey.complete() {
         writeln!(out, "incomplete: something was not read, see above")?;
     }

@@ -177,7 +177,7 @@ fn write<R: ReadAt + Sync>(
         Format::AuditText | Format::AuditJson => return audited(image, format, subject, out),
         _ => return Ok((Vec::new(), guest::write(image, format, subject, out)?)),
     }?;
-    Ok((summary.findings.iter().collect(), summary.complete))
+    Ok((summary.findings.iter().cloned().collect(), summary.complete))
 }
 
 fn check<R: ReadAt>(
@@ -193,7 +193,7 @@ fn check<R: ReadAt>(
     let (checked, findings) = report::write_check(out, image, &report, &mut |_| ())?;
     let is_sure = checked.verdict != Verdict::Clean && checked.verdict != Verdict::Leaks;
     assert!(checked.complete || is_sure, "a check that was cut says {:?}", checked.verdict);
-    Ok((findings.iter().collect(), checked.complete))
+    Ok((findings.iter().cloned().collect(), checked.complete))
 }
 
 /// The audit by the strictest policy as JSON, and by the mildest as text.
@@ -216,7 +216,7 @@ fn audited<R: ReadAt + Sync>(
         true => report::write_audit_json(out, &audit, subject)?,
         false => report::write_audit_text(out, &audit, subject, false)?,
     }
-    Ok((audit.findings.iter().collect(), audit.complete))
+    Ok((audit.findings.iter().cloned().collect(), audit.complete))
 }
 
 fn dump<R: ReadAt, S: Sink>(
