@@ -132,7 +132,7 @@ struct Body<'a> {
     /// Breaches that are notes because the image was not closed.
     #[serde(skip_serializing_if = "is_none")]
     excused: u64,
-    /// `null` where the work was cut.
+    /// `null` where not all was looked at that it counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     qemu: Option<Option<&'a QemuAnswer>>,
     rules: Vec<RuleCount>,

@@ -124,6 +124,10 @@ pub fn count_references<R: ReadAt>(image: &Image<R>) -> Vec<(u64, u64)> {
     numbers.map(|cluster| (cluster, clusters.count(cluster))).filter(|(_, count)| *count != 0).collect()
 }
 
+/// Limits on what QEMU does not look at, or counts without looking.
+const BESIDE_QEMU: [&str; 6] =
+    ["compressed_clusters", "conflicts", "decoded_bytes", "lost_ranges", "odd_tables", "trailing_bytes"];
+
 /// What was found so far.
 struct Totals<'w> {
     watch: &'w mut dyn Watch,
@@ -132,6 +136,8 @@ struct Totals<'w> {
     rules: BTreeMap<&'static str, (&'static Rule, u64)>,
     severities: BTreeMap<Severity, u64>,
     is_cut: bool,
+    /// Whether something was not looked at that `qemu-img check` counts.
+    is_qemu_unknown: bool,
     excused: u64,
     refused: Option<&'static Rule>,
     qemu: Tally,
@@ -160,6 +166,7 @@ impl<'w> Totals<'w> {
             rules: BTreeMap::new(),
             severities: BTreeMap::new(),
             is_cut: false,
+            is_qemu_unknown: false,
             excused: 0,
             refused: None,
             qemu: Tally::default(),
@@ -195,7 +202,10 @@ impl<'w> Totals<'w> {
     }
 
     fn stop(&mut self, error: Error, structure: Structure, cut: &'static Rule) {
-        self.push(stopped(error, structure, cut));
+        let is_beside = matches!(error, Error::Budget { limit, .. } if BESIDE_QEMU.contains(&limit));
+        let finding = stopped(error, structure, cut);
+        self.is_qemu_unknown |= finding.rule.is_cut() && !is_beside;
+        self.push(finding);
     }
 }
 

@@ -101,7 +101,7 @@ pub struct Checked {
     /// Compressed clusters of all trees, as far as the check came: those of a table that trees share count once. No
     /// tree has more, unless it has a table twice (L26).
     pub compressed: u64,
-    /// What `qemu-img check` would answer; `None` where the work was cut, and with it what QEMU would find.
+    /// What `qemu-img check` would answer; `None` where something was not looked at that QEMU counts.
     pub qemu: Option<QemuAnswer>,
     /// Breaches that are notes only because the image was not closed, so that its refcounts may be stale (R11).
     pub excused: u64,
@@ -164,7 +164,7 @@ impl Totals<'_> {
             check_errors: cut.fold(0, u64::saturating_add),
             counters,
             compressed,
-            qemu: (!self.is_cut || self.refused.is_some()).then(|| self.qemu_answer(image)),
+            qemu: (!self.is_qemu_unknown || self.refused.is_some()).then(|| self.qemu_answer(image)),
             excused: self.excused,
             rules,
             owners,
