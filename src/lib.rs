@@ -1,11 +1,11 @@
 //! Reads QCOW2 disk images that nobody can trust: every structure with its offset and its validity.
 //!
-//! The reader is lenient, the judge strict: a broken structure becomes a [`Finding`](rules::Finding), and the
+//! The reader is lenient, the judge strict: a broken structure becomes a [`Finding`](finding::Finding), and the
 //! rest is still read. An [`Error`] means that one structure, or the file, cannot be read further.
 //!
 //! ```
 //! use qcow2_inspect::check::{CheckOptions, Verdict, check};
-//! use qcow2_inspect::rules::Finding;
+//! use qcow2_inspect::finding::Finding;
 //! use qcow2_inspect::{Image, Limits};
 //!
 //! // A header of version 2 whose tables are nowhere. A `File` is a source too, as is whatever implements `ReadAt`.
@@ -24,6 +24,7 @@
 pub mod audit;
 pub mod check;
 mod error;
+pub mod finding;
 pub mod format;
 pub mod guest;
 pub mod image;

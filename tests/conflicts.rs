@@ -4,7 +4,7 @@
 
 use qcow2_inspect::audit::{AuditOptions, Decision, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
-use qcow2_inspect::rules::Finding;
+use qcow2_inspect::finding::Finding;
 use qcow2_inspect::rules::codes::T01;
 use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::{Image, Limits};

@@ -7,11 +7,11 @@ use std::io;
 use std::num::NonZero;
 
 use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
+use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::Layout;
 use qcow2_inspect::format::header::{HeaderV2, HeaderV3, MAGIC};
 use qcow2_inspect::format::scalar::{ByteSize, ClusterBits};
 use qcow2_inspect::format::snapshot::SnapshotHead;
-use qcow2_inspect::rules::Finding;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::testkit::readers::FailingOnce;
 use qcow2_inspect::units::{HostOffset, Tree};

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
 use qcow2_inspect::check::{CheckOptions, Checked, check};
-use qcow2_inspect::rules::Finding;
+use qcow2_inspect::finding::Finding;
 use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::units::Tree;
 use qcow2_inspect::{Image, Limits};

@@ -3,11 +3,11 @@
 use std::io;
 
 use crate::Image;
-use crate::check::stopped;
+use crate::finding::{Finding, Guest, Structure};
 use crate::format::probe;
 use crate::guest::{Cause, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
 use crate::rules::codes::{L15, T02, T05};
-use crate::rules::{Finding, Guest, Structure};
+use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, to_usize};
 

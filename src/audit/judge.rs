@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Policy, Quotas, Reason, claims, is_cut};
-use crate::check::stopped;
+use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::rules::codes::T02;
-use crate::rules::{Finding, Findings, Rule, Severity, Structure};
+use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::units::Span;
 use crate::{Error, Image};

@@ -16,7 +16,7 @@ use std::num::NonZero;
 
 use crate::Image;
 use crate::check::{CheckOptions, Verdict, check};
-use crate::rules::{Findings, Rule, Severity};
+use crate::finding::{Findings, Rule, Severity};
 use crate::source::ReadAt;
 use crate::units::Span;
 
@@ -308,7 +308,7 @@ mod tests {
             .find(|table| *table != 0 && !active.contains(table))
             .unwrap();
         draft.put_u64(table, 1 << 62 | 512);
-        let checked = check(&draft.image(), &CheckOptions::default(), &mut |_: crate::rules::Finding| ());
+        let checked = check(&draft.image(), &CheckOptions::default(), &mut |_: crate::finding::Finding| ());
         assert_eq!((checked.counters.compressed_clusters, checked.compressed), (0, 1));
         assert_eq!(limit(&draft, compressed).0, ["limits.compressed_ratio"]);
     }

@@ -1,10 +1,10 @@
 //! T04: the file as other tools would read it.
 
 use crate::Image;
-use crate::check::stopped;
+use crate::finding::{Finding, Severity, Structure};
 use crate::format::foreign::{self, Foreign};
 use crate::rules::codes::{T02, T04};
-use crate::rules::{Finding, Severity, Structure};
+use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 

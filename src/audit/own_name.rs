@@ -1,9 +1,9 @@
 //! H41 and E25: a name that leads back to the image itself, so that opening it never ends.
 
 use crate::Image;
+use crate::finding::{Finding, Structure};
 use crate::format::scalar;
 use crate::rules::codes::{E25, H41};
-use crate::rules::{Finding, Structure};
 use crate::source::ReadAt;
 use crate::units::{Span, to_u64};
 

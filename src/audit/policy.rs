@@ -7,7 +7,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::rules::{Finding, Severity, find};
+use crate::finding::{Finding, Severity};
+use crate::rules::find;
 
 /// Characters of a policy's name.
 const NAME_LEN: usize = 64;

@@ -1,105 +1,215 @@
-//! The refcount table and its blocks by themselves: R01 to R03, R08, R10. Whether the refcounts are right, only
-//! counting the references tells.
+//! The refcount table: its blocks, and which clusters have the stored refcount one.
 
-use crate::Image;
+use std::rc::Rc;
+
+use super::Engine;
+use super::counts::PAGE_LEN;
+use crate::Error;
+use crate::finding::Structure;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
-use crate::rules::codes::{R01, R02, R03, R08, R10};
-use crate::rules::{Evidence, Finding, Rule, Structure};
+use crate::rules::RefcountRules;
+use crate::rules::codes::{H34, R03};
 use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, Span};
+use crate::units::{HostOffset, Span, to_u64, to_usize};
 
-/// Judges refcount table entries and refcounts, each by itself.
+/// QEMU's limit on the entries of the refcount table; a longer one (H30) is read up to there.
+const MAX_ENTRIES: u64 = (8 << 20) / 8;
+
+/// The refcount table's entries that are not zero.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    all: Rc<Vec<Block>>,
+    /// Whether the table could not be read to its end, so that nobody knows which refcounts there are.
+    pub(super) is_cut: bool,
+    /// Refcounts in a block.
+    per_block: u64,
+}
+
+/// A refcount block.
 #[derive(Clone, Copy, Debug)]
-pub struct RefcountRules {
-    geometry: Geometry,
-    file_clusters: u64,
+pub(super) struct Block {
+    /// Its place in the refcount table.
+    pub(super) index: u64,
+    /// Where that entry stands.
+    pub(super) entry_at: HostOffset,
+    /// The entry.
+    pub(super) entry: RefcountTableEntry,
+    /// Whether it stands on a cluster boundary; QEMU reads no other.
+    pub(super) is_aligned: bool,
 }
 
-impl RefcountRules {
-    /// The rules for this image; `None` where `cluster_bits` makes no sense, and there are no tables.
-    pub fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
-        let geometry = image.geometry()?;
-        Some(Self { geometry, file_clusters: geometry.clusters_for(image.file_len()) })
+impl Blocks {
+    /// Whether QEMU cannot read the refcount of a cluster.
+    pub(super) fn is_unreadable(&self, cluster: u64) -> bool {
+        self.of(cluster).is_some_and(|block| !block.is_aligned)
     }
 
-    /// Judges the refcount table entry with this index, which stands at `at`.
-    pub fn table_entry(&self, index: u64, at: HostOffset, entry: RefcountTableEntry, out: &mut Vec<Finding>) {
-        if entry.0 == 0 {
+    /// The block that has the refcount of a cluster.
+    pub(super) fn of(&self, cluster: u64) -> Option<&Block> {
+        let index = cluster.checked_div(self.per_block)?;
+        let place = self.all.binary_search_by_key(&index, |block| block.index).ok()?;
+        self.all.get(place)
+    }
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// The greatest refcount.
+    pub(super) fn refcount_max(&self) -> u64 {
+        self.width.map_or(u64::MAX, RefcountWidth::max)
+    }
+
+    /// Reads the table, judges its entries, and takes note of the clusters whose stored refcount is one.
+    pub(super) fn load_refcounts(&mut self) {
+        let image = self.image;
+        let (Some(table), Some(rules), Some(width)) =
+            (image.refcount_table(), RefcountRules::new(image), self.width)
+        else {
             return;
-        }
-        let finding = |rule: &'static Rule, wanted: String| {
-            Finding::new(rule, Structure::RefcountTable, Span::new(at, 8), Evidence::Hex(entry.0), wanted)
         };
-        if entry.reserved() != 0 {
-            out.push(finding(&R01, format!("zero in the bits {:#x}", entry.reserved())));
+        self.blocks.per_block = width.block_entry_count(self.geometry);
+        let cluster_size = self.geometry.cluster_size();
+        let mut chunks =
+            image.chunks("the refcount table", Span::new(table.at, table.len.min(MAX_ENTRIES * 8)));
+        let (mut index, mut blocks) = (0_u64, Vec::new());
+        let most = image.limits().refcount_blocks;
+        'table: while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.totals.stop(error, Structure::RefcountTable, &H34);
+                    self.blocks.is_cut = true;
+                    break;
+                }
+            };
+            for (entry_at, raw) in chunk.entries() {
+                if raw != 0 && blocks.len() >= most {
+                    let error = Error::Budget { limit: "refcount_blocks", value: to_u64(most), at: entry_at };
+                    self.totals.stop(error, Structure::RefcountTable, &H34);
+                    self.blocks.is_cut = true;
+                    self.settle_grouped();
+                    break 'table;
+                }
+                if raw != 0 {
+                    let entry = RefcountTableEntry(raw);
+                    rules.table_entry(index, entry_at, entry, &mut self.found);
+                    self.thin_out();
+                    let is_aligned = entry.block_offset().is_aligned(cluster_size);
+                    if entry.block_offset().0 != 0 {
+                        blocks.push(Block { index, entry_at, entry, is_aligned });
+                    } else {
+                        // Reserved bits alone: counted by QEMU, and no block.
+                        self.totals.qemu.corrupt(1);
+                    }
+                }
+                index = index.saturating_add(1);
+            }
+            self.settle_grouped();
         }
-        let (block, cluster_size) = (entry.block_offset(), self.geometry.cluster_size());
-        if !block.is_aligned(cluster_size) {
-            out.push(finding(&R02, format!("a multiple of {cluster_size:#x}")));
-        }
-        // Not the rule for other tables: QEMU reads a block that lies partly in the file, and says nothing.
-        let file_end = self.file_clusters.saturating_mul(cluster_size);
-        if block.0 >= file_end {
-            out.push(finding(&R03, format!("less than {file_end:#x} for entry {index}")));
+        self.blocks.all = Rc::new(blocks);
+        for block in self.blocks().iter().filter(|block| block.is_aligned) {
+            let at = block.entry.block_offset();
+            if self.odd.is_new(Span::new(at, cluster_size)) {
+                self.load_block(block, width);
+            }
         }
     }
 
-    /// Judges `count` equal refcounts at `at`, of the clusters from `first_cluster` on.
-    pub fn run(&self, at: Span, first_cluster: u64, count: u64, value: u64, out: &mut Vec<Finding>) {
-        let end = first_cluster.saturating_add(count);
-        if value == 0 || end <= self.file_clusters {
-            return;
+    fn load_block(&mut self, block: &Block, width: RefcountWidth) {
+        let mut cluster = block.index.saturating_mul(self.blocks.per_block);
+        let span = Span::new(block.entry.block_offset(), self.geometry.cluster_size());
+        let mut chunks = self.image.chunks("a refcount block", span);
+        while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => return self.totals.stop(error, Structure::RefcountBlock, &R03),
+            };
+            let count = width.count_in(to_u64(chunk.bytes.len()));
+            // Pages at a time, since nearly all refcounts of a page are alike.
+            let mut index = 0_u64;
+            while index < count && cluster < self.file_clusters {
+                let slot = cluster % PAGE_LEN;
+                let len = PAGE_LEN.saturating_sub(slot).min(count.saturating_sub(index));
+                let bytes_from = to_usize(width.byte_offset(index));
+                let bytes_to = to_usize(width.byte_offset(index.saturating_add(len)));
+                let bytes = chunk.bytes.get(bytes_from..bytes_to.max(bytes_from.saturating_add(1)));
+                if bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+                    let Some(page) = self.clusters.page(cluster / PAGE_LEN) else { return };
+                    if width.bits() == 16 && is_all_ones(bytes.unwrap_or_default()) {
+                        page.one.set_run(to_usize(slot), to_usize(len));
+                    } else {
+                        for n in 0..len {
+                            if width.get(chunk.bytes, index.saturating_add(n)) == Some(1) {
+                                page.one.set(to_usize(slot.saturating_add(n)));
+                            }
+                        }
+                    }
+                }
+                (index, cluster) = (index.saturating_add(len), cluster.saturating_add(len));
+            }
         }
-        let first = first_cluster.max(self.file_clusters);
-        let found = format!("{value} for cluster {first}");
-        let wanted = format!("0 from cluster {} on", self.file_clusters);
-        let mut finding = Finding::new(&R08, Structure::RefcountBlock, at, found, wanted);
-        finding.consequences = end.saturating_sub(first);
-        out.push(finding);
+    }
+
+    /// The stored refcount of one cluster; `None` where it cannot be read.
+    pub(super) fn stored(&mut self, cluster: u64) -> Option<u64> {
+        let Some(block) = self.blocks.of(cluster).copied() else { return Some(0) };
+        if !block.is_aligned {
+            return None;
+        }
+        let width = self.width?;
+        let index = cluster.checked_rem(self.blocks.per_block)?;
+        let at = block.entry.block_offset().saturating_add(width.byte_offset(index));
+        let len = u64::from(width.bits().div_ceil(8));
+        let mut chunks = self.image.chunks("a refcount", Span::new(at, len));
+        match chunks.next() {
+            None => Some(0),
+            Some(Ok(chunk)) => Some(width.get(chunk.bytes, width.index_in_byte(index)).unwrap_or(0)),
+            Some(Err(error)) => {
+                self.totals.stop(error, Structure::RefcountBlock, &R03);
+                None
+            }
+        }
+    }
+
+    /// Marks the blocks as metadata, each as often as the table points at it.
+    pub(super) fn claim_blocks(&mut self) {
+        for block in self.blocks().iter() {
+            if self.is_counted(block) {
+                let at = block.entry.block_offset();
+                self.mark(Span::new(at, self.geometry.cluster_size()), false);
+                self.block_clusters.insert(self.cluster(at));
+            }
+        }
+    }
+
+    /// Counts the references to the blocks, which QEMU does last: by then each must be the only one.
+    pub(super) fn count_blocks(&mut self) {
+        for block in self.blocks().iter() {
+            let at = block.entry.block_offset();
+            if !self.is_counted(block) {
+                self.totals.qemu.corrupt(1);
+            } else {
+                self.refer(Span::new(at, self.geometry.cluster_size()), 1);
+                if self.clusters.count(self.cluster(at)).min(self.refcount_max()) != 1 {
+                    self.totals.qemu.corrupt(1);
+                }
+            }
+        }
+    }
+
+    /// Whether a block counts as one: QEMU skips those with a broken entry, and those outside the file.
+    fn is_counted(&self, block: &Block) -> bool {
+        let end = self.file_clusters.max(self.touched_end);
+        block.entry.reserved() == 0 && block.is_aligned && self.cluster(block.entry.block_offset()) < end
+    }
+
+    /// The blocks by the clusters that they cover.
+    pub(super) fn blocks(&self) -> Rc<Vec<Block>> {
+        Rc::clone(&self.blocks.all)
     }
 }
 
-/// R10: whether the refcount table is long enough for the file. One without any clusters is H29.
-pub fn check_refcount_table_cover<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
-    let (Some(geometry), Some(width)) = (image.geometry(), image.refcount_width()) else { return };
-    let table_clusters = image.header().v2.refcount_table_clusters;
-    let wanted = table_clusters_for(geometry.clusters_for(image.file_len()), geometry, width);
-    if table_clusters != 0 && u64::from(table_clusters) < wanted {
-        let at = image.header().span("refcount_table_clusters");
-        let wanted = format!("at least {wanted}");
-        out.push(Finding::new(&R10, Structure::Header, at, table_clusters, wanted));
-    }
-}
-
-/// Clusters of a refcount table that covers `clusters` of the file.
-fn table_clusters_for(clusters: u64, geometry: Geometry, width: RefcountWidth) -> u64 {
-    let blocks = clusters.div_ceil(width.block_entry_count(geometry).max(1));
-    geometry.clusters_for(blocks.saturating_mul(8))
-}
-
-#[cfg(test)]
-#[cfg(feature = "testkit")]
-mod tests {
-    use super::super::testing_tables as testing;
-    use super::*;
-
-    #[test]
-    fn each_damage_breaks_its_rule() {
-        testing::each_damage_breaks_its_rule("R", &["R01", "R02", "R03", "R08", "R10"]);
-    }
-
-    #[test]
-    fn a_run_past_the_end_tells_its_first_cluster() {
-        let rules = RefcountRules { geometry: Geometry::new(16, false).unwrap(), file_clusters: 10 };
-        let at = Span::new(HostOffset(0x2_0010), 8);
-        let mut out = Vec::new();
-        rules.run(at, 0, 10, 1, &mut out);
-        rules.run(at, 10, u64::MAX, 0, &mut out);
-        assert_eq!(out, []);
-        rules.run(at, 8, 4, 7, &mut out);
-        assert_eq!((out[0].at, out[0].consequences), (Some(at), 2));
-        assert_eq!(out[0].found, "7 for cluster 10".to_owned().into());
-        rules.run(at, u64::MAX, u64::MAX, 1, &mut out);
-        assert_eq!(out[1].consequences, 0);
-    }
+/// Whether all 16-bit refcounts are one.
+fn is_all_ones(refcounts: &[u8]) -> bool {
+    let (refcounts, _) = refcounts.as_chunks::<2>();
+    refcounts.iter().fold(0, |bits, [high, low]| bits | high | (low ^ 1)) == 0
 }

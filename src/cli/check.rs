@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use qcow2_inspect::Limits;
 use qcow2_inspect::check::{CheckOptions, Progress};
+use qcow2_inspect::finding::Severity;
 use qcow2_inspect::report::{self, CheckFormat, CheckReport};
-use qcow2_inspect::rules::Severity;
 
 use super::input::Input;
 use super::output::{self, Color, Format};

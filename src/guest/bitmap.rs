@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use super::table::{Part, Table};
 use crate::Error;
+use crate::finding::Rule;
 use crate::format::bitmap::{BitmapData, BitmapFlags, BitmapTableEntry, DIRTY_TRACKING};
 use crate::image::{Bitmap, Image};
-use crate::rules::Rule;
 use crate::rules::codes::{B03, B04, B06, B07, B08, B14, B15, B16, B17, B19, E21, E22};
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span};

@@ -1,8 +1,8 @@
 //! What one L2 entry gives the guest, with the rules that make QEMU refuse to read it.
 
+use crate::finding::Rule;
 use crate::format::mapping::{Compressed, L2Entry, Mapping, Subcluster, SubclusterBitmap};
 use crate::image::Image;
-use crate::rules::Rule;
 use crate::rules::codes::{H34, L03, L07, L08, L16, L18, L19, L20, S07, S08};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, HostOffset};

@@ -1,8 +1,8 @@
 //! Which guest offsets an L1 table has entries for, and what is to be said of the others.
 
 use super::cluster::State;
+use crate::finding::Rule;
 use crate::image::L1Table;
-use crate::rules::Rule;
 use crate::rules::codes::{H24, H26, H34, S05, S07, S08};
 use crate::units::{Geometry, Tree};
 

@@ -13,7 +13,7 @@ use super::subject::Subject;
 use super::text::write_findings;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
 use crate::check::Verdict;
-use crate::rules::Severity;
+use crate::finding::Severity;
 use crate::units::HostOffset;
 
 const SCHEMA: &str = "qcow2-inspect/audit/1";

@@ -13,8 +13,8 @@ use crate::Image;
 use crate::check::{
     CheckOptions, Checked, Counters, Loss, Owner, Progress, QemuAnswer, Ranges, Verdict, Watch, check,
 };
-use crate::rules::Findings;
-use crate::rules::{Finding, Severity};
+use crate::finding::Findings;
+use crate::finding::{Finding, Severity};
 use crate::source::ReadAt;
 
 const SCHEMA: &str = "qcow2-inspect/check/1";

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::rules::{Checks, Example, Opens, Origin, Rule, Severity, find};
+use crate::finding::{Checks, Opens, Origin, Rule, Severity};
+use crate::rules::{Example, find};
 
 /// One rule as JSON.
 #[derive(Debug, Serialize)]

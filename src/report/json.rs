@@ -9,8 +9,8 @@ use super::document::Document;
 use super::row::{Context, Heading, Row, Section, Sink, Summary};
 use super::subject::Subject;
 use super::value::{Value, unclean};
-use crate::rules::Findings;
-use crate::rules::{Evidence, Finding, Rule};
+use crate::finding::Findings;
+use crate::finding::{Evidence, Finding, Rule};
 use crate::units::{HostOffset, to_u64};
 
 /// Writes the dump as JSON.

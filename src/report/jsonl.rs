@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::json::{FindingItem, RowItem, bytes_row};
 use super::row::{Context, Heading, Row, Section, Sink, Summary};
 use super::subject::Subject;
-use crate::rules::Severity;
+use crate::finding::Severity;
 use crate::units::HostOffset;
 
 /// Writes the dump as JSON Lines.

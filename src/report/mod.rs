@@ -18,7 +18,7 @@ mod subject;
 mod text;
 mod value;
 
-pub use crate::rules::Findings;
+pub use crate::finding::Findings;
 pub use audit::{LONGEST_SCAN_LINE, write_audit_json, write_audit_text, write_scan_line};
 pub use check::{CheckFormat, CheckReport, write_check};
 use dump::feature_names;

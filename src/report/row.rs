@@ -6,9 +6,9 @@ use std::io;
 use serde::{Serialize, Serializer};
 
 use super::value::Value;
+use crate::finding::Findings;
+use crate::finding::Rule;
 use crate::format::Style;
-use crate::rules::Findings;
-use crate::rules::Rule;
 use crate::units::{HostOffset, Tree};
 
 /// A part of the dump that can be left out.

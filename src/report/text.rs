@@ -10,7 +10,7 @@ use super::hex::HexWriter;
 use super::row::{Detail, Heading, Row, Section, Sink, Summary};
 use super::subject::Subject;
 use super::value::{Shown, Value};
-use crate::rules::{Finding, Severity};
+use crate::finding::{Finding, Severity};
 use crate::units::HostOffset;
 
 /// Which columns the text has.

@@ -1,150 +1,335 @@
-//! Family B: the bitmap directory, the bitmap tables and the bits themselves.
-//! QEMU loads every bitmap whenever it opens an image, so most breaches keep it from opening.
+//! The bitmap directory, entry by entry: B01 to B13, B17, B19.
 
-rules! {
-    B01 "bitmap-directory-broken" Fatal Must {
-        title: "the bitmap directory must be readable, and its entries must fill bitmap_directory_size \
-            exactly",
-        spec: "Bitmap directory",
-        fields: ["bitmaps-extension.bitmap_directory_size", "bitmap.name_size", "bitmap.extra_data_size"],
-        qemu: Refused Refused "'Broken bitmap directory'",
+use super::seen::Seen;
+use super::span::field_span;
+use super::{ends_past_file, is_cut, stopped};
+use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
+use crate::format::Layout;
+use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING};
+use crate::format::extension::BitmapsExtension;
+use crate::format::scalar::text as before_nul;
+use crate::image::Bitmap;
+use crate::rules::codes::{B01, B02, B03, B04, B05, B06, B07, B08, B09, B10, B11, B12, B13, B17, B19};
+use crate::source::ReadAt;
+use crate::text;
+use crate::units::{Geometry, HostOffset, Span, to_u64};
+use crate::{Error, Image};
+
+/// QEMU's limits (block/qcow2-bitmap.c): BME_MAX_TABLE_SIZE, BME_MAX_PHYS_SIZE, BME_MAX_NAME_SIZE and the
+/// granularities.
+const MAX_TABLE_SIZE: u64 = 0x800_0000;
+const MAX_DATA_LEN: u64 = 512 << 20;
+const MAX_NAME_LEN: u16 = 1023;
+const GRANULARITIES: std::ops::RangeInclusive<u8> = 9..=31;
+/// The greatest `granularity_bits` of the specification.
+const MAX_GRANULARITY: u8 = 63;
+/// The longest entry without extra data, padded.
+const MAX_BARE_ENTRY_LEN: u64 = BitmapHead::LEN + 65_535 + 8;
+
+/// Judges one bitmap after the other with its table, and at the end the directory.
+#[derive(Clone, Debug)]
+pub struct BitmapRules {
+    pub(super) geometry: Option<Geometry>,
+    pub(super) file_len: u64,
+    disk_len: u64,
+    are_loaded: bool,
+    directory: Option<Directory>,
+    count: u64,
+    names: Seen,
+    shown_names: Seen,
+}
+
+/// What the bitmaps extension says.
+#[derive(Clone, Copy, Debug)]
+struct Directory {
+    at: HostOffset,
+    extension: BitmapsExtension,
+}
+
+impl Directory {
+    fn end(self) -> HostOffset {
+        self.extension.bitmap_directory_offset.saturating_add(self.extension.bitmap_directory_size)
     }
-    B02 "bitmap-count-mismatch" Fatal Must {
-        title: "the bitmap directory must have as many entries as nb_bitmaps says",
-        spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.nb_bitmaps"],
-        qemu: Refused Refused "'More bitmaps found than specified in header extension', or 'Less bitmaps \
-            found …'",
+
+    fn finding(self, rule: &'static Rule, name: &str, found: u64, wanted: impl Into<Evidence>) -> Finding {
+        let span = field_span(self.at, &self.extension.fields(), name);
+        Finding::new(rule, Structure::BitmapsExtension, span, found, wanted)
     }
-    B03 "bitmap-extra-data" Fatal Should {
-        title: "a bitmap's extra_data_size should be 0: no extra data is defined yet, and QEMU opens no \
-            image with any",
-        spec: "Bitmap directory",
-        fields: ["bitmap.extra_data_size"],
-        qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
+}
+
+impl BitmapRules {
+    /// The rules for this image.
+    pub fn new<R: ReadAt>(image: &Image<R>) -> Self {
+        Self {
+            geometry: image.geometry(),
+            file_len: image.file_len(),
+            disk_len: image.disk_len(),
+            are_loaded: image.header().has_v3() && image.bitmaps_are_loaded(),
+            directory: image.bitmaps_extension().map(|(at, extension)| Directory { at, extension }),
+            count: 0,
+            names: Seen::default(),
+            shown_names: Seen::default(),
+        }
     }
-    B04 "bitmap-table-offset-invalid" Fatal Must {
-        title: "a bitmap's bitmap_table_offset must be a multiple of the cluster size, not 0, and inside the \
-            file",
-        spec: "Bitmap directory",
-        fields: ["bitmap.bitmap_table_offset"],
-        qemu: Varies Varies "0 or unaligned: 'Bitmap 'N' doesn't satisfy the constraints'. Behind the end it \
-            opens, with all bits 0; check then counts a region past the end and leaks, but nothing for a \
-            small table less than a cluster behind it",
+
+    /// Judges the next bitmap of the directory.
+    pub fn bitmap(&mut self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
+        self.count = self.count.saturating_add(1);
+        self.padding(bitmap, out);
+        self.table(bitmap, out);
+        self.kind(bitmap, out);
+        self.name(bitmap, out);
     }
-    B05 "bitmap-table-size-invalid" Fatal Qemu {
-        title: "a bitmap table must have from 1 to 134,217,728 entries, and the bitmap at most 512 MiB, for \
-            QEMU to open the image",
-        spec: "QEMU block/qcow2-bitmap.c, BME_MAX_TABLE_SIZE and BME_MAX_PHYS_SIZE",
-        fields: ["bitmap.bitmap_table_size"],
-        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+
+    /// Judges the directory as a whole; `fault` is what ended it early.
+    pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
+        if let Some(fault) = fault {
+            out.extend(extra_data_of(fault).map(|(span, len)| self.judged(extra_data(span, len))));
+            let finding = self.judged(stopped(fault, Structure::Bitmap, &B01));
+            // Where the file ends, QEMU reads zeros: a name that becomes shorter by it does no harm to the rest.
+            let is_cut_name = matches!(fault, Error::Cut { what: "name", at, wanted, .. }
+                if self.directory.is_some_and(|directory| at.saturating_add(wanted) <= directory.end()));
+            out.push(if is_cut_name { finding.at_most(Severity::Corruption) } else { finding });
+        }
+        let Some(directory) = self.directory else { return };
+        let wanted = u64::from(directory.extension.nb_bitmaps);
+        // A count of 0 is E16, a directory of 0 bytes E19.
+        let is_other = if fault.is_none() { self.count != wanted } else { self.count > wanted };
+        if is_other && wanted != 0 && directory.extension.bitmap_directory_size != 0 {
+            let there = format!("{}, the entries of the directory", self.count);
+            out.push(self.judged(directory.finding(&B02, "nb_bitmaps", wanted, there)));
+        }
     }
-    B06 "bitmap-granularity-invalid" Fatal Must {
-        title: "a bitmap's granularity_bits must be at most 63, and from 9 to 31 for QEMU to open the image",
-        spec: "Bitmap directory",
-        fields: ["bitmap.granularity_bits"],
-        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+
+    /// A finding at the severity that it has in this image: what QEMU does not load keeps nothing from opening.
+    pub(super) fn judged(&self, finding: Finding) -> Finding {
+        if self.are_loaded { finding } else { finding.at_most(Severity::Warning) }
     }
-    B07 "bitmap-flags-reserved" Fatal Must {
-        title: "the reserved bits 3 to 31 of a bitmap's flags must be zero, and for QEMU bit 2 too",
-        spec: "Bitmap directory",
-        fields: ["bitmap.flags"],
-        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
+
+    fn padding(&self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
+        let padded_end = bitmap.at.saturating_add(bitmap.head.entry_len().next_multiple_of(8));
+        if let Some(directory) = self.directory.filter(|directory| padded_end > directory.end()) {
+            let size = directory.extension.bitmap_directory_size;
+            let wanted = format!("the padding behind the entry at {} too", bitmap.at);
+            out.push(self.judged(directory.finding(&B01, "bitmap_directory_size", size, wanted)));
+        }
+        if bitmap.padding.iter().any(|byte| *byte != 0) {
+            let span = Span::new(bitmap.padding_at(), to_u64(bitmap.padding.len()));
+            out.push(self.judged(Finding::new(&B13, Structure::Bitmap, span, "other bytes", "zeros")));
+        }
     }
-    B08 "bitmap-type-unknown" Fatal Must {
-        title: "a bitmap's type must be 1, the dirty tracking bitmap",
-        spec: "Bitmap directory",
-        fields: ["bitmap.type"],
-        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+
+    fn table(&self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
+        let Some(geometry) = self.geometry else { return };
+        let head = &bitmap.head;
+        let size = u64::from(head.bitmap_table_size);
+        let wanted_size = head.table_size_for(self.disk_len, geometry);
+        let max_size = MAX_TABLE_SIZE.min(MAX_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
+        if size == 0 || size > max_size {
+            let finding = self.field(bitmap, &B05, "bitmap_table_size", size, format!("1 to {max_size}"));
+            // Without entries, a bitmap of a disk that has any bytes breaks the specification too.
+            let is_legal = size != 0 || wanted_size == Some(0);
+            out.push(if is_legal { finding.only_qemu() } else { finding });
+        }
+        if let Some(wanted) = wanted_size.filter(|wanted| size != 0 && size != *wanted) {
+            let finding = self.field(bitmap, &B17, "bitmap_table_size", size, wanted);
+            out.push(if is_in_use(bitmap) { finding.at_most(Severity::Note) } else { finding });
+        }
+        self.table_offset(bitmap, geometry, size <= max_size, out);
     }
-    B09 "bitmap-name-too-long" Fatal Qemu {
-        title: "a bitmap's name must have at most 1023 bytes for QEMU to open the image",
-        spec: "QEMU block/qcow2-bitmap.c, BME_MAX_NAME_SIZE",
-        fields: ["bitmap.name_size"],
-        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+
+    fn table_offset(&self, bitmap: &Bitmap, geometry: Geometry, is_size_known: bool, out: &mut Vec<Finding>) {
+        let offset = bitmap.head.bitmap_table_offset;
+        let finding =
+            |wanted: String| self.field(bitmap, &B04, "bitmap_table_offset", Evidence::Hex(offset.0), wanted);
+        if offset.0 == 0 || !offset.is_aligned(geometry.cluster_size()) {
+            out.push(finding(format!("a multiple of {:#x} and not 0", geometry.cluster_size())));
+        }
+        // Of a length that is wrong, only the start can tell.
+        let span = if is_size_known { bitmap.table() } else { Span::new(offset, 8) };
+        let inside = || format!("inside the {:#x} bytes of the file", self.file_len);
+        if i64::try_from(span.end().0).is_err() {
+            // QEMU's offsets are signed: such a table it cannot even try to read.
+            out.push(finding(inside()));
+        } else if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
+            // What is missing reads as zeros: dirty bits are lost in silence.
+            out.push(finding(inside()).at_most(Severity::Corruption));
+        }
     }
-    B10 "bitmap-name-empty" Warning Must {
-        title: "a bitmap must have a name",
-        spec: "Bitmap directory",
-        fields: ["bitmap.name_size"],
-        qemu: Silently Silently "accepted",
+
+    fn kind(&self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
+        let head = &bitmap.head;
+        let granularity = head.granularity_bits.0;
+        if !GRANULARITIES.contains(&granularity) {
+            let wanted = format!("{} to {}", GRANULARITIES.start(), GRANULARITIES.end());
+            let finding = self.field(bitmap, &B06, "granularity_bits", u64::from(granularity), wanted);
+            out.push(if granularity <= MAX_GRANULARITY { finding.only_qemu() } else { finding });
+        }
+        let reserved = head.flags.0 & BitmapFlags::RESERVED;
+        if reserved != 0 {
+            let wanted = format!("zero in the bits {reserved:#x}");
+            out.push(self.field(bitmap, &B07, "flags", Evidence::Hex(head.flags.0.into()), wanted));
+        } else if head.flags.has(BitmapFlags::EXTRA_DATA_COMPATIBLE) {
+            let wanted = "zero in the bits 0x4";
+            let finding = self.field(bitmap, &B07, "flags", Evidence::Hex(head.flags.0.into()), wanted);
+            out.push(finding.only_qemu());
+        }
+        if head.r#type != DIRTY_TRACKING {
+            let found = u64::from(head.r#type);
+            out.push(self.field(bitmap, &B08, "type", found, u64::from(DIRTY_TRACKING)));
+        }
+        if is_in_use(bitmap) {
+            let found = Evidence::Hex(head.flags.0.into());
+            out.push(self.field(bitmap, &B19, "flags", found, "zero in the bits 0x1"));
+        }
+        if head.extra_data_size != 0 {
+            let span = head_span(bitmap, "extra_data_size");
+            out.push(self.judged(extra_data(span, head.extra_data_size.into())));
+        }
     }
-    B11 "duplicate-bitmap" Fatal Must {
-        title: "bitmap names must be unique",
-        spec: "Bitmap directory",
-        fields: ["bitmap.name"],
-        qemu: Refused Refused "'Bitmap already exists: N'",
+
+    fn name(&mut self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
+        let len = bitmap.head.name_size;
+        let size = |rule: &'static Rule, wanted: String| {
+            self.field(bitmap, rule, "name_size", u64::from(len), wanted)
+        };
+        if len > MAX_NAME_LEN {
+            out.push(size(&B09, format!("at most {MAX_NAME_LEN}")).only_qemu());
+        }
+        if len == 0 {
+            out.push(size(&B10, "at least 1".to_owned()));
+        }
+        let span = Span::new(bitmap.name_at(), to_u64(bitmap.name.len()));
+        // QEMU's names end at the first NUL, so that different ones become equal.
+        let (is_new, is_shown_new) =
+            (self.names.is_new(&bitmap.name), self.shown_names.is_new(before_nul(&bitmap.name)));
+        if !is_shown_new {
+            let found = "the name of another bitmap";
+            let finding = Finding::new(&B11, Structure::Bitmap, span, found, "a name of its own");
+            out.push(self.judged(if is_new { finding.only_qemu() } else { finding }));
+        }
+        if let Some((position, byte)) = text::unprintable(&bitmap.name) {
+            let found = format!("the byte {byte:#04x} at position {position}");
+            let finding = Finding::new(&B12, Structure::Bitmap, span, found, "printable UTF-8");
+            out.push(self.judged(finding));
+        }
     }
-    B12 "bitmap-name-malformed" Warning Extra {
-        title: "a bitmap's name must be printable UTF-8 without NUL",
-        spec: "not in the specification; readers would see different names",
-        fields: ["bitmap.name"],
-        qemu: Varies Varies "accepted, and shown with U+FFFD for each bad byte. A NUL cuts the name, so that \
-            'a\\0b' and 'a\\0c' collide: 'Bitmap already exists: a'",
+
+    fn field(
+        &self,
+        bitmap: &Bitmap,
+        rule: &'static Rule,
+        name: &str,
+        found: impl Into<Evidence>,
+        wanted: impl Into<Evidence>,
+    ) -> Finding {
+        self.judged(Finding::new(rule, Structure::Bitmap, head_span(bitmap, name), found, wanted))
     }
-    B13 "bitmap-padding-nonzero" Warning Must {
-        title: "the padding behind a bitmap directory entry must be zero",
-        spec: "Bitmap directory",
-        fields: ["bitmap.padding"],
-        qemu: Silently Silently "not looked at",
+}
+
+/// Whether the bitmap was not saved: QEMU reads neither its table nor its data.
+pub(super) fn is_in_use(bitmap: &Bitmap) -> bool {
+    bitmap.head.flags.has(BitmapFlags::IN_USE)
+}
+
+fn extra_data(span: Span, len: u64) -> Finding {
+    Finding::new(&B03, Structure::Bitmap, span, len, 0_u32).only_qemu()
+}
+
+/// Where `extra_data_size` stands in an entry that was too long to be read, and what it is at least.
+fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
+    let Error::Budget { limit: "entry_len", value, at } = fault else { return None };
+    let least = value.checked_sub(MAX_BARE_ENTRY_LEN).filter(|least| *least != 0)?;
+    Some((Span::new(at.saturating_add(BitmapHead::LEN.saturating_sub(4)), 4), least))
+}
+
+fn head_span(bitmap: &Bitmap, name: &str) -> Span {
+    field_span(bitmap.at, &bitmap.head.fields(), name)
+}
+
+#[cfg(test)]
+#[cfg(feature = "testkit")]
+mod tests {
+    use super::super::testing_tables as testing;
+    use super::*;
+    use crate::testkit::damages;
+
+    #[test]
+    fn each_damage_breaks_its_rule() {
+        testing::each_damage_breaks_its_rule(
+            "B",
+            &[
+                "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B13",
+                "B14", "B15", "B16", "B17", "B18", "B19",
+            ],
+        );
     }
-    B14 "bitmap-entry-reserved-bits" Fatal Must {
-        title: "the reserved bits 1 to 8 and 56 to 63 of a bitmap table entry must be zero",
-        spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
-        qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
-            argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
-            argument', exit 1",
+
+    #[test]
+    fn severities_follow_what_qemu_opens() {
+        let cases = [
+            ("B01", Severity::Fatal, false),
+            ("B03", Severity::Fatal, true),
+            ("B04-zero", Severity::Fatal, false),
+            ("B04-beyond-file", Severity::Corruption, false),
+            ("B04-cut", Severity::Corruption, false),
+            ("B05-zero", Severity::Fatal, false),
+            ("B05-too-large", Severity::Fatal, true),
+            ("B06-too-coarse", Severity::Fatal, true),
+            ("B06-impossible", Severity::Fatal, false),
+            ("B07", Severity::Fatal, false),
+            ("B07-extra-data-compatible", Severity::Fatal, true),
+            ("B09", Severity::Fatal, true),
+            ("B11", Severity::Fatal, false),
+            ("B11-up-to-nul", Severity::Fatal, true),
+            ("B14", Severity::Fatal, false),
+            ("B14-in-use", Severity::Corruption, false),
+            ("B16-unaligned", Severity::Fatal, false),
+            ("B16-beyond-file", Severity::Corruption, false),
+        ];
+        for (name, severity, is_qemu) in cases {
+            let (_, finding) = testing::finding(name);
+            assert_eq!((finding.severity, finding.qemu_limit), (severity, is_qemu), "{name}");
+        }
     }
-    B15 "bitmap-entry-flag-with-offset" Fatal Must {
-        title: "bit 0 of a bitmap table entry must be zero where the entry has a cluster",
-        spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
-        qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
-            argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
-            argument', exit 1",
+
+    #[test]
+    fn bitmaps_that_are_not_loaded_break_nothing() {
+        for damage in damages().filter(|damage| damage.rule.code.starts_with('B')) {
+            let mut draft = testing::base(damage.base);
+            (damage.breaks)(&mut draft);
+            draft.set_header("autoclear_features", 0);
+            let found = testing::findings(&draft);
+            let name = testing::title(damage);
+            assert!(found.iter().any(|finding| finding.rule == damage.rule), "{name}");
+            assert!(found.iter().all(|finding| finding.severity <= Severity::Warning), "{name}");
+        }
     }
-    B16 "bitmap-data-offset-invalid" Fatal Must {
-        title: "a cluster of bitmap data must start on a cluster boundary and lie inside the file",
-        spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
-        qemu: Varies Varies "unaligned: 'Could not read bitmap_table table from image for bitmap 'N': \
-            Invalid argument'. Behind the end: reads as zeros, and check counts a corruption from a cluster \
-            on",
+
+    #[test]
+    fn a_bitmap_in_use_may_have_any_table_size() {
+        let mut draft = testing::base("valid/v3-bitmaps");
+        draft.set_bitmap(1, "flags", 1);
+        draft.set_bitmap(1, "bitmap_table_size", 2);
+        let found = testing::findings(&draft);
+        assert_eq!(testing::codes(&found), ["B17", "B19"]);
+        assert!(found.iter().all(|finding| finding.severity == Severity::Note));
     }
-    B17 "bitmap-table-size-mismatch" Fatal Must {
-        title: "a bitmap table must have as many entries as the disk's size and the granularity call for",
-        spec: "Bitmaps",
-        fields: ["bitmap.bitmap_table_size", "bitmap.granularity_bits"],
-        qemu: Refused Refused "'Could not read bitmap 'N' from image: Invalid argument', or 'doesn't satisfy \
-            the constraints'; a bitmap marked in_use may have any size",
+
+    #[test]
+    fn a_name_cut_by_the_end_of_the_file_is_not_fatal() {
+        let mut draft = testing::base("valid/v3-bitmaps");
+        draft.truncate(draft.bitmap(1).name_at().0 + 2);
+        let found = testing::findings(&draft);
+        assert_eq!(testing::codes(&found), ["B01"]);
+        assert_eq!(found[0].severity, Severity::Corruption);
     }
-    B18 "bitmap-tail-bits" Warning Must {
-        title: "the bits of a bitmap behind the end of the disk must be zero",
-        spec: "Bitmap data",
-        fields: [],
-        qemu: Silently Silently "not looked at",
-    }
-    B19 "bitmap-in-use" Note Should {
-        title: "the bitmap is marked in_use: it was not saved, and no backup may rely on it",
-        spec: "Dirty tracking bitmaps",
-        fields: ["bitmap.flags"],
-        qemu: Silently Silently "info shows the flag 'in-use'",
-    }
-    B20 "bitmap-auto-wrong-type" Note Must {
-        title: "only a dirty tracking bitmap, type 1, may have the auto flag",
-        spec: "Bitmap directory",
-        fields: ["bitmap.type", "bitmap.flags"],
-        qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
-        reported_as: "B08",
-    }
-    B21 "bitmap-refcounts" Note Must {
-        title: "the clusters of the bitmap directory, the bitmap tables and the bitmap data must have \
-            refcount 1",
-        spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
-        qemu: Silently Varies "check: 'ERROR cluster N refcount=A reference=B' where it is too low, 'Leaked \
-            cluster N …' where it is too high",
-        reported_as: "R05",
+
+    #[test]
+    fn an_entry_beyond_the_limit_has_extra_data() {
+        let mut draft = testing::base("valid/v3-bitmaps");
+        draft.set_bitmap(1, "extra_data_size", 1 << 30);
+        let found = testing::findings(&draft);
+        assert_eq!(testing::codes(&found), ["B03", "T01"]);
     }
 }

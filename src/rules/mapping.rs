@@ -1,216 +1,210 @@
-//! Family L: the L1 and L2 tables, of the active disk and of every snapshot, and the clusters that they map.
+//! L1 tables: L01 to L03, L25, L29. The rules of L2 tables are in `l2`, with what both need here.
 
-rules! {
-    L01 "l1-reserved-bits" Corruption Must {
-        title: "the reserved bits 0 to 8 and 56 to 62 of an L1 entry must be zero",
-        spec: "L1 table entry",
-        fields: ["l1-table.entry"],
-        qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found L1 entry with \
-            reserved bits set: HEX'",
+use super::is_cut;
+use crate::Image;
+use crate::finding::{Evidence, Finding, Guest, Rule, Severity, Structure};
+use crate::format::mapping::L1Entry;
+use crate::image::DiskTree;
+use crate::rules::codes::{L01, L02, L03, L25, L29};
+use crate::source::ReadAt;
+use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, Tree};
+
+/// Judges the entries of L1 and L2 tables, each by itself. A healthy one costs a few comparisons.
+#[derive(Clone, Copy, Debug)]
+pub struct MappingRules {
+    pub(super) geometry: Geometry,
+    pub(super) file_len: u64,
+    pub(super) has_v3: bool,
+    pub(super) external_data: bool,
+    virtual_size: u64,
+    has_snapshots: bool,
+}
+
+/// Where an L2 entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L2Place {
+    /// The mapping that leads to it.
+    pub tree: Tree,
+    /// Bytes of the disk that this mapping is for.
+    pub disk_size: u64,
+    /// The index of the L1 entry that leads to its table.
+    pub l1_index: u64,
+    /// Its index in its table.
+    pub index: u64,
+    /// Its place in the file.
+    pub at: HostOffset,
+}
+
+impl MappingRules {
+    /// The rules for this image; `None` where `cluster_bits` makes no sense, and there are no tables.
+    pub fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
+        Some(Self {
+            geometry: image.geometry()?,
+            file_len: image.file_len(),
+            has_v3: image.header().has_v3(),
+            external_data: image.has_external_data(),
+            virtual_size: image.header().v2.size.0,
+            has_snapshots: image.header().v2.nb_snapshots != 0,
+        })
     }
-    L02 "l2-table-unaligned" Corruption Must {
-        title: "an L2 table must start on a cluster boundary",
-        spec: "L1 table entry",
-        fields: ["l1-table.entry"],
-        qemu: FailsOnRead Corruption "'L2 table offset 0x.. unaligned (L1 index: ..)' when it is read. \
-            Check: 'ERROR l2_offset=HEX: Table is not cluster aligned; L1 entry corrupted', then it reads \
-            the shifted table all the same",
+
+    /// Judges the entry with this index, which stands at `at`.
+    pub fn l1_entry(
+        &self,
+        tree: &DiskTree,
+        index: u64,
+        at: HostOffset,
+        entry: L1Entry,
+        out: &mut Vec<Finding>,
+    ) {
+        if entry.0 == 0 {
+            return;
+        }
+        let finding = |rule: &'static Rule, wanted: Evidence| {
+            Finding::new(rule, Structure::L1Table, Span::new(at, 8), Evidence::Hex(entry.0), wanted)
+        };
+        if entry.reserved() != 0 {
+            out.push(finding(&L01, zero_bits(entry.reserved())));
+        }
+        let l2_offset = entry.l2_offset();
+        if l2_offset.0 == 0 {
+            out.push(finding(&L29, "0x0".into()));
+            return;
+        }
+        let cluster_size = self.geometry.cluster_size();
+        if !l2_offset.is_aligned(cluster_size) {
+            out.push(
+                finding(&L02, format!("an offset that is a multiple of {cluster_size:#x}").into())
+                    .hurting(self.l1_guest(tree, index)),
+            );
+        }
+        let table = Span::new(l2_offset, cluster_size);
+        if is_cut(self.file_len, table) {
+            let mut lost = self.l1_guest(tree, index);
+            let there = self.file_len.saturating_sub(l2_offset.0).checked_div(self.geometry.l2_entry_len());
+            let there = there.unwrap_or_default().saturating_mul(cluster_size).min(lost.span.len);
+            lost.span.start = lost.span.start.saturating_add(there);
+            lost.span.len = lost.span.len.saturating_sub(there);
+            out.push(finding(&L03, self.inside_file()).hurting(lost));
+        }
+        // Loading a snapshot copies its VM state into the active tree, and deleting the snapshot leaves it there.
+        let is_behind_disk = index >= self.geometry.l1_entries_for(self.virtual_size);
+        if is_behind_disk && !self.has_snapshots {
+            out.push(finding(&L25, "0x0, without snapshots".into()).at_most(Severity::Note));
+        }
     }
-    L03 "l2-table-beyond-file" Corruption Must {
-        title: "an L2 table must lie inside the file",
-        spec: "L1 table entry",
-        fields: ["l1-table.entry"],
-        qemu: Silently Corruption "all that it maps reads as zeros. Check: 'region exceeding the end of the \
-            file by one cluster or more', leaks for the clusters that are lost, and 'ERROR OFLAG_COPIED L2 \
-            cluster' where bit 63 is set",
+
+    pub(super) fn inside_file(&self) -> Evidence {
+        format!("inside the {:#x} bytes of the file", self.file_len).into()
     }
-    L04 "l1-copied-flag-wrong" Corruption Must {
-        title: "bit 63 of an active L1 entry must be set exactly where the L2 table's refcount is 1",
-        spec: "L1 table entry",
-        fields: ["l1-table.entry"],
-        qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED L2 cluster: l1_index=N l1_entry=HEX \
-            refcount=N'",
+
+    /// What an L1 entry maps.
+    fn l1_guest(&self, tree: &DiskTree, index: u64) -> Guest {
+        let start = index.saturating_mul(self.geometry.l2_coverage());
+        guest(tree.l1.tree, start, self.geometry.l2_coverage(), tree.disk_size)
     }
-    L05 "l2-reserved-bits" Corruption Must {
-        title: "the reserved bits 1 to 8 and 56 to 61 of a standard L2 entry must be zero",
-        spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found l2 entry with \
-            reserved bits set: HEX'",
+}
+
+/// `len` guest bytes at `start`, up to the end of the disk unless they lie behind it.
+pub(crate) fn guest(tree: Tree, start: u64, len: u64, disk_size: u64) -> Guest {
+    let left = disk_size.checked_sub(start).filter(|left| *left != 0).unwrap_or(u64::MAX);
+    Guest { tree, span: GuestSpan { start: GuestOffset(start), len: len.min(left) } }
+}
+
+/// What is wanted where these bits are set and must not be.
+pub(super) fn zero_bits(bits: u64) -> Evidence {
+    format!("zero in the bits {bits:#x}").into()
+}
+
+#[cfg(test)]
+#[cfg(feature = "testkit")]
+mod tests {
+    use super::super::testing_tables as testing;
+    use super::*;
+    use crate::format::mapping::{L2Entry, SubclusterBitmap};
+    use crate::image::L1Table;
+
+    #[test]
+    fn each_damage_breaks_its_rule() {
+        testing::each_damage_breaks_its_rule(
+            "L",
+            &[
+                "L01", "L02", "L03", "L05", "L06", "L07", "L08", "L09", "L10", "L12", "L13", "L14", "L16",
+                "L17", "L18", "L19", "L20", "L21", "L23", "L24", "L25", "L29",
+            ],
+        );
     }
-    L06 "zero-flag-in-extended-entry" Warning Must {
-        title: "bit 0 of a standard L2 entry must be zero in an image with extended L2 entries",
-        spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: Silently Silently "the bit is not looked at",
+
+    #[test]
+    fn lost_guest_ranges_end_with_the_disk() {
+        let range = |name: &str| {
+            let guest = testing::finding(name).1.guest.unwrap();
+            (guest.tree, guest.span.start.0, guest.span.len)
+        };
+        assert_eq!(range("L02"), (Tree::Active, 0, 128 << 10));
+        assert_eq!(range("L03"), (Tree::Active, 32 << 10, 32 << 10));
+        assert_eq!(range("L08"), (Tree::Active, 2 << 10, 1 << 10));
+        assert_eq!(range("L09"), (Tree::Active, 512 << 10, 1 << 10));
+        assert_eq!(range("L10"), (Tree::Active, (513 << 10) - 1, 1));
+        assert_eq!(range("L10-subcluster"), (Tree::Active, 511, 1));
+        for name in ["L01-highest-bit", "L05-highest-bit", "L12", "L17", "L21", "L23", "L24", "L25", "L29"] {
+            assert_eq!(testing::finding(name).1.guest, None, "{name}");
+        }
+        let whole = guest(Tree::Active, 0x1_0000, 0x1_0000, 0x1_2000);
+        assert_eq!(whole.span.len, 0x2000);
+        assert_eq!(guest(Tree::Active, 0x2_0000, 0x1_0000, 0x1_2000).span.len, 0x1_0000);
     }
-    L07 "zero-flag-in-version-2" Corruption Must {
-        title: "bit 0 of a standard L2 entry, the zero flag, must be zero in a version 2 image",
-        spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Silently "'Zero cluster entry found in pre-v3 image (…)' when it is read; check \
-            counts the cluster and says nothing",
+
+    #[test]
+    fn a_snapshot_keeps_its_vm_state_behind_its_own_disk() {
+        // The image has grown to 1 MiB since: its own VM state would start at L1 index 8.
+        let draft = testing::base("valid/v3-basic");
+        let rules = MappingRules::new(&draft.image()).unwrap();
+        let place = |disk_size, l1_index| L2Place {
+            tree: Tree::Snapshot(0),
+            disk_size,
+            l1_index,
+            index: 0,
+            at: HostOffset(0x1000),
+        };
+        let fired = |place: L2Place, entry: u64| {
+            let mut out = Vec::new();
+            rules.l2_entry(&place, L2Entry(entry), None, &mut out);
+            testing::codes(&out)
+        };
+        assert_eq!(fired(place(64 << 10, 1), 0x1400), [""; 0]);
+        assert_eq!(fired(L2Place { index: 64, ..place(64 << 10, 0) }, 0x1400), ["L24"]);
+        assert_eq!(fired(place(64 << 10, u64::MAX), 0x1400), [""; 0]);
     }
-    L08 "data-cluster-unaligned" Corruption Must {
-        title: "a data cluster must start on a cluster boundary",
-        spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Corruption "'Cluster allocation offset 0x.. unaligned (…)' when it is read. Check: \
-            'ERROR offset=HEX: Data cluster is not properly aligned; L2 entry corrupted.', or the same of a \
-            'Preallocated cluster', and it counts both clusters touched",
-    }
-    L09 "data-cluster-beyond-file" Corruption Must {
-        title: "a data cluster must lie inside the file",
-        spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: Silently Corruption "reads as zeros. Check: 'region exceeding the end of the file by one \
-            cluster or more', and 'ERROR OFLAG_COPIED data cluster' where bit 63 is set",
-    }
-    L10 "data-cluster-cut" Note Extra {
-        title: "the file is expected to hold a data cluster up to its last allocated byte; a cut one hints \
-            at an incomplete copy",
-        spec: "not in the specification; the missing bytes read as zeros",
-        fields: ["l2-table.entry"],
-        qemu: Silently Silently "the missing bytes read as zeros; less than a cluster past the end is not \
-            counted",
-    }
-    L11 "l2-copied-flag-wrong" Corruption Must {
-        title: "bit 63 of a standard entry in an active L2 table must be set exactly where the cluster's \
-            refcount is 1",
-        spec: "L2 table entry",
-        fields: ["l2-table.entry"],
-        qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=N'",
-    }
-    L12 "compressed-copied-flag" Corruption Must {
-        title: "bit 63 must be zero in the L2 entry of a compressed cluster",
-        spec: "L2 table entry",
-        fields: ["l2-table.entry"],
-        qemu: Silently Corruption "check: 'ERROR: coffset=0xHEX: copied flag must never be set for \
-            compressed clusters'",
-    }
-    L13 "compressed-offset-bits" Corruption Must {
-        title: "a compressed cluster's offset must not use bits above 55",
-        spec: "Compressed Clusters Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Corruption "plain 'Input/output error' when it is read. Check takes the bits as \
-            part of the offset: 'region exceeding the end of the file', and a leak of the cluster that is \
-            meant",
-    }
-    L14 "compressed-beyond-file" Corruption Must {
-        title: "a compressed cluster's data must lie inside the file",
-        spec: "Compressed Clusters Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Corruption "plain 'Input/output error' when it is read. Check: 'region exceeding \
-            the end of the file by one cluster or more', and a leak of the lost cluster",
-    }
-    L15 "compressed-data-broken" Corruption Must {
-        title: "a compressed cluster must decompress to exactly one cluster of data",
-        spec: "Compressed Clusters Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Silently "plain 'Input/output error' when it is read, if the stream is cut, too \
-            short or damaged; too long is an error with zstd, accepted with deflate. Check decompresses \
-            nothing",
-    }
-    L16 "compressed-with-data-file" Corruption Must {
-        title: "an image with an external data file must not have compressed clusters",
-        spec: "Header",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Corruption "'Compressed cluster entry found in image with external data file' when \
-            it is read. Check: 'ERROR compressed cluster N with data file, entry=0x..'",
-    }
-    L17 "compressed-with-subclusters" Corruption Must {
-        title: "the subcluster bitmap of a compressed cluster must be zero",
-        spec: "Extended L2 Entries",
-        fields: ["l2-table.entry"],
-        qemu: Silently Corruption "check: 'ERROR compressed cluster N with non-zero subcluster allocation \
-            bitmap, entry=0x..', and a leak, because such a cluster is not counted",
-    }
-    L18 "subcluster-allocated-and-zero" Corruption Must {
-        title: "a subcluster must not be marked allocated and reading as zeros at once",
-        spec: "Extended L2 Entries",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Corruption "'Invalid cluster entry found' when any subcluster of the entry is \
-            read; check counts the entry",
-    }
-    L19 "subcluster-without-cluster" Corruption Must {
-        title: "no subcluster may be marked allocated where the entry has no host cluster",
-        spec: "Extended L2 Entries",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Corruption "'Invalid cluster entry found' when it is read. Check: 'ERROR: \
-            Unallocated cluster has non-zero subcluster allocation map', without saying where",
-    }
-    L20 "data-file-offset-mismatch" Corruption Must {
-        title: "with an external data file, each cluster's offset in that file must equal its guest offset",
-        spec: "Header",
-        fields: ["l2-table.entry"],
-        qemu: FailsOnRead Silently "'External data file host cluster offset 0x.. does not match guest \
-            cluster offset' when it is read",
-    }
-    L21 "data-file-copied-flag-clear" Corruption Should {
-        title: "with an external data file, bit 63 should be set in the L2 entry of every allocated cluster",
-        spec: "L2 table entry",
-        fields: ["l2-table.entry"],
-        qemu: Silently Varies "the data is read all the same, but an entry of 0 counts as unallocated, so \
-            guest cluster 0 is lost. Check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=1'; \
-            nothing for offset 0",
-    }
-    L22 "host-offset-zero" Note Must {
-        title: "host offset 0 with bit 63 set is valid only for guest cluster 0 of an image with an external \
-            data file",
-        spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: Varies Silently "without a data file the cluster is unallocated; with one, reading any cluster \
-            but the first: 'External data file host cluster offset 0 does not match guest cluster offset'",
-        reported_as: "L23",
-    }
-    L23 "unallocated-copied-flag" Warning Must {
-        title: "bit 63 must be zero in an L2 entry without a host cluster, unless there is an external data \
-            file",
-        spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
-        qemu: Silently Silently "the cluster is unallocated",
-    }
-    L24 "l2-entry-beyond-disk" Warning Extra {
-        title: "L2 entries behind the end of the virtual disk are expected to be unallocated, VM state apart",
-        spec: "not in the specification; no guest can read what is hidden there",
-        fields: ["l2-table.entry"],
-        qemu: Silently Silently "counted like any other: '3/2 = 150.00% allocated'",
-    }
-    L25 "l1-entry-beyond-disk" Note Extra {
-        title: "L1 entries behind the end of the virtual disk are expected to be used only for the VM state of \
-            snapshots",
-        spec: "not in the specification; no guest can read what is hidden there",
-        fields: ["l1-table.entry"],
-        qemu: Silently Silently "their clusters are counted like any other; a deleted snapshot leaves VM state \
-            there that was loaded before",
-    }
-    L26 "l2-table-shared-in-tree" Corruption Extra {
-        title: "an L1 table must not point twice at the same L2 table",
-        spec: "not in the specification; a write to one guest range would change another",
-        fields: ["l1-table.entry"],
-        qemu: Silently Silently "nothing where the refcount agrees; otherwise only 'ERROR cluster N \
-            refcount=1 reference=2'",
-    }
-    L27 "data-cluster-shared-in-tree" Warning Extra {
-        title: "two guest clusters of one disk are not expected to share a host cluster",
-        spec: "not in the specification; nothing that QEMU writes looks like that",
-        fields: ["l2-table.entry"],
-        qemu: Silently Silently "nothing where the refcount agrees; otherwise only 'ERROR cluster N \
-            refcount=1 reference=2'",
-    }
-    L28 "l2-table-over-metadata" Corruption Must {
-        title: "an L1 entry must point at an L2 table, not at the header or at a cluster of other metadata",
-        spec: "Cluster mapping",
-        fields: ["l1-table.entry"],
-        qemu: Silently Varies "the metadata is read as L2 entries. Check notices it only by refcounts that \
-            do not agree, or by what those entries happen to say",
-    }
-    L29 "l1-flags-without-l2-table" Corruption Should {
-        title: "an L1 entry without an L2 table should be zero in all its other bits too",
-        spec: "L1 table entry",
-        fields: ["l1-table.entry"],
-        qemu: Silently Corruption "reads as unallocated. Check takes the header for the L2 table, and counts \
-            what its bytes happen to say; first 'found L1 entry with reserved bits set' where such bits are \
-            set",
+
+    #[test]
+    fn several_breaches_of_an_entry_are_all_told() {
+        let draft = testing::base("valid/v3-basic");
+        let rules = MappingRules::new(&draft.image()).unwrap();
+        let place = L2Place {
+            tree: Tree::Active,
+            disk_size: 1 << 20,
+            l1_index: u64::MAX,
+            index: u64::MAX,
+            at: HostOffset(u64::MAX),
+        };
+        let fired = |entry: u64, bitmap: Option<u64>| {
+            let mut out = Vec::new();
+            rules.l2_entry(&place, L2Entry(entry), bitmap.map(SubclusterBitmap), &mut out);
+            testing::codes(&out)
+        };
+        assert_eq!(fired(u64::MAX, None), ["L12", "L13"]);
+        assert_eq!(fired(!(1 << 62), None), ["L05", "L08", "L09"]);
+        assert_eq!(fired(0, Some(u64::MAX)), ["L18", "L19"]);
+        let mut out = Vec::new();
+        let l1 = L1Table { tree: Tree::Active, at: HostOffset(0), size: u32::MAX };
+        rules.l1_entry(
+            &DiskTree { l1, disk_size: 1 << 20 },
+            u64::MAX,
+            HostOffset(u64::MAX),
+            L1Entry(u64::MAX),
+            &mut out,
+        );
+        assert_eq!(testing::codes(&out), ["L01", "L02", "L03", "L25"]);
     }
 }

@@ -1,201 +1,64 @@
-//! The catalogue of rules as data: what a validator checks, how bad a breach is, and what QEMU makes of it.
-//!
-//! Nothing here judges. `check/` decides when a rule fires; the dump's validity column, the reports and the
-//! tests all read the same rows.
+//! The rules: what must hold, how bad a breach is, what QEMU makes of it, and the functions that judge. Each `check_`
+//! function, and each method of a `…Rules`, looks at one structure and adds what it finds to `out`. Findings are about
+//! the bytes; what to do about them is the report's business.
+#![warn(clippy::arithmetic_side_effects)]
 
-/// Declares the rows of one family, and `ALL` with each of them.
-macro_rules! rules {
-    ($($code:ident $slug:literal $severity:ident $origin:ident {
-        title: $title:literal,
-        spec: $spec:literal,
-        fields: [$($field:literal),* $(,)?],
-        qemu: $opens:ident $checks:ident $says:literal
-        $(, reported_as: $alias:literal)? $(,)?
-    })*) => {
-        $(
-            #[doc = $title]
-            pub static $code: $crate::rules::Rule = $crate::rules::Rule {
-                code: stringify!($code),
-                slug: $slug,
-                title: $title,
-                severity: $crate::rules::Severity::$severity,
-                origin: $crate::rules::Origin::$origin,
-                spec: $spec,
-                fields: &[$($field),*],
-                opens: $crate::rules::Opens::$opens,
-                checks: $crate::rules::Checks::$checks,
-                qemu_says: $says,
-                reported_as: rules!(@alias $($alias)?),
-            };
-        )*
-        pub(super) static ALL: &[&$crate::rules::Rule] = &[$(&$code),*];
-    };
-    (@alias) => { None };
-    (@alias $alias:literal) => { Some($alias) };
-}
-
+mod bitmap_tables;
 mod bitmaps;
+mod changed;
 mod extensions;
-mod finding;
-mod findings;
+mod gap;
 mod header;
+mod l2;
 mod luks;
 mod mapping;
-mod overlap;
+pub(crate) mod names;
 mod reasons;
 mod refcounts;
+mod rows;
+mod seen;
 mod snapshots;
+mod span;
+mod stop;
+#[cfg(all(test, feature = "testkit"))]
+pub(crate) mod testing_header;
+#[cfg(all(test, feature = "testkit"))]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at what it does not expect"
+)]
+pub(crate) mod testing_tables;
 #[cfg(test)]
 mod tests;
-mod tool;
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use serde::Serialize;
+use crate::finding::Rule;
+use crate::image::{ends_past_file, is_cut};
 
-pub use finding::{Evidence, Finding, Guest, Structure};
-pub use findings::Findings;
+pub use bitmap_tables::check_bitmap_tail;
+pub use bitmaps::BitmapRules;
+pub use changed::check_unchanged;
+pub use extensions::ExtensionRules;
+pub use gap::check_header_gap;
+pub use header::{check_backing_file, check_header};
+pub use luks::check_luks;
+pub(crate) use mapping::guest;
+pub use mapping::{L2Place, MappingRules};
 pub use reasons::{Example, Reason, reasons};
-
-/// Every rule by its code.
-pub mod codes {
-    pub use super::bitmaps::*;
-    pub use super::extensions::*;
-    pub use super::header::*;
-    pub use super::luks::*;
-    pub use super::mapping::*;
-    pub use super::overlap::*;
-    pub use super::refcounts::*;
-    pub use super::snapshots::*;
-    pub use super::tool::*;
-}
-
-/// How bad a finding is; the greater, the worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing; nothing is wrong.
-    Note,
-    /// A requirement broken without effect on guest data, or a risk.
-    Warning,
-    /// Clusters are allocated that nothing uses.
-    Leak,
-    /// The guest would read wrong data, or metadata is shared or overwritten.
-    Corruption,
-    /// QEMU would not open the image.
-    Fatal,
-}
-
-impl Severity {
-    /// The word that reports use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Leak => "leak",
-            Self::Corruption => "corruption",
-            Self::Fatal => "fatal",
-        }
-    }
-}
-
-/// Where a rule comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// A MUST of the specification.
-    Must,
-    /// A SHOULD of the specification, or a reserved value.
-    Should,
-    /// A limit of QEMU's own.
-    Qemu,
-    /// Ours: security, forensics, or readers that would disagree.
-    Extra,
-}
-
-/// What QEMU does when it opens an image that breaks a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Opens {
-    /// It opens, and nothing is said.
-    Silently,
-    /// It is refused.
-    Refused,
-    /// It opens; reading the guest range fails.
-    FailsOnRead,
-    /// It depends, as `qemu_says` tells.
-    Varies,
-}
-
-/// What `qemu-img check` makes of an image that breaks a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Checks {
-    /// No error is reported: a blind spot, or nothing wrong.
-    Silently,
-    /// `corruptions`, exit 2.
-    Corruption,
-    /// `leaks`, exit 3.
-    Leak,
-    /// The check itself fails, exit 1.
-    CheckError,
-    /// The image cannot be opened, exit 1.
-    Refused,
-    /// It depends, as `qemu_says` tells.
-    Varies,
-}
-
-/// One row of the catalogue.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Rule {
-    /// The public name, such as `H08`.
-    pub code: &'static str,
-    /// The readable name, such as `header-length-unaligned`: lower case and hyphens.
-    pub slug: &'static str,
-    /// What must hold, as one sentence without its full stop.
-    pub title: &'static str,
-    /// The highest severity that a finding of this rule can take.
-    pub severity: Severity,
-    /// Who asks for it.
-    pub origin: Origin,
-    /// The section of QEMU's docs/interop/qcow2.rst, or what stands in for it.
-    pub spec: &'static str,
-    /// The fields that it judges, as `structure.field`.
-    pub fields: &'static [&'static str],
-    /// What opening does.
-    pub opens: Opens,
-    /// What `qemu-img check` does.
-    pub checks: Checks,
-    /// QEMU's own words, and what decides where it varies.
-    pub qemu_says: &'static str,
-    /// The rule that reports in its place, where this one has no finding of its own.
-    pub reported_as: Option<&'static str>,
-}
+pub use refcounts::{RefcountRules, check_refcount_table_cover};
+pub use rows::{catalogue, codes};
+pub use snapshots::SnapshotRules;
+pub use stop::stopped;
 
 impl Rule {
     /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
     pub fn is_cut(&self) -> bool {
         [&codes::T01, &codes::T02, &codes::T03].contains(&self)
     }
-}
-
-/// All rows, by family and number.
-pub fn catalogue() -> impl Iterator<Item = &'static Rule> {
-    [
-        header::ALL,
-        extensions::ALL,
-        mapping::ALL,
-        overlap::ALL,
-        refcounts::ALL,
-        snapshots::ALL,
-        bitmaps::ALL,
-        luks::ALL,
-        tool::ALL,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
 }
 
 /// The rule with this code, in either case.

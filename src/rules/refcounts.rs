@@ -1,96 +1,105 @@
-//! Family R: the refcount table, its blocks, and what they say against what is really referenced.
+//! The refcount table and its blocks by themselves: R01 to R03, R08, R10. Whether the refcounts are right, only
+//! counting the references tells.
 
-rules! {
-    R01 "refcount-entry-reserved-bits" Corruption Must {
-        title: "the reserved bits 0 to 8 of a refcount table entry must be zero",
-        spec: "Refcount table entry",
-        fields: ["refcount-table.entry"],
-        qemu: Silently Corruption "the bits are masked. Check: 'ERROR refcount table entry N has reserved \
-            bits set', and a leak of that block's own cluster",
+use crate::Image;
+use crate::finding::{Evidence, Finding, Rule, Structure};
+use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
+use crate::rules::codes::{R01, R02, R03, R08, R10};
+use crate::source::ReadAt;
+use crate::units::{Geometry, HostOffset, Span};
+
+/// Judges refcount table entries and refcounts, each by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct RefcountRules {
+    geometry: Geometry,
+    file_clusters: u64,
+}
+
+impl RefcountRules {
+    /// The rules for this image; `None` where `cluster_bits` makes no sense, and there are no tables.
+    pub fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
+        let geometry = image.geometry()?;
+        Some(Self { geometry, file_clusters: geometry.clusters_for(image.file_len()) })
     }
-    R02 "refcount-block-unaligned" Corruption Must {
-        title: "a refcount block must start on a cluster boundary",
-        spec: "Refcount table entry",
-        fields: ["refcount-table.entry"],
-        qemu: Silently Varies "reading works; the first write that allocates: 'Refblock offset 0x.. \
-            unaligned (reftable index: N)' and the corrupt bit. Check: 'ERROR refcount block N is not \
-            cluster aligned', exit 2, or 'Check failed', exit 1, where the block covers clusters of the file",
+
+    /// Judges the refcount table entry with this index, which stands at `at`.
+    pub fn table_entry(&self, index: u64, at: HostOffset, entry: RefcountTableEntry, out: &mut Vec<Finding>) {
+        if entry.0 == 0 {
+            return;
+        }
+        let finding = |rule: &'static Rule, wanted: String| {
+            Finding::new(rule, Structure::RefcountTable, Span::new(at, 8), Evidence::Hex(entry.0), wanted)
+        };
+        if entry.reserved() != 0 {
+            out.push(finding(&R01, format!("zero in the bits {:#x}", entry.reserved())));
+        }
+        let (block, cluster_size) = (entry.block_offset(), self.geometry.cluster_size());
+        if !block.is_aligned(cluster_size) {
+            out.push(finding(&R02, format!("a multiple of {cluster_size:#x}")));
+        }
+        // Not the rule for other tables: QEMU reads a block that lies partly in the file, and says nothing.
+        let file_end = self.file_clusters.saturating_mul(cluster_size);
+        if block.0 >= file_end {
+            out.push(finding(&R03, format!("less than {file_end:#x} for entry {index}")));
+        }
     }
-    R03 "refcount-block-beyond-file" Corruption Must {
-        title: "a refcount block must lie inside the file",
-        spec: "Refcount table entry",
-        fields: ["refcount-table.entry"],
-        qemu: Silently Corruption "check: 'ERROR refcount block N is outside image', and 'cluster N \
-            refcount=0 reference=1' for all that it covers; a block that lies partly inside is read with \
-            zeros, without a message",
+
+    /// Judges `count` equal refcounts at `at`, of the clusters from `first_cluster` on.
+    pub fn run(&self, at: Span, first_cluster: u64, count: u64, value: u64, out: &mut Vec<Finding>) {
+        let end = first_cluster.saturating_add(count);
+        if value == 0 || end <= self.file_clusters {
+            return;
+        }
+        let first = first_cluster.max(self.file_clusters);
+        let found = format!("{value} for cluster {first}");
+        let wanted = format!("0 from cluster {} on", self.file_clusters);
+        let mut finding = Finding::new(&R08, Structure::RefcountBlock, at, found, wanted);
+        finding.consequences = end.saturating_sub(first);
+        out.push(finding);
     }
-    R04 "refcount-block-own-refcount" Corruption Must {
-        title: "a refcount block's own cluster must have refcount 1",
-        spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
-        qemu: Silently Varies "stored 0: 'ERROR cluster N refcount=0 reference=1'; stored 2 or more: 'Leaked \
-            cluster N refcount=2 reference=1', exit 3; referenced twice: 'ERROR refcount block N refcount=2'",
+}
+
+/// R10: whether the refcount table is long enough for the file. One without any clusters is H29.
+pub fn check_refcount_table_cover<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
+    let (Some(geometry), Some(width)) = (image.geometry(), image.refcount_width()) else { return };
+    let table_clusters = image.header().v2.refcount_table_clusters;
+    let wanted = table_clusters_for(geometry.clusters_for(image.file_len()), geometry, width);
+    if table_clusters != 0 && u64::from(table_clusters) < wanted {
+        let at = image.header().span("refcount_table_clusters");
+        let wanted = format!("at least {wanted}");
+        out.push(Finding::new(&R10, Structure::Header, at, table_clusters, wanted));
     }
-    R05 "refcount-too-low" Corruption Must {
-        title: "a cluster's refcount must not be less than the number of references to it",
-        spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
-        qemu: Silently Corruption "check: 'ERROR cluster N refcount=A reference=B'",
+}
+
+/// Clusters of a refcount table that covers `clusters` of the file.
+fn table_clusters_for(clusters: u64, geometry: Geometry, width: RefcountWidth) -> u64 {
+    let blocks = clusters.div_ceil(width.block_entry_count(geometry).max(1));
+    geometry.clusters_for(blocks.saturating_mul(8))
+}
+
+#[cfg(test)]
+#[cfg(feature = "testkit")]
+mod tests {
+    use super::super::testing_tables as testing;
+    use super::*;
+
+    #[test]
+    fn each_damage_breaks_its_rule() {
+        testing::each_damage_breaks_its_rule("R", &["R01", "R02", "R03", "R08", "R10"]);
     }
-    R06 "refcount-too-high" Leak Must {
-        title: "a cluster's refcount must not be more than the number of references to it",
-        spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
-        qemu: Silently Leak "check: 'Leaked cluster N refcount=A reference=B', exit 3; exit 2 where bit 63 \
-            of an active entry that maps the cluster becomes wrong by it",
-    }
-    R07 "refcount-zero-but-used" Corruption Must {
-        title: "a cluster in use must not have refcount 0: the next write may allocate it again",
-        spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
-        qemu: Silently Corruption "check: 'ERROR cluster N refcount=0 reference=1'; -r leaks fails with \
-            'ERROR need to rebuild refcount structures', -r all rebuilds them",
-    }
-    R08 "refcount-beyond-file" Warning Extra {
-        title: "clusters behind the end of the file are expected to have refcount 0",
-        spec: "not in the specification; such clusters can never be freed",
-        fields: ["refcount-block.entry"],
-        qemu: Silently Silently "check stops at the end of the file",
-    }
-    R09 "refcount-overflow" Corruption Must {
-        title: "a cluster must not have more references than its refcount can count",
-        spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
-        qemu: Silently Corruption "check: 'ERROR: overflow cluster offset=0x..', with the hint to widen the \
-            refcounts by qemu-img amend",
-    }
-    R10 "refcount-table-too-short" Note Extra {
-        title: "the refcount table is expected to cover the whole file",
-        spec: "not in the specification; clusters without a block have refcount 0",
-        fields: ["header.refcount_table_clusters"],
-        qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
-            is not covered, and nothing where none is",
-    }
-    R11 "refcounts-stale" Note Should {
-        title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",
-        spec: "Header",
-        fields: [],
-        qemu: Silently Corruption "check counts them all the same: exit 2 for the image of a killed program \
-            that updated refcounts lazily",
-        reported_as: "none",
-    }
-    R12 "trailing-data" Note Extra {
-        title: "behind the last cluster in use the file is expected to end, or to hold zeros only",
-        spec: "not in the specification; any data can be hidden there",
-        fields: [],
-        qemu: Silently Silently "check tells only the 'Image end offset'",
-    }
-    R13 "refcount-block-unreadable" Note Extra {
-        title: "every refcount block must be readable",
-        spec: "not in the specification; an error of the medium",
-        fields: [],
-        qemu: Silently CheckError "check: 'Can't get refcount for cluster N: Input/output error', then \
-            'Check failed'",
-        reported_as: "T02",
+
+    #[test]
+    fn a_run_past_the_end_tells_its_first_cluster() {
+        let rules = RefcountRules { geometry: Geometry::new(16, false).unwrap(), file_clusters: 10 };
+        let at = Span::new(HostOffset(0x2_0010), 8);
+        let mut out = Vec::new();
+        rules.run(at, 0, 10, 1, &mut out);
+        rules.run(at, 10, u64::MAX, 0, &mut out);
+        assert_eq!(out, []);
+        rules.run(at, 8, 4, 7, &mut out);
+        assert_eq!((out[0].at, out[0].consequences), (Some(at), 2));
+        assert_eq!(out[0].found, "7 for cluster 10".to_owned().into());
+        rules.run(at, u64::MAX, u64::MAX, 1, &mut out);
+        assert_eq!(out[1].consequences, 0);
     }
 }

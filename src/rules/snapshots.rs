@@ -1,137 +1,276 @@
-//! Family S: the snapshot table.
+//! The snapshot table, entry by entry: S01 to S15, S18.
 
-rules! {
-    S01 "snapshot-table-beyond-file" Corruption Must {
-        title: "each snapshot table entry, with its extra data, id and name, must lie inside the file",
-        spec: "Snapshots",
-        fields: ["snapshot.id_str_size", "snapshot.name_size", "snapshot.extra_data_size"],
-        qemu: Varies Varies "bytes behind the end read as zeros, so it opens; an I/O error: 'Failed to read \
-            snapshot table'. Check counts a table that ends a cluster or more behind the end, and passes a \
-            name that runs past it by less",
+use super::seen::Seen;
+use super::{ends_past_file, is_cut, stopped};
+use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
+use crate::format::Layout;
+use crate::format::snapshot::SnapshotHead;
+use crate::image::Snapshot;
+use crate::rules::codes::{S01, S02, S03, S04, S05, S06, S07, S08, S09, S10, S11, S12, S13, S14, S15, S18};
+use crate::source::ReadAt;
+use crate::text;
+use crate::units::{Geometry, HostOffset, Span, to_u64};
+use crate::{Error, Image};
+
+/// QEMU's limits: QCOW_MAX_SNAPSHOT_EXTRA_DATA, QCOW_MAX_SNAPSHOTS_SIZE and QCOW_MAX_L1_SIZE (block/qcow2.h).
+const MAX_EXTRA_LEN: u32 = 1024;
+const MAX_TABLE_LEN: u64 = 64 << 20;
+const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
+/// The start of 2009: a clock that shows less was not set.
+const EARLIEST_DATE: i64 = 1_230_768_000;
+/// The longest entry without extra data, padded: one that is longer has more extra data than QEMU takes.
+const MAX_BARE_ENTRY_LEN: u64 = SnapshotHead::LEN + 2 * 65_535 + 8;
+
+/// Judges one snapshot after the other, and at the end their table.
+#[derive(Clone, Debug)]
+pub struct SnapshotRules {
+    geometry: Option<Geometry>,
+    file_len: u64,
+    has_v3: bool,
+    external_data: bool,
+    virtual_size: u64,
+    count: u32,
+    count_span: Span,
+    table_at: HostOffset,
+    table_len: u64,
+    now: Option<i64>,
+    ids: Seen,
+    names: Seen,
+    last_id: u64,
+}
+
+impl SnapshotRules {
+    /// The rules for this image. `now`: seconds since 1970, to tell a date in the future.
+    pub fn new<R: ReadAt>(image: &Image<R>, now: Option<i64>) -> Self {
+        let header = image.header();
+        Self {
+            geometry: image.geometry(),
+            file_len: image.file_len(),
+            has_v3: header.has_v3(),
+            external_data: image.has_external_data(),
+            virtual_size: header.v2.size.0,
+            count: header.v2.nb_snapshots,
+            count_span: header.span("nb_snapshots"),
+            table_at: header.v2.snapshots_offset,
+            table_len: 0,
+            now,
+            ids: Seen::default(),
+            names: Seen::default(),
+            last_id: 0,
+        }
     }
-    S02 "snapshot-extra-data-too-large" Fatal Qemu {
-        title: "a snapshot's extra data must have at most 1024 bytes for QEMU to open the image",
-        spec: "QEMU block/qcow2.h, QCOW_MAX_SNAPSHOT_EXTRA_DATA",
-        fields: ["snapshot.extra_data_size"],
-        qemu: Refused CheckError "'Too much extra metadata in snapshot table entry N'; check says so too, \
-            and -r all discards it",
+
+    /// Judges the next snapshot of the table.
+    pub fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
+        self.table_len = snapshot.padding_at().0.saturating_sub(self.table_at.0);
+        self.extra_data(snapshot, out);
+        self.l1_table(snapshot, out);
+        self.sizes(snapshot, out);
+        self.texts(snapshot, out);
+        self.dates(snapshot, out);
     }
-    S03 "snapshot-table-too-large" Fatal Qemu {
-        title: "the snapshot table must have at most 64 MiB for QEMU to open the image",
-        spec: "QEMU block/qcow2.h, QCOW_MAX_SNAPSHOTS_SIZE",
-        fields: [
-            "snapshot.id_str_size",
-            "snapshot.name_size",
-            "snapshot.extra_data_size",
-            "header.nb_snapshots",
-        ],
-        qemu: Refused CheckError "'Snapshot table is too big', and 'You can force-remove all N overhanging \
-            snapshots with qemu-img check -r all'",
+
+    /// Judges the table as a whole; `fault` is what ended it early.
+    pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
+        out.extend(fault.and_then(extra_data_of).map(|(span, len)| extra_data_too_large(span, len)));
+        out.extend(fault.map(|fault| stopped(fault, Structure::Snapshot, &S01)));
+        let header = |rule: &'static Rule, found: Evidence, wanted: String| {
+            Finding::new(rule, Structure::Header, self.count_span, found, wanted)
+        };
+        if self.table_len > MAX_TABLE_LEN {
+            let found = format!("a table of {} bytes", self.table_len);
+            out.push(header(&S03, found.into(), format!("at most {MAX_TABLE_LEN}")).only_qemu());
+        }
+        if self.external_data && self.count != 0 {
+            out.push(header(&S13, self.count.into(), "0 with an external data file".to_owned()));
+        }
     }
-    S04 "snapshot-extra-data-too-short" Corruption Must {
-        title: "in version 3 a snapshot's extra data must have at least 16 bytes: its VM state's and its \
-            disk's size",
-        spec: "Snapshots",
-        fields: ["snapshot.extra_data_size"],
-        qemu: Silently Corruption "check: 'ERROR snapshot table entry N is incomplete'",
+
+    fn extra_data(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
+        let len = snapshot.head.extra_data_size;
+        let span = || head_span(snapshot, "extra_data_size");
+        if len > MAX_EXTRA_LEN {
+            out.push(extra_data_too_large(span(), len.into()));
+        }
+        if len < 16 && self.has_v3 {
+            out.push(Finding::new(&S04, Structure::Snapshot, span(), len, "at least 16"));
+        }
     }
-    S05 "snapshot-l1-unaligned" Corruption Must {
-        title: "a snapshot's L1 table must start on a cluster boundary",
-        spec: "Snapshots",
-        fields: ["snapshot.l1_table_offset"],
-        qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
-            (NAME) l1_offset=0x..: L1 table is not cluster aligned; snapshot table entry corrupted'",
+
+    fn l1_table(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
+        let Some(geometry) = self.geometry else { return };
+        let (offset, size) = (snapshot.head.l1_table_offset, snapshot.head.l1_size);
+        let cluster_size = geometry.cluster_size();
+        let offset_finding = |rule: &'static Rule, wanted: String| {
+            let span = head_span(snapshot, "l1_table_offset");
+            Finding::new(rule, Structure::Snapshot, span, Evidence::Hex(offset.0), wanted)
+        };
+        let size_finding = |rule: &'static Rule, wanted: String| {
+            Finding::new(rule, Structure::Snapshot, head_span(snapshot, "l1_size"), size, wanted)
+        };
+        if !offset.is_aligned(cluster_size) {
+            out.push(offset_finding(&S05, format!("a multiple of {cluster_size:#x}")));
+        }
+        let is_too_large = size > MAX_L1_ENTRIES;
+        if is_too_large {
+            out.push(size_finding(&S06, format!("at most {MAX_L1_ENTRIES}")).only_qemu());
+        }
+        let wanted = snapshot.l1_entries_wanted(geometry, self.virtual_size);
+        if u64::from(size) < wanted {
+            out.push(size_finding(&S07, format!("at least {wanted}")));
+        }
+        // Of a length that is wrong, only the start can tell.
+        let span = if is_too_large { Span::new(offset, 8) } else { snapshot.l1().span() };
+        if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
+            out.push(offset_finding(&S08, format!("inside the {:#x} bytes of the file", self.file_len)));
+        }
     }
-    S06 "snapshot-l1-too-large" Corruption Qemu {
-        title: "a snapshot's L1 table must have at most 32 MiB for QEMU to use it",
-        spec: "QEMU block/qcow2.h, QCOW_MAX_L1_SIZE",
-        fields: ["snapshot.l1_size"],
-        qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
-            (NAME) l1_size=0x..: L1 table is too large; snapshot table entry corrupted'",
+
+    fn sizes(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
+        let (short, long) = (u64::from(snapshot.head.vm_state_size.0), snapshot.vm_state_size());
+        if short != 0 && short != long {
+            let span = head_span(snapshot, "vm_state_size");
+            let wanted = format!("{long} or 0");
+            out.push(Finding::new(&S11, Structure::Snapshot, span, short, wanted));
+        }
+        if let Some(size) = snapshot.disk_size()
+            && (size == 0 || size % 512 != 0)
+        {
+            let span = extra_span(snapshot, "disk_size");
+            let wanted = "a multiple of 512 and not 0";
+            out.push(Finding::new(&S12, Structure::Snapshot, span, size, wanted));
+        }
     }
-    S07 "snapshot-l1-too-small" Corruption Extra {
-        title: "a snapshot's L1 table must give its whole disk, and its VM state, an entry",
-        spec: "not in the specification; the rest of the disk would be lost",
-        fields: [
-            "snapshot.l1_size",
-            "snapshot.disk_size",
-            "snapshot.vm_state_size",
-            "snapshot.vm_state_size_large",
-        ],
-        qemu: Silently Varies "check: leaks, of the clusters that the missing entries led to; nothing where they \
-            led to none",
+
+    fn texts(&mut self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
+        let id_span = Span::new(snapshot.id_at(), to_u64(snapshot.id.len()));
+        let name_span = Span::new(snapshot.name_at(), to_u64(snapshot.name.len()));
+        if snapshot.id.is_empty() {
+            let span = head_span(snapshot, "id_str_size");
+            out.push(Finding::new(&S14, Structure::Snapshot, span, 0_u32, "at least 1"));
+        }
+        if !self.ids.is_new(&snapshot.id) {
+            let wanted = "an id of its own";
+            out.push(Finding::new(&S09, Structure::Snapshot, id_span, "the id of another snapshot", wanted));
+        }
+        // Ids are a must; names only should differ, and `qemu-img snapshot -c` gives the same one twice.
+        if !self.names.is_new(&snapshot.name) {
+            let found = "the name of another snapshot";
+            let finding = Finding::new(&S09, Structure::Snapshot, name_span, found, "a name of its own");
+            out.push(finding.at_most(Severity::Note));
+        }
+        for (span, bytes) in [(id_span, &snapshot.id), (name_span, &snapshot.name)] {
+            if let Some((position, byte)) = text::unprintable(bytes) {
+                let found = format!("the byte {byte:#04x} at position {position}");
+                out.push(Finding::new(&S14, Structure::Snapshot, span, found, "printable UTF-8"));
+            }
+        }
+        if snapshot.padding.iter().any(|byte| *byte != 0) {
+            let span = Span::new(snapshot.padding_at(), to_u64(snapshot.padding.len()));
+            out.push(Finding::new(&S15, Structure::Snapshot, span, "other bytes", "zeros"));
+        }
     }
-    S08 "snapshot-l1-beyond-file" Corruption Must {
-        title: "a snapshot's L1 table must lie inside the file",
-        spec: "Snapshots",
-        fields: ["snapshot.l1_table_offset", "snapshot.l1_size"],
-        qemu: Silently Corruption "its entries read as zeros. Check: 'counting reference for region \
-            exceeding the end of the file'",
+
+    fn dates(&mut self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
+        let (seconds, nanoseconds) = (snapshot.head.date_sec.0, snapshot.head.date_nsec);
+        if nanoseconds >= 1_000_000_000 {
+            let span = head_span(snapshot, "date_nsec");
+            out.push(Finding::new(&S10, Structure::Snapshot, span, nanoseconds, "less than 1000000000"));
+        }
+        let date = i64::from(seconds);
+        let wanted = if date < EARLIEST_DATE {
+            Some("a date from 2009 on")
+        } else {
+            self.now.filter(|now| date > *now).map(|_| "a date that is not in the future")
+        };
+        if let Some(wanted) = wanted {
+            let span = head_span(snapshot, "date_sec");
+            out.push(Finding::new(&S18, Structure::Snapshot, span, seconds, wanted));
+        }
+        let id = str::from_utf8(&snapshot.id).ok().and_then(|id| id.parse::<u64>().ok());
+        if let Some(id) = id {
+            if id < self.last_id {
+                let span = Span::new(snapshot.id_at(), to_u64(snapshot.id.len()));
+                let wanted = format!("more than {}, the id before it", self.last_id);
+                out.push(Finding::new(&S18, Structure::Snapshot, span, id, wanted));
+            }
+            self.last_id = id;
+        }
     }
-    S09 "duplicate-snapshot" Warning Must {
-        title: "snapshot ids must be unique, and names should be",
-        spec: "Snapshots",
-        fields: ["snapshot.id_str", "snapshot.name"],
-        qemu: Silently Silently "not compared",
+}
+
+fn extra_data_too_large(span: Span, len: u64) -> Finding {
+    let wanted = format!("at most {MAX_EXTRA_LEN}");
+    Finding::new(&S02, Structure::Snapshot, span, len, wanted).only_qemu()
+}
+
+/// Where `extra_data_size` stands in an entry that was not read, and what it is at least; `None` where it is
+/// within QEMU's limit, or not known.
+fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
+    match fault {
+        Error::Cut { what: "extra_data", at, wanted, .. } if wanted > MAX_EXTRA_LEN.into() => {
+            Some((Span::new(HostOffset(at.0.checked_sub(4)?), 4), wanted))
+        }
+        Error::Budget { limit: "entry_len", value, at } => {
+            let least = value.checked_sub(MAX_BARE_ENTRY_LEN)?;
+            let span = Span::new(at.saturating_add(SnapshotHead::LEN.saturating_sub(4)), 4);
+            (least > MAX_EXTRA_LEN.into()).then_some((span, least))
+        }
+        _ => None,
     }
-    S10 "snapshot-date-nanoseconds" Note Extra {
-        title: "a snapshot's date_nsec is expected to be less than 1,000,000,000",
-        spec: "not in the specification, which calls it the part of a second",
-        fields: ["snapshot.date_nsec"],
-        qemu: Silently Silently "shown as it stands",
+}
+
+fn head_span(snapshot: &Snapshot, name: &str) -> Span {
+    super::span::field_span(snapshot.at, &snapshot.head.fields(), name)
+}
+
+fn extra_span(snapshot: &Snapshot, name: &str) -> Span {
+    super::span::field_span(snapshot.extra_at(), &snapshot.extra_fields(), name)
+}
+
+#[cfg(test)]
+#[cfg(feature = "testkit")]
+mod tests {
+    use super::super::testing_tables as testing;
+    use super::*;
+
+    #[test]
+    fn each_damage_breaks_its_rule() {
+        testing::each_damage_breaks_its_rule(
+            "S",
+            &[
+                "S01", "S02", "S03", "S04", "S05", "S06", "S07", "S08", "S09", "S10", "S11", "S12", "S13",
+                "S14", "S15", "S18",
+            ],
+        );
     }
-    S11 "snapshot-vm-state-sizes" Note Extra {
-        title: "the 32-bit and the 64-bit size of a snapshot's VM state are expected to agree, or the 32-bit \
-            one to be 0",
-        spec: "not in the specification, by which the 32-bit one is ignored; old readers use it",
-        fields: ["snapshot.vm_state_size", "snapshot.vm_state_size_large"],
-        qemu: Silently Silently "the 64-bit size wins where it is present",
+
+    #[test]
+    fn what_only_qemu_refuses_is_marked() {
+        for (name, is_qemu) in
+            [("S02", true), ("S02-beyond-file", true), ("S03", true), ("S06", true), ("S04", false)]
+        {
+            assert_eq!(testing::finding(name).1.qemu_limit, is_qemu, "{name}");
+        }
+        let (_, finding) = testing::finding("S02-beyond-limit");
+        assert_eq!((finding.severity, finding.at.unwrap().len), (Severity::Fatal, 4));
     }
-    S12 "snapshot-disk-size-implausible" Note Extra {
-        title: "a snapshot's disk size is expected to be a multiple of 512 and not 0",
-        spec: "not in the specification; QEMU never writes anything else",
-        fields: ["snapshot.disk_size"],
-        qemu: Silently Silently "shown as it stands: 0, 12345 and 2^64-1 are accepted",
+
+    #[test]
+    fn names_may_repeat_and_ids_not() {
+        assert_eq!(testing::finding("S09-id").1.severity, Severity::Warning);
+        assert_eq!(testing::finding("S09-name").1.severity, Severity::Note);
     }
-    S13 "snapshots-with-data-file" Corruption Must {
-        title: "an image with an external data file must not have snapshots",
-        spec: "Header",
-        fields: ["header.nb_snapshots", "header.incompatible_features"],
-        qemu: Silently Corruption "check: 'ERROR N snapshots in image with data file'",
-    }
-    S14 "snapshot-name-malformed" Warning Extra {
-        title: "a snapshot's id and name must be printable UTF-8 without NUL, and the id must not be empty",
-        spec: "not in the specification; readers would see different names",
-        fields: ["snapshot.id_str", "snapshot.name", "snapshot.id_str_size"],
-        qemu: Silently Silently "cut at the first NUL; an empty id is shown as it is",
-    }
-    S15 "snapshot-padding-nonzero" Note Extra {
-        title: "the padding behind a snapshot table entry is expected to be zero",
-        spec: "not in the specification; a few bytes can be left there",
-        fields: ["snapshot.padding"],
-        qemu: Silently Silently "not looked at, nor cleared where the table is written to freed clusters",
-    }
-    S16 "snapshot-copied-flag" Note Must {
-        title: "bit 63 may be out of date in the L1 and L2 tables of a snapshot",
-        spec: "Snapshots",
-        fields: [],
-        qemu: Silently Silently "not checked in snapshots, and rebuilt when one is loaded",
-        reported_as: "none",
-    }
-    S17 "snapshot-tree" Note Must {
-        title: "what must hold for the tables and clusters of the active disk must hold for every snapshot's \
-            too",
-        spec: "Snapshots",
-        fields: [],
-        qemu: Silently Varies "check walks every snapshot as it does the active disk, but does not compare \
-            bit 63 there",
-        reported_as: "none",
-    }
-    S18 "snapshot-date-implausible" Note Extra {
-        title: "a snapshot's date is expected to lie between 2009 and today, and ids to rise in the table's \
-            order",
-        spec: "not in the specification; forensics: clocks set wrong, or entries edited",
-        fields: ["snapshot.date_sec", "snapshot.id_str"],
-        qemu: Silently Silently "shown as it stands",
+
+    #[test]
+    fn the_present_is_not_in_the_future() {
+        let draft = testing::base("valid/v3-snapshots");
+        let snapshot = draft.snapshot(0);
+        let date = i64::from(snapshot.head.date_sec.0);
+        for (now, count) in [(None, 0), (Some(date), 0), (Some(date - 1), 1)] {
+            let mut out = Vec::new();
+            SnapshotRules::new(&draft.image(), now).snapshot(&snapshot, &mut out);
+            assert_eq!(out.len(), count, "{now:?}");
+        }
     }
 }

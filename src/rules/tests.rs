@@ -3,6 +3,9 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::finding::{Finding, Findings, Severity, Structure};
+use crate::rules::codes::{H28, L05};
+use crate::units::Span;
 
 const STRUCTURES: [Structure; 17] = [
     Structure::File,
@@ -101,4 +104,18 @@ fn only_fields_that_a_rule_names_are_judged() {
     assert!(!judges("snapshot", "vm_clock_nsec"));
     assert!(!judges("luks", "uuid"));
     assert!(!judges("extension", "padding"));
+}
+
+#[test]
+fn the_rest_of_a_rule_is_one_finding() {
+    let mut findings = Findings::new(2);
+    for _ in 0..5 {
+        findings.push(Finding::new(&L05, Structure::L2Table, Span::default(), 1_u64, "0"));
+    }
+    findings.push(Finding::new(&H28, Structure::Header, Span::default(), 1_u64, "0"));
+    let counts: Vec<_> = findings.iter().map(|finding| (finding.rule.code, finding.consequences)).collect();
+    assert_eq!(counts, [("L05", 1), ("L05", 1), ("H28", 1), ("L05", 3)]);
+    assert_eq!((findings.count(), findings.worst()), (6, Some(Severity::Corruption)));
+    let found: Vec<_> = findings.iter().map(|finding| finding.found.to_string()).collect();
+    assert_eq!(found, ["1", "1", "1", "3 more, not listed one by one"]);
 }

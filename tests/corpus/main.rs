@@ -19,10 +19,11 @@ use std::sync::Once;
 use hostile::HOSTILE;
 use qcow2_inspect::audit::{Audit, AuditOptions, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, check};
+use qcow2_inspect::finding::{Finding, Rule, Severity};
 use qcow2_inspect::report::{
     self, CheckFormat, CheckReport, Options, Subject, Summary, TextOptions, TextSink,
 };
-use qcow2_inspect::rules::{Finding, Rule, Severity, catalogue};
+use qcow2_inspect::rules::catalogue;
 use qcow2_inspect::testkit::{Damage, Draft, damages};
 use qcow2_inspect::text::escape;
 use qcow2_inspect::{Image, Limits};

@@ -4,13 +4,13 @@ use std::io;
 
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, check};
+use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::Layout;
 use qcow2_inspect::format::extension::{ExtensionHead, FEATURE_TABLE};
 use qcow2_inspect::format::header::{HeaderV2, HeaderV3};
 use qcow2_inspect::format::scalar::ByteSize;
 use qcow2_inspect::format::snapshot::SnapshotHead;
 use qcow2_inspect::report::{CheckFormat, CheckReport, Subject, write_check};
-use qcow2_inspect::rules::Finding;
 use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
 use qcow2_inspect::units::HostOffset;
 use qcow2_inspect::{Image, Limits};

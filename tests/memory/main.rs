@@ -12,7 +12,7 @@ use std::path::Path;
 
 use peak_alloc::PeakAlloc;
 use qcow2_inspect::check::{CheckOptions, check};
-use qcow2_inspect::rules::Finding;
+use qcow2_inspect::finding::Finding;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
 use qcow2_inspect::testkit::{exercise_fully, memory_bound};

@@ -2,7 +2,7 @@
 
 use super::super::StreamFault;
 use crate::Error;
-use crate::rules::Rule;
+use crate::finding::Rule;
 use crate::units::{GuestSpan, HostOffset};
 
 /// Guest bytes that cannot be had, and why.

@@ -4,14 +4,14 @@ use std::io;
 
 use super::Dumper;
 use super::skipped::{BEHIND_THE_END, Empty};
-use crate::check::{self, BitmapRules};
+use crate::finding::Structure;
 use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry};
 use crate::format::{Field, Layout, Style};
 use crate::image::{Bitmap, Visited};
 use crate::report::row::{Context, Detail, Label, Row, Section, Sink};
 use crate::report::value::Value;
-use crate::rules::Structure;
 use crate::rules::codes::{B04, B18, E01};
+use crate::rules::{self, BitmapRules};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 
@@ -40,7 +40,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                     rules.bitmap(&bitmap, &mut self.found);
                     let earlier = shown.first(self.in_file(bitmap.table()), (bitmap.index, bitmap.table()));
                     if earlier.is_none()
-                        && let Err(error) = check::check_bitmap_tail(image, &bitmap, &mut self.found)
+                        && let Err(error) = rules::check_bitmap_tail(image, &bitmap, &mut self.found)
                     {
                         self.stop(error, Structure::BitmapTable, &B18);
                     }

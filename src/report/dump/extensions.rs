@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Dumper;
-use crate::check::ExtensionRules;
+use crate::finding::Structure;
 use crate::format::Layout;
 use crate::format::extension::{
     self, BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
@@ -12,7 +12,7 @@ use crate::format::features::FeatureSet;
 use crate::image::Extension;
 use crate::report::row::{Context, Detail, Sink};
 use crate::report::value::Value;
-use crate::rules::Structure;
+use crate::rules::ExtensionRules;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 

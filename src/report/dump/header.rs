@@ -3,13 +3,13 @@
 use std::io;
 
 use super::{Dumper, SHOWN_BYTES};
-use crate::check;
+use crate::finding::Structure;
 use crate::format::features::FeatureSet;
 use crate::format::scalar::FeatureBits;
 use crate::format::{Field, FieldValue, Style, header};
 use crate::report::row::{Context, Detail, Label, Row, Sink};
 use crate::report::value::Value;
-use crate::rules::Structure;
+use crate::rules;
 use crate::rules::codes::{H11, H37, H43};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -17,9 +17,9 @@ use crate::units::{HostOffset, Span};
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     pub(super) fn header(&mut self) -> io::Result<()> {
         let image = self.image;
-        check::check_header(image, &mut self.found);
-        check::check_backing_file(image, &mut self.found);
-        if let Err(error) = check::check_header_gap(image, &mut self.found) {
+        rules::check_header(image, &mut self.found);
+        rules::check_backing_file(image, &mut self.found);
+        if let Err(error) = rules::check_header_gap(image, &mut self.found) {
             self.stop(error, Structure::Header, &H43);
         }
         self.heading(HostOffset(0), "header", Context::default(), &[])?;

@@ -3,12 +3,12 @@
 use std::io;
 
 use super::Dumper;
-use crate::check;
+use crate::finding::Structure;
 use crate::format::luks::SLOT_ENABLED;
 use crate::format::{Field, Layout};
 use crate::report::row::{Context, Detail, Sink};
 use crate::report::value::Value;
-use crate::rules::Structure;
+use crate::rules;
 use crate::rules::codes::E13;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64};
@@ -23,7 +23,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                 return Ok(());
             }
         };
-        if let Err(error) = check::check_luks(self.image, &luks, &mut self.found) {
+        if let Err(error) = rules::check_luks(self.image, &luks, &mut self.found) {
             self.stop(error, Structure::Luks, &E13);
         }
         self.heading(luks.span.at, "LUKS header", Context::default(), &[])?;

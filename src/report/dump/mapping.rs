@@ -6,14 +6,14 @@ use std::io;
 use super::skipped::{BEHIND_THE_END, Empty};
 use super::{Dumper, NO_CLUSTER_SIZE};
 use crate::Error;
-use crate::check::{L2Place, MappingRules};
+use crate::finding::Structure;
 use crate::format::Style;
 use crate::format::mapping::{L1Entry, L2Entry, Mapping, SubclusterBitmap};
 use crate::image::{DiskTree, L1Table, Visited};
 use crate::report::row::{Context, Detail, Label, Row, Section, Sink};
 use crate::report::value::Value;
-use crate::rules::Structure;
 use crate::rules::codes::{H34, L03, S01, S08};
+use crate::rules::{L2Place, MappingRules};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
 

@@ -17,11 +17,12 @@ use std::io;
 
 use super::row::{Context, Detail, Heading, Label, Row, Section, Sink, Summary};
 use super::value::Value;
-use crate::check::{check_unchanged, stopped};
+use crate::finding::Findings;
+use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::format::{Field, Layout};
-use crate::rules::Findings;
+use crate::rules;
 use crate::rules::codes::T02;
-use crate::rules::{self, Finding, Rule, Severity, Structure};
+use crate::rules::{check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 use crate::{Error, Image};

@@ -4,14 +4,14 @@ use std::io;
 
 use super::Dumper;
 use super::skipped::{BEHIND_THE_END, Empty};
-use crate::check::{self, RefcountRules};
+use crate::finding::Structure;
 use crate::format::Style;
 use crate::format::refcount::RefcountTableEntry;
 use crate::image::{RefcountRun, Visited};
 use crate::report::row::{Context, Detail, Label, Row, Sink};
 use crate::report::value::Value;
-use crate::rules::Structure;
 use crate::rules::codes::{H34, R03};
+use crate::rules::{self, RefcountRules};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64};
 
@@ -51,7 +51,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         }
         self.skipped(TABLE, &mut empty)?;
         self.skip(TABLE, (index, (table.len / 8).saturating_sub(index)), at, BEHIND_THE_END)?;
-        check::check_refcount_table_cover(image, &mut self.found);
+        rules::check_refcount_table_cover(image, &mut self.found);
         self.settle();
         self.hex(table)?;
         self.blocks(&rules)

@@ -3,12 +3,12 @@
 use std::io;
 
 use super::Dumper;
-use crate::check::SnapshotRules;
+use crate::finding::Structure;
 use crate::format::Layout;
 use crate::format::snapshot::SnapshotHead;
 use crate::image::Snapshot;
 use crate::report::row::{Context, Sink};
-use crate::rules::Structure;
+use crate::rules::SnapshotRules;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, to_u64};
 

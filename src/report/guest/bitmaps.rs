@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::Error;
+use crate::finding::Rule;
 use crate::guest::{Combine, Combined, distrust, has_tail_bits};
 use crate::image::{Bitmap, Image};
 use crate::report::document::Document;
 use crate::report::human::Size;
 use crate::report::subject::Subject;
 use crate::report::value::Hex;
-use crate::rules::Rule;
 use crate::source::ReadAt;
 use crate::text;
 use crate::units::{GuestOffset, GuestSpan};

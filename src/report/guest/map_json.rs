@@ -6,8 +6,8 @@ use itoa::Buffer;
 
 use super::Walked;
 use crate::Error;
+use crate::finding::Rule;
 use crate::guest::{Disk, Extent, Holes, State, is_preallocated};
-use crate::rules::Rule;
 use crate::source::ReadAt;
 use crate::units::GuestSpan;
 

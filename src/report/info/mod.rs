@@ -10,12 +10,12 @@ pub use json::write_json;
 pub use text::write_text;
 
 use crate::Image;
-use crate::check::{self, BitmapRules, ExtensionRules, SnapshotRules};
+use crate::finding::Findings;
+use crate::finding::{Finding, Structure};
 use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
 use crate::image::{Bitmap, Extension, Luks, Snapshot};
-use crate::rules::Findings;
 use crate::rules::codes::E13;
-use crate::rules::{Finding, Structure};
+use crate::rules::{self, BitmapRules, ExtensionRules, SnapshotRules};
 use crate::source::ReadAt;
 
 /// Looks at what an image holds, and collects what is wrong.
@@ -30,8 +30,8 @@ impl<'i, R: ReadAt> Survey<'i, R> {
     fn new(image: &'i Image<R>, now: Option<i64>) -> Self {
         let mut survey =
             Self { image, now, findings: Findings::new(image.limits().findings_per_rule), found: Vec::new() };
-        check::check_header(image, &mut survey.found);
-        check::check_backing_file(image, &mut survey.found);
+        rules::check_header(image, &mut survey.found);
+        rules::check_backing_file(image, &mut survey.found);
         survey.settle();
         survey
     }
@@ -42,7 +42,7 @@ impl<'i, R: ReadAt> Survey<'i, R> {
 
     /// To be called when all else was looked at.
     fn finish(&mut self) {
-        check::check_unchanged(self.image, &mut self.found);
+        rules::check_unchanged(self.image, &mut self.found);
         self.settle();
     }
 
@@ -114,11 +114,11 @@ impl<'i, R: ReadAt> Survey<'i, R> {
     fn luks(&mut self) -> Option<Luks> {
         let luks = self.image.luks();
         let stopped = match &luks {
-            Ok(Some(luks)) => check::check_luks(self.image, luks, &mut self.found).err(),
+            Ok(Some(luks)) => rules::check_luks(self.image, luks, &mut self.found).err(),
             Ok(None) => None,
             Err(error) => Some(*error),
         };
-        self.found.extend(stopped.map(|error| check::stopped(error, Structure::Luks, &E13)));
+        self.found.extend(stopped.map(|error| rules::stopped(error, Structure::Luks, &E13)));
         self.settle();
         luks.ok().flatten()
     }

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use super::{Survey, compression, encryption};
 use crate::Image;
-use crate::check::names::{cut, shown};
 use crate::format::extension;
 use crate::format::features::FeatureSet;
 use crate::image::{Bitmap, Snapshot};
@@ -12,6 +11,7 @@ use crate::report::feature_names;
 use crate::report::human::{Clock, Size, Timestamp};
 use crate::report::subject::Subject;
 use crate::report::text::write_findings;
+use crate::rules::names::{cut, shown};
 use crate::source::ReadAt;
 use crate::text::escape;
 

@@ -21,7 +21,7 @@ mod tool;
 
 use serde::Serialize;
 
-use super::Rule;
+use crate::finding::Rule;
 
 /// What the catalogue's row leaves out, since only people need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

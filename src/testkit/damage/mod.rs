@@ -16,7 +16,7 @@ mod streams;
 mod tables;
 
 use super::Draft;
-use crate::rules::Rule;
+use crate::finding::Rule;
 
 /// How to break one rule.
 #[derive(Clone, Copy, Debug)]

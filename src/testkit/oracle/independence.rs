@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 
 use super::{LIMITS, Run, Tells, run};
 use crate::Limits;
+use crate::finding::{Finding, Rule, Structure};
 use crate::rules::codes::{L24, T01, T02};
-use crate::rules::{Finding, Rule, Structure};
 use crate::source::ReadAt;
 use crate::testkit::readers::{Counting, FailingAt, FailingOnce, SmallBlocks};
 use crate::units::{HostOffset, to_usize};

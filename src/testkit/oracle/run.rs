@@ -6,11 +6,11 @@ use std::num::NonZero;
 use super::guest;
 use crate::audit::{AuditOptions, Decision, Policy, audit};
 use crate::check::{CheckOptions, Verdict};
+use crate::finding::Finding;
 use crate::report::{
     self, CheckFormat, CheckReport, Heading, JsonSink, JsonlSink, Options, Row, Section, Sink, Subject,
     Summary, TextOptions, TextSink,
 };
-use crate::rules::Finding;
 use crate::source::ReadAt;
 use crate::units::HostOffset;
 use crate::{Error, Image, Limits};

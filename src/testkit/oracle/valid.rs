@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 
 use super::{Format, LIMITS, run};
+use crate::finding::Severity;
 use crate::format::Layout;
 use crate::format::bitmap::BitmapHead;
 use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
-use crate::rules::Severity;
 use crate::testkit::{Draft, Model, check};
 
 /// Images of larger clusters cost a hundred times as much as the others and differ little from them. The largest

@@ -1,0 +1,381 @@
+//! The stored refcounts against the references that were counted: R04 to R09.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::counts::PAGE_LEN;
+use super::refcounts::Block;
+use crate::finding::{Finding, Rule, Severity, Structure};
+use crate::format::refcount::RefcountWidth;
+use crate::rules::RefcountRules;
+use crate::rules::codes::{R03, R04, R05, R06, R07, R09, T01};
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span, to_u64, to_usize};
+
+/// How many ranges of clusters a finding names.
+const NAMED: usize = 8;
+
+/// Neighbouring clusters with the same fault.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u64,
+    count: u64,
+    stored: u64,
+    counted: u64,
+    rule: &'static Rule,
+    /// Entries whose bit 63 is wrong in consequence.
+    flags: u64,
+}
+
+/// What the comparison knows beside the engine.
+struct Comparison {
+    width: RefcountWidth,
+    rules: RefcountRules,
+    /// Where the file ends, or the last reference.
+    end: u64,
+    highest: u64,
+    run: Option<Run>,
+    /// The runs of the block at hand, by rule.
+    runs: BTreeMap<&'static str, Vec<Run>>,
+    further: BTreeMap<&'static str, u64>,
+    /// Where refcounts of the block at hand stand; `None` where there is no block.
+    block: Option<(HostOffset, u64)>,
+    /// Whether no time is left.
+    is_spent: bool,
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    pub(super) fn compare(&mut self) {
+        let (Some(width), Some(rules)) = (self.width, RefcountRules::new(self.image)) else { return };
+        let per_block = width.block_entry_count(self.geometry);
+        let mut c = Comparison {
+            width,
+            rules,
+            end: self.file_clusters.max(self.touched_end),
+            highest: 0,
+            run: None,
+            runs: BTreeMap::new(),
+            further: BTreeMap::new(),
+            block: None,
+            is_spent: false,
+        };
+        let pages = self.clusters.numbers();
+        self.odd.start_again();
+        let blocks = self.blocks();
+        let of = to_u64(blocks.len());
+        let mut next = 0_u64;
+        for (done, block) in (0_u64..).zip(blocks.iter()) {
+            let start = block.index.saturating_mul(per_block);
+            let end = start.saturating_add(per_block);
+            let until = start.min(c.end);
+            self.without_block(&mut c, &pages, next, until);
+            self.with_block(&mut c, block, start, end);
+            if c.is_spent {
+                return;
+            }
+            next = end;
+            self.progress("refcount blocks", done, of);
+        }
+        let until = c.end;
+        self.without_block(&mut c, &pages, next, until);
+        self.counters.image_end_offset =
+            c.highest.saturating_add(1).saturating_mul(self.geometry.cluster_size());
+    }
+
+    /// Clusters without a refcount block: their refcounts are 0.
+    fn without_block(&mut self, c: &mut Comparison, pages: &[u64], from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
+        c.block = None;
+        let first = pages.partition_point(|page| *page < from / PAGE_LEN);
+        for page in pages.get(first..).unwrap_or_default() {
+            let start = page.saturating_mul(PAGE_LEN);
+            if start >= to || !self.has_time(c, start) {
+                break;
+            }
+            for cluster in start.max(from)..start.saturating_add(PAGE_LEN).min(to) {
+                self.compare_one(c, cluster, 0);
+            }
+        }
+        self.end_runs(c);
+    }
+
+    fn with_block(&mut self, c: &mut Comparison, block: &Block, start: u64, end: u64) {
+        if !block.is_aligned {
+            // QEMU cannot read it, and counts an error for each cluster.
+            let errors = end.min(c.end).saturating_sub(start);
+            self.totals.qemu.check_errors = self.totals.qemu.check_errors.saturating_add(errors);
+            return;
+        }
+        let at = block.entry.block_offset();
+        c.block = Some((at, start));
+        let span = Span::new(at, self.geometry.cluster_size());
+        if !self.odd.is_new(span) {
+            return;
+        }
+        let mut chunks = self.image.chunks("a refcount block", span);
+        let mut cluster = start;
+        while cluster < end {
+            let bytes = match chunks.next() {
+                Some(Ok(chunk)) => chunk.bytes,
+                Some(Err(error)) => {
+                    self.totals.stop(error, Structure::RefcountBlock, &R03);
+                    break;
+                }
+                // What is not there reads as zeros.
+                None => &[],
+            };
+            let count = match c.width.count_in(to_u64(bytes.len())) {
+                0 => end.saturating_sub(cluster),
+                count => count,
+            };
+            self.compare_chunk(c, cluster, count.min(end.saturating_sub(cluster)), bytes);
+            cluster = cluster.saturating_add(count);
+        }
+        self.end_runs(c);
+    }
+
+    /// The refcounts in `bytes`, or zeros where there are none, of `count` clusters from `first` on.
+    fn compare_chunk(&mut self, c: &mut Comparison, first: u64, count: u64, bytes: &[u8]) {
+        let inside = c.end.saturating_sub(first).min(count);
+        let mut index = 0_u64;
+        while index < inside {
+            let cluster = first.saturating_add(index);
+            let slot = cluster % PAGE_LEN;
+            let len = PAGE_LEN.saturating_sub(slot).min(inside.saturating_sub(index));
+            if !self.has_time(c, cluster) {
+                return;
+            }
+            if !self.is_page_right(c, cluster, len, index, bytes) {
+                for n in 0..len {
+                    let stored = c.width.get(bytes, index.saturating_add(n)).unwrap_or(0);
+                    self.compare_one(c, cluster.saturating_add(n), stored);
+                }
+            }
+            index = index.saturating_add(len);
+        }
+        self.behind_the_end(c, first, inside, count, bytes);
+    }
+
+    /// Whether there is time for another page. There may be millions of them, and nothing has to be read for most.
+    fn has_time(&mut self, c: &mut Comparison, cluster: u64) -> bool {
+        if !c.is_spent
+            && let Err(error) = self.image.source().work(self.host_offset(cluster))
+        {
+            self.totals.stop(error, Structure::File, &T01);
+            c.is_spent = true;
+        }
+        !c.is_spent
+    }
+
+    /// Whether a part of a page agrees in all its clusters, told without looking at each by itself.
+    fn is_page_right(
+        &mut self,
+        c: &mut Comparison,
+        cluster: u64,
+        len: u64,
+        index: u64,
+        bytes: &[u8],
+    ) -> bool {
+        let from = to_usize(c.width.byte_offset(index));
+        let to = to_usize(c.width.byte_offset(index.saturating_add(len)));
+        let stored = bytes.get(from..to.min(bytes.len())).unwrap_or_default();
+        let Some(page) = self.clusters.peek(cluster / PAGE_LEN) else {
+            // Narrow refcounts share bytes with neighbours only at the end of a block, and then none is left over.
+            return c.run.is_none() && to > from && stored.iter().all(|byte| *byte == 0);
+        };
+        let (16, Some(counts)) = (c.width.bits(), page.narrow()) else { return false };
+        let (stored, _) = stored.as_chunks::<2>();
+        let slot = to_usize(cluster % PAGE_LEN);
+        let counts = counts.get(slot..slot.saturating_add(to_usize(len))).unwrap_or_default();
+        if c.run.is_some() || stored.len() != counts.len() {
+            return false;
+        }
+        // No early end, so that many are compared at a time.
+        let differing =
+            stored.iter().zip(counts).fold(0, |bits, ([high, low], count)| bits | high | (low ^ count));
+        let is_right = differing == 0;
+        if is_right && let Some(last) = counts.iter().rposition(|count| *count != 0) {
+            c.highest = c.highest.max(cluster.saturating_add(to_u64(last)));
+        }
+        is_right
+    }
+
+    /// R08: refcounts of clusters that the file does not have.
+    fn behind_the_end(&mut self, c: &Comparison, first: u64, inside: u64, count: u64, bytes: &[u8]) {
+        let Some((block_at, block_start)) = c.block else { return };
+        let mut index = inside;
+        while index < count {
+            let Some(value) = c.width.get(bytes, index) else { break };
+            let from = index;
+            while index < count && c.width.get(bytes, index) == Some(value) {
+                index = index.saturating_add(1);
+            }
+            if value != 0 {
+                let cluster = first.saturating_add(from);
+                let in_block = cluster.saturating_sub(block_start);
+                let at = block_at.saturating_add(c.width.byte_offset(in_block));
+                let last = c
+                    .width
+                    .byte_offset(in_block.saturating_add(index.saturating_sub(from).saturating_sub(1)));
+                let end = block_at.saturating_add(last).saturating_add(u64::from(c.width.bits().div_ceil(8)));
+                let span = Span::new(at, end.0.saturating_sub(at.0));
+                c.rules.run(span, cluster, index.saturating_sub(from), value, &mut self.found);
+                self.thin_out();
+            }
+        }
+        self.settle_grouped();
+    }
+
+    #[inline]
+    fn compare_one(&mut self, c: &mut Comparison, cluster: u64, stored: u64) {
+        let slot = to_usize(cluster % PAGE_LEN);
+        let page = self.clusters.peek(cluster / PAGE_LEN);
+        let counted = page.map_or(0, |page| page.count(slot));
+        let is_flagged = page.is_some_and(|page| page.is_flagged(slot));
+        if stored != 0 || counted != 0 {
+            c.highest = cluster;
+        }
+        let max = c.width.max();
+        if counted > max {
+            self.overflow(cluster, counted, max);
+        }
+        let counted = counted.min(max);
+        if stored >= counted {
+            self.flags.own = self.flags.own.saturating_add(u64::from(is_flagged));
+        }
+        if stored == counted {
+            return self.end_run(c);
+        }
+        let rule = match () {
+            () if self.block_clusters.contains(&cluster) => &R04,
+            () if stored == 0 => &R07,
+            () if stored < counted => &R05,
+            () => &R06,
+        };
+        if stored < counted {
+            self.totals.qemu.corrupt(1);
+            self.conflicts.falls_short(cluster);
+        } else {
+            self.totals.qemu.leaks = self.totals.qemu.leaks.saturating_add(1);
+        }
+        // Where references may be missing, a refcount that seems too high may be right.
+        if stored > counted && self.totals.is_cut {
+            return self.end_run(c);
+        }
+        let flags = u64::from(is_flagged && stored < counted);
+        match &mut c.run {
+            Some(run)
+                if (run.stored, run.counted, run.rule) == (stored, counted, rule)
+                    && run.first.saturating_add(run.count) == cluster =>
+            {
+                run.count = run.count.saturating_add(1);
+                run.flags = run.flags.saturating_add(flags);
+            }
+            _ => {
+                self.end_run(c);
+                c.run = Some(Run { first: cluster, count: 1, stored, counted, rule, flags });
+            }
+        }
+    }
+
+    fn overflow(&mut self, cluster: u64, counted: u64, max: u64) {
+        self.totals.qemu.corrupt(counted.saturating_sub(max));
+        let at = Span::new(self.host_offset(cluster), self.geometry.cluster_size());
+        let found = format!("{counted} references to the cluster at {}", at.at);
+        self.totals.push(Finding::new(&R09, Structure::RefcountBlock, at, found, format!("at most {max}")));
+    }
+
+    fn end_run(&mut self, c: &mut Comparison) {
+        let Some(run) = c.run.take() else { return };
+        let runs = c.runs.entry(run.rule.code).or_default();
+        if self.options.each {
+            let finding = self.refcount_finding(c.block, c.width, &[run], run.count, 0);
+            self.totals.push(finding);
+        } else if runs.len() < NAMED {
+            runs.push(run);
+        } else if let Some(last) = runs.last_mut() {
+            // Counted with the last one that is named, which stands for the rest.
+            let further = c.further.entry(run.rule.code).or_default();
+            *further = further.saturating_add(run.count);
+            last.flags = last.flags.saturating_add(run.flags);
+        }
+    }
+
+    /// Tells what was found in a block, or in clusters without one.
+    fn end_runs(&mut self, c: &mut Comparison) {
+        self.end_run(c);
+        for (code, runs) in std::mem::take(&mut c.runs) {
+            let further = c.further.remove(code).unwrap_or(0);
+            let clusters = runs.iter().fold(further, |sum, run| sum.saturating_add(run.count));
+            if clusters != 0 {
+                let finding = self.refcount_finding(c.block, c.width, &runs, clusters, further);
+                self.totals.push(finding);
+            }
+        }
+    }
+
+    /// One finding for all runs of a rule in a block.
+    fn refcount_finding(
+        &self,
+        block: Option<(HostOffset, u64)>,
+        width: RefcountWidth,
+        runs: &[Run],
+        clusters: u64,
+        further: u64,
+    ) -> Finding {
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+            return Finding::new(&R05, Structure::RefcountBlock, Span::default(), 0_u64, 0_u64);
+        };
+        let cluster_size = self.geometry.cluster_size();
+        let is_same = runs.iter().all(|run| (run.stored, run.counted) == (first.stored, first.counted));
+        let ranges: Vec<String> = runs
+            .iter()
+            .map(|run| {
+                let range =
+                    format!("{}+{:#x}", self.host_offset(run.first), run.count.saturating_mul(cluster_size));
+                if is_same {
+                    range
+                } else {
+                    format!("{range} (refcount {}, references {})", run.stored, run.counted)
+                }
+            })
+            .collect();
+        let mut found = match (is_same, clusters) {
+            (true, 1) => format!("{} for the cluster at {}", first.stored, self.host_offset(first.first)),
+            (true, _) => format!("{} for {clusters} clusters: {}", first.stored, ranges.join(", ")),
+            (false, _) => format!("{clusters} clusters: {}", ranges.join(", ")),
+        };
+        if further != 0 {
+            found = format!("{found} and {further} more clusters");
+        }
+        let flags = runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.flags));
+        if flags != 0 {
+            found = format!("{found}; {flags} flags of bit 63 are wrong in consequence");
+        }
+        let wanted = if is_same && further == 0 {
+            format!("{}, the references that were counted", first.counted)
+        } else {
+            "the references that were counted".to_owned()
+        };
+        let end = last.first.saturating_add(last.count);
+        let span = match block {
+            Some((at, start)) => {
+                let from = at.saturating_add(width.byte_offset(first.first.saturating_sub(start)));
+                let last_at = width.byte_offset(end.saturating_sub(1).saturating_sub(start));
+                let to = at.saturating_add(last_at).saturating_add(u64::from(width.bits().div_ceil(8)));
+                Span::new(from, to.0.saturating_sub(from.0))
+            }
+            None => Span::new(
+                self.host_offset(first.first),
+                end.saturating_sub(first.first).saturating_mul(cluster_size),
+            ),
+        };
+        let mut finding = Finding::new(first.rule, Structure::RefcountBlock, span, found, wanted);
+        finding.consequences = clusters;
+        // A refcount that is too high wastes space and harms nothing.
+        let is_leak = runs.iter().all(|run| run.stored > run.counted);
+        if is_leak { finding.at_most(Severity::Leak) } else { finding }
+    }
+}

@@ -1,0 +1,252 @@
+//! Which guest data a fault hits: ranges per tree, merged.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Engine, Owner, Ranges};
+use crate::Error;
+use crate::finding::{Finding, Guest, Severity, Structure};
+use crate::format::mapping::L1Entry;
+use crate::image::DiskTree;
+use crate::rules::codes::{H34, L04, L11, L20, L26, T01};
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Tree, to_u64};
+
+/// Steps for each range that may be kept, over all trees, to find the L1 entries that share a damaged table. An entry
+/// is one, and so is a range that is looked at for it.
+const STEPS: u64 = 1 << 12;
+/// So many bytes of an L1 table are a step whatever is in them: an empty entry is the sixteenth of one.
+const STEP_LEN: u64 = 128;
+
+/// What the faults of an image mean for the disk of one tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Which one.
+    pub tree: Tree,
+    /// Bytes of that disk.
+    pub disk_size: u64,
+    /// Bytes that cannot be read, or that read as zeros.
+    pub lost_bytes: u64,
+    /// Bytes that may have been overwritten, or that another owner may overwrite.
+    pub doubtful_bytes: u64,
+    /// Where those are.
+    pub lost: Ranges,
+    /// Where these are.
+    pub doubtful: Ranges,
+    /// Lost or doubtful ranges of the VM state, which lies behind the disk: offsets count on from the disk's.
+    #[serde(skip_serializing_if = "Ranges::is_empty")]
+    pub vm_state: Ranges,
+}
+
+/// Ranges of damaged L2 tables and of trees, as the findings come.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// By the table's offset: ranges from the start of what the table maps.
+    tables: BTreeMap<u64, (Ranges, Ranges)>,
+    trees: BTreeMap<Tree, (Ranges, Ranges)>,
+    /// As many tables, trees, and ranges of each are kept.
+    limit: usize,
+    /// Whether a damaged table was left out, so that nobody looks for the trees that share it.
+    is_table_missing: bool,
+    /// Whether a tree was left out.
+    is_tree_missing: bool,
+}
+
+impl Losses {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Takes note of what the findings in an L2 table hit; `start` is what the table maps first.
+    pub(super) fn in_table(&mut self, table: u64, start: u64, found: &[Finding]) {
+        for finding in found {
+            let Some((guest, is_lost)) = hit(finding) else { continue };
+            if self.tables.len() >= self.limit && !self.tables.contains_key(&table) {
+                self.is_table_missing = true;
+                self.in_tree(finding);
+                continue;
+            }
+            let limit = self.limit;
+            let new = || (Ranges::new(limit), Ranges::new(limit));
+            let (lost, doubtful) = self.tables.entry(table).or_insert_with(new);
+            let ranges = if is_lost { lost } else { doubtful };
+            ranges.add(guest.span.start.0.saturating_sub(start), guest.span.len);
+        }
+    }
+
+    /// Takes note of what a finding hits in its own tree.
+    pub(super) fn in_tree(&mut self, finding: &Finding) {
+        if let Some((guest, is_lost)) = hit(finding) {
+            self.guest(guest, is_lost);
+        }
+    }
+
+    /// Takes note of what depends on an owner of a cluster that another owner may overwrite.
+    pub(super) fn doubt(&mut self, owner: &Owner) {
+        if let Some((tree, span)) = owner.tree.zip(owner.guest) {
+            self.guest(Guest { tree, span }, false);
+        }
+    }
+
+    fn guest(&mut self, guest: Guest, is_lost: bool) {
+        if self.trees.len() >= self.limit && !self.trees.contains_key(&guest.tree) {
+            return self.is_tree_missing = true;
+        }
+        let limit = self.limit;
+        let new = || (Ranges::new(limit), Ranges::new(limit));
+        let (lost, doubtful) = self.trees.entry(guest.tree).or_insert_with(new);
+        (if is_lost { lost } else { doubtful }).add(guest.span.start.0, guest.span.len);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.trees.is_empty() && !self.is_tree_missing
+    }
+}
+
+/// What a finding hits, and whether that is lost, or else doubtful.
+fn hit(finding: &Finding) -> Option<(Guest, bool)> {
+    let guest = finding.guest?;
+    // Flags say something of the next write, and the sharing of a warning is deliberate or already O or L26.
+    if finding.severity < Severity::Corruption || finding.rule == &L04 || finding.rule == &L11 {
+        return None;
+    }
+    let is_lost = finding.rule.code.starts_with('L') && finding.rule.code <= L20.code;
+    Some((guest, is_lost))
+}
+
+/// What is hit of one tree, as its tables come by.
+struct Hits {
+    lost: Ranges,
+    doubtful: Ranges,
+    vm_state: Ranges,
+    disk_size: u64,
+    /// No guest can read what lies between the end of the disk and this.
+    vm_start: u64,
+}
+
+impl Hits {
+    /// What is hit without its tables.
+    fn new((mut lost, mut doubtful): (Ranges, Ranges), disk_size: u64, vm_start: u64, limit: usize) -> Self {
+        let mut vm_state = Ranges::new(limit);
+        lost.clip(disk_size, vm_start, &mut vm_state);
+        doubtful.clip(disk_size, vm_start, &mut vm_state);
+        Self { lost, doubtful, vm_state, disk_size, vm_start }
+    }
+
+    /// Takes in a damaged table that maps `coverage` bytes from `start` on; answers how many steps that took.
+    fn table(&mut self, (lost, doubtful): &(Ranges, Ranges), start: u64, coverage: u64) -> u64 {
+        if start >= self.vm_start {
+            let steps = self.vm_state.append(lost, start);
+            return steps.saturating_add(self.vm_state.append(doubtful, start));
+        }
+        let left = self.disk_size.saturating_sub(start);
+        let mut steps = 0_u64;
+        for (tree, table) in [(&mut self.lost, lost), (&mut self.doubtful, doubtful)] {
+            let taken = if left >= coverage {
+                tree.append(table, start)
+            } else {
+                // At most one table of a tree: the last of the disk.
+                let mut table = table.clone();
+                table.clip(left, u64::MAX, &mut Ranges::new(0));
+                tree.append(&table, start)
+            };
+            steps = steps.saturating_add(taken);
+        }
+        steps
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lost.is_empty() && self.doubtful.is_empty() && self.vm_state.is_empty()
+    }
+
+    fn is_rough(&self) -> bool {
+        self.lost.is_rough() || self.doubtful.is_rough() || self.vm_state.is_rough()
+    }
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// What the faults mean for each tree that has a damaged table, or a finding of its own.
+    pub(super) fn losses(&mut self) -> Vec<Loss> {
+        let mut losses = std::mem::take(&mut self.losses);
+        if losses.is_empty() {
+            return Vec::new();
+        }
+        let (limit, coverage) = (losses.limit, self.geometry.l2_coverage());
+        let trees = self.trees();
+        // The finding has told all that a table hits which is there only once.
+        let is_shared = trees.len() > 1 || self.totals.rules.contains_key(L26.code);
+        let mut is_cut = losses.is_tree_missing || losses.is_table_missing && is_shared;
+        let mut steps = to_u64(limit).saturating_mul(STEPS);
+        let mut all = Vec::new();
+        for tree in trees {
+            let own = losses.trees.remove(&tree.l1.tree);
+            let own = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
+            // Of the L1 table's last entry, the disk need not have all.
+            let vm_start = self.geometry.l1_entries_for(tree.disk_size).saturating_mul(coverage);
+            let mut hits = Hits::new(own, tree.disk_size, vm_start, limit);
+            is_cut |= !self.add_tables(&mut hits, &losses.tables, &tree, &mut steps);
+            hits.lost.at_most(tree.disk_size);
+            hits.doubtful.at_most(tree.disk_size);
+            if hits.is_empty() {
+                continue;
+            }
+            if all.len() >= limit {
+                is_cut = true;
+                break;
+            }
+            is_cut |= hits.is_rough();
+            let Hits { lost, doubtful, vm_state, disk_size, .. } = hits;
+            let (tree, lost_bytes, doubtful_bytes) = (tree.l1.tree, lost.bytes(), doubtful.bytes());
+            all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
+        }
+        if is_cut {
+            let error = Error::Budget { limit: "lost_ranges", value: to_u64(limit), at: HostOffset(0) };
+            self.totals.stop(error, Structure::File, &T01);
+        }
+        all
+    }
+
+    /// Adds the damaged tables of a tree to what is hit of it; `false` where no steps are left for that.
+    fn add_tables(
+        &mut self,
+        hits: &mut Hits,
+        damaged: &BTreeMap<u64, (Ranges, Ranges)>,
+        tree: &DiskTree,
+        steps: &mut u64,
+    ) -> bool {
+        let coverage = self.geometry.l2_coverage();
+        let mut chunks = self.image.chunks("an L1 table", tree.l1.span());
+        let mut start = 0_u64;
+        while !damaged.is_empty() {
+            // Before anything is read: there may be as many trees as snapshots.
+            if *steps == 0 {
+                return false;
+            }
+            let Some(chunk) = chunks.next() else { break };
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.totals.stop(error, Structure::L1Table, &H34);
+                    return true;
+                }
+            };
+            *steps = steps.saturating_sub(to_u64(chunk.bytes.len()).div_ceil(STEP_LEN));
+            for (_, raw) in chunk.entries() {
+                let here = start;
+                start = start.saturating_add(coverage);
+                if raw == 0 {
+                    continue;
+                }
+                *steps = steps.saturating_sub(1);
+                if let Some(table) = damaged.get(&L1Entry(raw).l2_offset().0) {
+                    if *steps == 0 {
+                        return false;
+                    }
+                    *steps = steps.saturating_sub(hits.table(table, here, coverage));
+                }
+            }
+        }
+        true
+    }
+}

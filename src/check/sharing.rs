@@ -1,0 +1,77 @@
+//! Which tables one tree has together: two owners of a cluster harm nobody as long as no tree has both.
+
+use std::collections::HashMap;
+
+use super::Engine;
+use crate::finding::Structure;
+use crate::format::mapping::L1Entry;
+use crate::rules::codes::{H34, S08};
+use crate::source::ReadAt;
+use crate::units::{Tree, to_u64};
+
+/// So many tables that share a cluster are told apart, 8 bytes each.
+const TOLD_APART: usize = 4096;
+
+/// L2 tables that map one cluster at more than one guest offset.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sharers {
+    tables: Vec<u64>,
+    /// One table maps it twice, and so does every tree that has it; or there are more than are told apart.
+    is_sure: bool,
+}
+
+impl Sharers {
+    /// Takes one more table, by its offset; what a table maps comes together.
+    pub(super) fn add(&mut self, table: u64) {
+        self.is_sure |= self.tables.last() == Some(&table) || self.tables.len() >= TOLD_APART;
+        if !self.is_sure {
+            self.tables.push(table);
+        }
+    }
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// For each list of tables, whether one tree has two of them, or one of them maps the cluster twice. Each distinct L1
+    /// table is read once; an entry costs a step for each list that its table is in, and a list that is decided
+    /// costs no more.
+    pub(super) fn one_tree_has_two(&mut self, lists: &[Sharers]) -> Vec<bool> {
+        let mut answers: Vec<bool> = lists.iter().map(|list| list.is_sure).collect();
+        let mut lists_of: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (number, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_sure) {
+            list.tables.iter().for_each(|table| lists_of.entry(*table).or_default().push(number));
+        }
+        // The L1 table that had a table of the list last, and which one: L26 tells of one table that is there twice.
+        let mut last = vec![(usize::MAX, 0); lists.len()];
+        for number in 0..self.tables.l1.len() {
+            if answers.iter().all(|answer| *answer) {
+                break;
+            }
+            let Some(l1) = self.tables.l1.get(number).map(|table| table.tree.l1) else { break };
+            let mut chunks = self.image.chunks("an L1 table", l1.span());
+            while let Some(chunk) = chunks.next() {
+                let chunk = match chunk {
+                    Ok(chunk) => chunk,
+                    Err(error) => {
+                        let cut = if l1.tree == Tree::Active { &H34 } else { &S08 };
+                        self.totals.stop(error, Structure::L1Table, cut);
+                        break;
+                    }
+                };
+                for (_, raw) in chunk.entries().filter(|(_, raw)| *raw != 0) {
+                    let table = L1Entry(raw).l2_offset().0;
+                    let Some(lists) = lists_of.get_mut(&table) else { continue };
+                    lists.retain(|list| {
+                        let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {
+                            return false;
+                        };
+                        let (earlier, other) = std::mem::replace(last, (number, table));
+                        *answer |= earlier == number && other != table;
+                        !*answer
+                    });
+                }
+            }
+            self.progress("shared clusters", to_u64(number), to_u64(self.tables.l1.len()));
+        }
+        answers
+    }
+}

@@ -1,0 +1,319 @@
+//! The walk over the L2 tables, each read once.
+
+use super::Engine;
+use super::counts::PAGE_LEN;
+use super::trees::L2Use;
+use crate::finding::Structure;
+use crate::format::mapping::{L2Entry, SubclusterBitmap};
+use crate::image::DiskTree;
+use crate::rules::L2Place;
+use crate::rules::codes::L03;
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span, to_u64, to_usize};
+
+/// What a plain entry may have beside its offset: bit 63.
+const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
+const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+const COPIED: u64 = 1 << 63;
+
+/// The L2 table at hand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    /// Where it starts.
+    pub(super) at: HostOffset,
+    /// Its place in the order of the walk.
+    pub(super) number: u32,
+    /// Whether snapshots have other tables for its guest range.
+    has_company: bool,
+    /// The tree that stands for it.
+    pub(super) tree: DiskTree,
+    /// The index of the L1 entry there.
+    pub(super) l1_index: u64,
+    /// L1 entries that lead to it, over all trees.
+    pub(super) times: u64,
+    /// L1 entries of the active tree among them.
+    pub(super) active_times: u64,
+    /// Entries from this one on lie behind the disk.
+    disk_end: u64,
+    /// Where the next cluster lies if it is not fragmented; 0 at the start, as QEMU has it.
+    pub(super) next_offset: u64,
+}
+
+impl Table {
+    /// Whether it is the header, which an L1 entry with flags alone makes QEMU take for a table.
+    pub(super) fn is_header(&self) -> bool {
+        self.at.0 == 0
+    }
+
+    /// Where an entry of it stands.
+    pub(super) fn place(&self, index: u64, entry_len: u64) -> L2Place {
+        L2Place {
+            tree: self.tree.l1.tree,
+            disk_size: self.tree.disk_size,
+            l1_index: self.l1_index,
+            index,
+            at: self.at.saturating_add(index.saturating_mul(entry_len)),
+        }
+    }
+}
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    /// Walks all tables, guest range by guest range. Those of one range are copies that snapshots keep, and map the
+    /// same clusters; no tree has two of them. So a cluster that was seen in another range, or that one table maps
+    /// twice, is all that can be mapped twice by one tree.
+    pub(super) fn walk_tables(&mut self) {
+        let tables = self.ordered_tables();
+        let of = to_u64(tables.len());
+        let mut done = 0_u64;
+        for range in tables.chunk_by(|(_, a), (_, b)| a.shares_range(b)) {
+            let has_company = range.len() > 1;
+            for (at, table) in range {
+                let number = u32::try_from(done).unwrap_or(u32::MAX);
+                self.walk_table(Table { number, has_company, ..self.table(*at, table) });
+                self.clusters.end_table();
+                if self.clusters.is_spent() {
+                    return;
+                }
+                self.progress("L2 tables", done, of);
+                done = done.saturating_add(1);
+            }
+            self.clusters.end_range();
+        }
+    }
+
+    /// The tables in the order of the walk: by guest range, the one of the active tree first.
+    pub(super) fn ordered_tables(&self) -> Vec<(u64, L2Use)> {
+        let mut tables: Vec<(u64, L2Use)> = self.tables.l2.iter().map(|(at, table)| (*at, *table)).collect();
+        tables.sort_unstable_by_key(|(at, table)| {
+            (table.wanders, table.l1_index, table.active_times == 0, table.l1, *at)
+        });
+        tables
+    }
+
+    /// A table, as if it were the only one.
+    pub(super) fn table(&self, at: u64, table: &L2Use) -> Table {
+        let geometry = self.geometry;
+        let active = DiskTree { l1: self.image.active_l1(), disk_size: self.image.header().v2.size.0 };
+        let tree = self.tables.l1.get(table.place()).map_or(active, |l1| l1.tree);
+        let l1_index = u64::from(table.l1_index);
+        let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(geometry.l2_coverage()));
+        Table {
+            at: HostOffset(at),
+            number: 0,
+            has_company: false,
+            tree,
+            l1_index,
+            times: table.times,
+            active_times: table.active_times.into(),
+            // Behind the disk lies VM state, and the rules of the disk's end do not hold.
+            disk_end: if left == 0 { u64::MAX } else { geometry.clusters_for(left) },
+            next_offset: 0,
+        }
+    }
+
+    fn walk_table(&mut self, mut table: Table) {
+        let span = Span::new(table.at, self.geometry.cluster_size());
+        let mut chunks = self.image.chunks("an L2 table", span);
+        let mut index = 0_u64;
+        while let Some(chunk) = chunks.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.totals.stop(error, Structure::L2Table, &L03);
+                    break;
+                }
+            };
+            if is_zero(chunk.bytes) {
+                let entry_bits = self.geometry.l2_entry_len().trailing_zeros();
+                index = index.saturating_add(to_u64(chunk.bytes.len()).unbounded_shr(entry_bits));
+            } else if self.geometry.extended_l2() {
+                let (entries, _) = chunk.bytes.as_chunks::<16>();
+                for entry in entries {
+                    let (first, second) = entry.split_at(8);
+                    let bitmap = second.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                    let raw = first.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                    if raw | bitmap != 0 {
+                        self.entry(&mut table, index, raw, Some(SubclusterBitmap(bitmap)));
+                    }
+                    index = index.saturating_add(1);
+                }
+            } else {
+                let (mut entries, _) = chunk.bytes.as_chunks::<8>();
+                while let Some(entry) = entries.first() {
+                    let raw = u64::from_be_bytes(*entry);
+                    let len = if raw == 0 {
+                        entries.iter().take_while(|entry| **entry == [0; 8]).count()
+                    } else {
+                        self.entry_run(&mut table, index, raw, entries)
+                    };
+                    entries = entries.get(len.max(1)..).unwrap_or_default();
+                    index = index.saturating_add(to_u64(len));
+                }
+            }
+        }
+        self.note_losses(&table);
+        self.settle_grouped();
+    }
+
+    /// Takes note of what the findings that are kept of a table hit.
+    pub(super) fn note_losses(&mut self, table: &Table) {
+        let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
+        self.losses.in_table(table.at.0, start, &self.found);
+    }
+
+    /// The entries from `index` on that map clusters side by side, all in one page of clusters, or one entry of
+    /// another kind; answers how many they were.
+    #[inline]
+    fn entry_run(&mut self, table: &mut Table, index: u64, raw: u64, entries: &[[u8; 8]]) -> usize {
+        let offset = raw & OFFSET;
+        let cluster_size = self.geometry.cluster_size();
+        if !self.is_plain(table, index, raw) {
+            self.odd_entry(table, index, L2Entry(raw), None);
+            return 1;
+        }
+        let cluster = offset.unbounded_shr(self.cluster_bits);
+        let in_page = PAGE_LEN.saturating_sub(cluster % PAGE_LEN);
+        let in_file = self.image.file_len().saturating_sub(offset).unbounded_shr(self.cluster_bits);
+        let most = to_usize(in_page.min(in_file).min(table.disk_end.saturating_sub(index)));
+        let mut next = raw;
+        let goes_on = |entry: &&[u8; 8]| {
+            next = next.wrapping_add(cluster_size);
+            u64::from_be_bytes(**entry) == next
+        };
+        let len = entries.iter().take(most).skip(1).take_while(goes_on).count().saturating_add(1);
+        self.count_mapped(table, offset, to_u64(len));
+        self.hold(table, index, to_u64(len));
+        self.map_run(table, index, raw, cluster, len);
+        len
+    }
+
+    /// Counts the references of a run of plain entries, all at once where nothing is wrong with any of them.
+    #[inline]
+    fn map_run(&mut self, table: &Table, index: u64, raw: u64, cluster: u64, len: usize) {
+        if len > 1 && !table.is_header() {
+            let Some((page, slot)) = self.clusters.at(cluster) else { return };
+            let is_flag_right = match (table.active_times, raw & COPIED) {
+                (0, _) => true,
+                (_, 0) => !page.one.any(slot, len),
+                _ => page.one.all(slot, len),
+            };
+            let is_alone = !page.seen.any(slot, len) && !page.metadata.any(slot, len) && !page.has_packed();
+            if is_flag_right && is_alone && !(table.has_company && page.is_own(slot, len)) {
+                page.add_run(slot, len, table.times);
+                page.plain.set_run(slot, len);
+                if table.has_company {
+                    page.rare_mut().own.set_run(slot, len);
+                    self.clusters.remember_own(cluster);
+                } else {
+                    page.seen.set_run(slot, len);
+                }
+                self.touched_end = self.touched_end.max(cluster.saturating_add(to_u64(len)));
+                return;
+            }
+        }
+        let cluster_size = self.geometry.cluster_size();
+        for n in 0..to_u64(len) {
+            let raw = raw.saturating_add(n.saturating_mul(cluster_size));
+            self.map(table, index.saturating_add(n), raw, cluster.saturating_add(n));
+        }
+    }
+
+    #[inline]
+    fn is_plain(&self, table: &Table, index: u64, raw: u64) -> bool {
+        let offset = raw & OFFSET;
+        let cluster_size = self.geometry.cluster_size();
+        raw & NOT_PLAIN == 0
+            && offset != 0
+            && offset & cluster_size.saturating_sub(1) == 0
+            && offset.saturating_add(cluster_size) <= self.image.file_len()
+            && index < table.disk_end
+            && !self.has_external_data
+    }
+
+    /// One entry that is not zero.
+    #[inline]
+    fn entry(&mut self, table: &mut Table, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
+        let offset = raw & OFFSET;
+        let is_plain =
+            self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
+        if is_plain {
+            self.count_mapped(table, offset, 1);
+            self.hold(table, index, 1);
+            self.map(table, index, raw, offset.unbounded_shr(self.cluster_bits));
+        } else {
+            self.odd_entry(table, index, L2Entry(raw), bitmap);
+        }
+    }
+
+    /// What `qemu-img check` counts of active entries with host clusters, `count` of them side by side.
+    #[inline]
+    pub(super) fn count_mapped(&mut self, table: &mut Table, offset: u64, count: u64) {
+        if table.active_times != 0 {
+            let counted = table.active_times.saturating_mul(count);
+            self.counters.allocated_clusters = self.counters.allocated_clusters.saturating_add(counted);
+            if table.next_offset != 0 && offset != table.next_offset {
+                let counted = self.counters.fragmented_clusters.saturating_add(table.active_times);
+                self.counters.fragmented_clusters = counted;
+            }
+            table.next_offset = offset.saturating_add(self.geometry.cluster_size().saturating_mul(count));
+        }
+    }
+
+    /// Counts the references of a standard entry to its cluster, which stands on a boundary and in the file.
+    #[inline]
+    pub(super) fn map(&mut self, table: &Table, index: u64, raw: u64, cluster: u64) {
+        let Some((page, slot)) = self.clusters.at(cluster) else { return };
+        page.add(slot, table.times);
+        let is_active = table.active_times != 0;
+        if table.is_header() {
+            return self.touched_end = self.touched_end.max(cluster.saturating_add(1));
+        }
+        let is_twice = match table.has_company {
+            true => page.rare_mut().own.set(slot) || page.seen.get(slot),
+            false => page.seen.set(slot),
+        };
+        let is_conflict = is_twice || page.metadata.get(slot) || page.is_packed(slot);
+        page.plain.set(slot);
+        let is_flag_wrong = is_active && page.one.get(slot) != (raw & COPIED != 0);
+        self.touched_end = self.touched_end.max(cluster.saturating_add(1));
+        if table.has_company {
+            self.clusters.remember_own(cluster);
+        }
+        if is_conflict {
+            self.conflicts.add(cluster);
+        }
+        if is_flag_wrong {
+            let place = table.place(index, self.geometry.l2_entry_len());
+            let guest = self.guest_of(table, index);
+            self.wrong_flag(place.at, raw, cluster, guest, false, table.active_times);
+        }
+    }
+
+    /// Takes note that the active tree maps these entries, where a backing file has what it does not.
+    #[inline]
+    pub(super) fn hold(&mut self, table: &Table, index: u64, count: u64) {
+        if self.held.is_none() || table.active_times == 0 || table.is_header() {
+            return;
+        }
+        let start = self.guest_of(table, index);
+        let left = table.tree.disk_size.saturating_sub(start);
+        let len = count.saturating_mul(self.geometry.cluster_size()).min(left);
+        if let Some(held) = &mut self.held {
+            held.add(start, len);
+        }
+    }
+
+    /// The guest offset of an entry.
+    pub(super) fn guest_of(&self, table: &Table, index: u64) -> u64 {
+        let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
+        start.saturating_add(index.saturating_mul(self.geometry.cluster_size()))
+    }
+}
+
+/// Whether a chunk has no entry at all, as in a hole of the file. The first entry mostly tells.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.first().is_none_or(|word| *word == [0; 8])
+        && rest.iter().all(|byte| *byte == 0)
+        && words.iter().fold(0, |bits, word| bits | u64::from_ne_bytes(*word)) == 0
+}

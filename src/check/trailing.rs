@@ -1,0 +1,80 @@
+//! R12: what the file has behind its last cluster in use.
+
+use super::Engine;
+use crate::Error;
+use crate::finding::{Finding, Structure};
+use crate::rules::codes::R12;
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span};
+
+impl<R: ReadAt> Engine<'_, '_, R> {
+    pub(super) fn trailing_data(&mut self) {
+        // Where refcounts cannot be read, the references still tell what is in use.
+        let touched = self.host_offset(self.touched_end);
+        let at = HostOffset(self.counters.image_end_offset).max(touched);
+        let len = self.image.file_len().saturating_sub(at.0);
+        if len == 0 || self.counters.image_end_offset == 0 {
+            return;
+        }
+        let mut hidden = None;
+        let looked = self.look_behind(at, &mut hidden);
+        if let Some(span) = hidden {
+            let found = format!("{len} bytes behind the end at {at}, not all of them zero");
+            self.totals.push(Finding::new(&R12, Structure::File, span, found, "zeros or nothing"));
+        }
+        if let Err(error) = looked {
+            self.totals.stop(error, Structure::File, &R12);
+        }
+    }
+
+    /// Looks at what is stored from `at` on, up to the first piece that is not all zeros. Holes read as zeros, and
+    /// cost nothing.
+    fn look_behind(&self, mut at: HostOffset, hidden: &mut Option<Span>) -> Result<(), Error> {
+        let source = self.image.source();
+        let (limit, value) = ("trailing_bytes", self.image.limits().trailing_bytes);
+        let mut left = value;
+        while let Some(data) = source.next_data(at)? {
+            if left == 0 {
+                return Err(Error::Budget { limit, value, at: data });
+            }
+            let stored = source.next_hole(data)?.0.saturating_sub(data.0);
+            let piece = Span::new(data, stored.clamp(1, left));
+            *hidden = self.image.chunks("the bytes behind the image", piece).nonzero()?;
+            if hidden.is_some() {
+                return Ok(());
+            }
+            left = left.saturating_sub(piece.len);
+            at = piece.end();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use crate::check::{CheckOptions, check};
+    use crate::finding::Finding;
+    use crate::rules::testing_header::load;
+    use crate::{Image, Limits};
+
+    /// What lies behind the limit was not looked at, and that is said.
+    #[test]
+    fn bytes_behind_the_limit_are_no_secret() {
+        let found = |zeros: usize, byte: Option<usize>, trailing_bytes: u64| {
+            let mut bytes = load("valid/v3-basic").bytes;
+            let len = bytes.len();
+            bytes.resize(len + zeros, 0);
+            byte.into_iter().for_each(|at| bytes[len + at] = 1);
+            let limits = Limits { trailing_bytes, ..Limits::default() };
+            let image = Image::open(bytes.as_slice(), limits).unwrap();
+            let mut codes = Vec::new();
+            check(&image, &CheckOptions::default(), &mut |finding: Finding| codes.push(finding.rule.code));
+            codes
+        };
+        assert_eq!(found(1000, None, 1000), [""; 0]);
+        assert_eq!(found(1000, Some(999), 1000), ["R12"]);
+        assert_eq!(found(1001, None, 1000), ["T01"]);
+        assert_eq!(found(1001, Some(1000), 1000), ["T01"]);
+        assert_eq!(found(1001, Some(0), 1000), ["R12"]);
+    }
+}

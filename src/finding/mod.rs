@@ -1,0 +1,102 @@
+//! What a validator says: the type of a rule, and what it says when it fires: where, what was found, what was wanted,
+//! and whom it hurts.
+//!
+//! Nothing here judges, and no rule is declared here: those are the business of `rules/`.
+#![warn(clippy::arithmetic_side_effects)]
+
+mod evidence;
+mod findings;
+mod rule;
+mod structure;
+
+use serde::Serialize;
+
+use crate::units::{GuestSpan, Span, Tree};
+
+pub use evidence::Evidence;
+pub use findings::Findings;
+pub(crate) use rule::rules;
+pub use rule::{Checks, Opens, Origin, Rule, Severity};
+pub use structure::Structure;
+
+/// A range of guest offsets that a finding concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Guest {
+    /// In which tree.
+    pub tree: Tree,
+    /// Which bytes of it.
+    #[serde(flatten)]
+    pub span: GuestSpan,
+}
+
+/// A breach of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// At most the rule's own severity.
+    pub severity: Severity,
+    /// What it was found in.
+    pub structure: Structure,
+    /// The bytes of the file that are wrong, where there are such bytes.
+    pub at: Option<Span>,
+    /// What stands there.
+    pub found: Evidence,
+    /// What should.
+    pub wanted: Evidence,
+    /// Whether only QEMU's own limit is passed, and the specification allows it.
+    pub qemu_limit: bool,
+    /// The guest data that it hurts.
+    pub guest: Option<Guest>,
+    /// How many breaches it stands for.
+    pub consequences: u64,
+}
+
+impl Finding {
+    /// A finding at the rule's own severity.
+    pub fn new(
+        rule: &'static Rule,
+        structure: Structure,
+        at: Span,
+        found: impl Into<Evidence>,
+        wanted: impl Into<Evidence>,
+    ) -> Self {
+        Self {
+            rule,
+            severity: rule.severity,
+            structure,
+            at: Some(at),
+            found: found.into(),
+            wanted: wanted.into(),
+            qemu_limit: false,
+            guest: None,
+            consequences: 1,
+        }
+    }
+
+    /// The same, no worse than `severity`.
+    #[must_use]
+    pub fn at_most(mut self, severity: Severity) -> Self {
+        self.severity = self.severity.min(severity);
+        self
+    }
+
+    /// The same, marked as a limit of QEMU's own.
+    #[must_use]
+    pub fn only_qemu(mut self) -> Self {
+        self.qemu_limit = true;
+        self
+    }
+
+    /// The same, with the guest range that it hurts.
+    #[must_use]
+    pub fn hurting(mut self, guest: Guest) -> Self {
+        self.guest = Some(guest);
+        self
+    }
+
+    /// The rule and the evidence as one sentence.
+    pub fn message(&self) -> String {
+        format!("{}; found {}, wanted {}", self.rule.title, self.found, self.wanted)
+    }
+}

@@ -1,0 +1,152 @@
+//! Family B: the bitmap directory, the bitmap tables and the bits themselves.
+//! QEMU loads every bitmap whenever it opens an image, so most breaches keep it from opening.
+
+use crate::finding::rules;
+
+rules! {
+    B01 "bitmap-directory-broken" Fatal Must {
+        title: "the bitmap directory must be readable, and its entries must fill bitmap_directory_size \
+            exactly",
+        spec: "Bitmap directory",
+        fields: ["bitmaps-extension.bitmap_directory_size", "bitmap.name_size", "bitmap.extra_data_size"],
+        qemu: Refused Refused "'Broken bitmap directory'",
+    }
+    B02 "bitmap-count-mismatch" Fatal Must {
+        title: "the bitmap directory must have as many entries as nb_bitmaps says",
+        spec: "Bitmaps extension",
+        fields: ["bitmaps-extension.nb_bitmaps"],
+        qemu: Refused Refused "'More bitmaps found than specified in header extension', or 'Less bitmaps \
+            found …'",
+    }
+    B03 "bitmap-extra-data" Fatal Should {
+        title: "a bitmap's extra_data_size should be 0: no extra data is defined yet, and QEMU opens no \
+            image with any",
+        spec: "Bitmap directory",
+        fields: ["bitmap.extra_data_size"],
+        qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
+    }
+    B04 "bitmap-table-offset-invalid" Fatal Must {
+        title: "a bitmap's bitmap_table_offset must be a multiple of the cluster size, not 0, and inside the \
+            file",
+        spec: "Bitmap directory",
+        fields: ["bitmap.bitmap_table_offset"],
+        qemu: Varies Varies "0 or unaligned: 'Bitmap 'N' doesn't satisfy the constraints'. Behind the end it \
+            opens, with all bits 0; check then counts a region past the end and leaks, but nothing for a \
+            small table less than a cluster behind it",
+    }
+    B05 "bitmap-table-size-invalid" Fatal Qemu {
+        title: "a bitmap table must have from 1 to 134,217,728 entries, and the bitmap at most 512 MiB, for \
+            QEMU to open the image",
+        spec: "QEMU block/qcow2-bitmap.c, BME_MAX_TABLE_SIZE and BME_MAX_PHYS_SIZE",
+        fields: ["bitmap.bitmap_table_size"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+    }
+    B06 "bitmap-granularity-invalid" Fatal Must {
+        title: "a bitmap's granularity_bits must be at most 63, and from 9 to 31 for QEMU to open the image",
+        spec: "Bitmap directory",
+        fields: ["bitmap.granularity_bits"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+    }
+    B07 "bitmap-flags-reserved" Fatal Must {
+        title: "the reserved bits 3 to 31 of a bitmap's flags must be zero, and for QEMU bit 2 too",
+        spec: "Bitmap directory",
+        fields: ["bitmap.flags"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
+    }
+    B08 "bitmap-type-unknown" Fatal Must {
+        title: "a bitmap's type must be 1, the dirty tracking bitmap",
+        spec: "Bitmap directory",
+        fields: ["bitmap.type"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+    }
+    B09 "bitmap-name-too-long" Fatal Qemu {
+        title: "a bitmap's name must have at most 1023 bytes for QEMU to open the image",
+        spec: "QEMU block/qcow2-bitmap.c, BME_MAX_NAME_SIZE",
+        fields: ["bitmap.name_size"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+    }
+    B10 "bitmap-name-empty" Warning Must {
+        title: "a bitmap must have a name",
+        spec: "Bitmap directory",
+        fields: ["bitmap.name_size"],
+        qemu: Silently Silently "accepted",
+    }
+    B11 "duplicate-bitmap" Fatal Must {
+        title: "bitmap names must be unique",
+        spec: "Bitmap directory",
+        fields: ["bitmap.name"],
+        qemu: Refused Refused "'Bitmap already exists: N'",
+    }
+    B12 "bitmap-name-malformed" Warning Extra {
+        title: "a bitmap's name must be printable UTF-8 without NUL",
+        spec: "not in the specification; readers would see different names",
+        fields: ["bitmap.name"],
+        qemu: Varies Varies "accepted, and shown with U+FFFD for each bad byte. A NUL cuts the name, so that \
+            'a\\0b' and 'a\\0c' collide: 'Bitmap already exists: a'",
+    }
+    B13 "bitmap-padding-nonzero" Warning Must {
+        title: "the padding behind a bitmap directory entry must be zero",
+        spec: "Bitmap directory",
+        fields: ["bitmap.padding"],
+        qemu: Silently Silently "not looked at",
+    }
+    B14 "bitmap-entry-reserved-bits" Fatal Must {
+        title: "the reserved bits 1 to 8 and 56 to 63 of a bitmap table entry must be zero",
+        spec: "Bitmap table",
+        fields: ["bitmap-table.entry"],
+        qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
+            argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
+            argument', exit 1",
+    }
+    B15 "bitmap-entry-flag-with-offset" Fatal Must {
+        title: "bit 0 of a bitmap table entry must be zero where the entry has a cluster",
+        spec: "Bitmap table",
+        fields: ["bitmap-table.entry"],
+        qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
+            argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
+            argument', exit 1",
+    }
+    B16 "bitmap-data-offset-invalid" Fatal Must {
+        title: "a cluster of bitmap data must start on a cluster boundary and lie inside the file",
+        spec: "Bitmap table",
+        fields: ["bitmap-table.entry"],
+        qemu: Varies Varies "unaligned: 'Could not read bitmap_table table from image for bitmap 'N': \
+            Invalid argument'. Behind the end: reads as zeros, and check counts a corruption from a cluster \
+            on",
+    }
+    B17 "bitmap-table-size-mismatch" Fatal Must {
+        title: "a bitmap table must have as many entries as the disk's size and the granularity call for",
+        spec: "Bitmaps",
+        fields: ["bitmap.bitmap_table_size", "bitmap.granularity_bits"],
+        qemu: Refused Refused "'Could not read bitmap 'N' from image: Invalid argument', or 'doesn't satisfy \
+            the constraints'; a bitmap marked in_use may have any size",
+    }
+    B18 "bitmap-tail-bits" Warning Must {
+        title: "the bits of a bitmap behind the end of the disk must be zero",
+        spec: "Bitmap data",
+        fields: [],
+        qemu: Silently Silently "not looked at",
+    }
+    B19 "bitmap-in-use" Note Should {
+        title: "the bitmap is marked in_use: it was not saved, and no backup may rely on it",
+        spec: "Dirty tracking bitmaps",
+        fields: ["bitmap.flags"],
+        qemu: Silently Silently "info shows the flag 'in-use'",
+    }
+    B20 "bitmap-auto-wrong-type" Note Must {
+        title: "only a dirty tracking bitmap, type 1, may have the auto flag",
+        spec: "Bitmap directory",
+        fields: ["bitmap.type", "bitmap.flags"],
+        qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
+        reported_as: "B08",
+    }
+    B21 "bitmap-refcounts" Note Must {
+        title: "the clusters of the bitmap directory, the bitmap tables and the bitmap data must have \
+            refcount 1",
+        spec: "Host cluster management",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Varies "check: 'ERROR cluster N refcount=A reference=B' where it is too low, 'Leaked \
+            cluster N …' where it is too high",
+        reported_as: "R05",
+    }
+}

@@ -1,0 +1,98 @@
+//! Family R: the refcount table, its blocks, and what they say against what is really referenced.
+
+use crate::finding::rules;
+
+rules! {
+    R01 "refcount-entry-reserved-bits" Corruption Must {
+        title: "the reserved bits 0 to 8 of a refcount table entry must be zero",
+        spec: "Refcount table entry",
+        fields: ["refcount-table.entry"],
+        qemu: Silently Corruption "the bits are masked. Check: 'ERROR refcount table entry N has reserved \
+            bits set', and a leak of that block's own cluster",
+    }
+    R02 "refcount-block-unaligned" Corruption Must {
+        title: "a refcount block must start on a cluster boundary",
+        spec: "Refcount table entry",
+        fields: ["refcount-table.entry"],
+        qemu: Silently Varies "reading works; the first write that allocates: 'Refblock offset 0x.. \
+            unaligned (reftable index: N)' and the corrupt bit. Check: 'ERROR refcount block N is not \
+            cluster aligned', exit 2, or 'Check failed', exit 1, where the block covers clusters of the file",
+    }
+    R03 "refcount-block-beyond-file" Corruption Must {
+        title: "a refcount block must lie inside the file",
+        spec: "Refcount table entry",
+        fields: ["refcount-table.entry"],
+        qemu: Silently Corruption "check: 'ERROR refcount block N is outside image', and 'cluster N \
+            refcount=0 reference=1' for all that it covers; a block that lies partly inside is read with \
+            zeros, without a message",
+    }
+    R04 "refcount-block-own-refcount" Corruption Must {
+        title: "a refcount block's own cluster must have refcount 1",
+        spec: "Host cluster management",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Varies "stored 0: 'ERROR cluster N refcount=0 reference=1'; stored 2 or more: 'Leaked \
+            cluster N refcount=2 reference=1', exit 3; referenced twice: 'ERROR refcount block N refcount=2'",
+    }
+    R05 "refcount-too-low" Corruption Must {
+        title: "a cluster's refcount must not be less than the number of references to it",
+        spec: "Host cluster management",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Corruption "check: 'ERROR cluster N refcount=A reference=B'",
+    }
+    R06 "refcount-too-high" Leak Must {
+        title: "a cluster's refcount must not be more than the number of references to it",
+        spec: "Host cluster management",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Leak "check: 'Leaked cluster N refcount=A reference=B', exit 3; exit 2 where bit 63 \
+            of an active entry that maps the cluster becomes wrong by it",
+    }
+    R07 "refcount-zero-but-used" Corruption Must {
+        title: "a cluster in use must not have refcount 0: the next write may allocate it again",
+        spec: "Host cluster management",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Corruption "check: 'ERROR cluster N refcount=0 reference=1'; -r leaks fails with \
+            'ERROR need to rebuild refcount structures', -r all rebuilds them",
+    }
+    R08 "refcount-beyond-file" Warning Extra {
+        title: "clusters behind the end of the file are expected to have refcount 0",
+        spec: "not in the specification; such clusters can never be freed",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Silently "check stops at the end of the file",
+    }
+    R09 "refcount-overflow" Corruption Must {
+        title: "a cluster must not have more references than its refcount can count",
+        spec: "Host cluster management",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Corruption "check: 'ERROR: overflow cluster offset=0x..', with the hint to widen the \
+            refcounts by qemu-img amend",
+    }
+    R10 "refcount-table-too-short" Note Extra {
+        title: "the refcount table is expected to cover the whole file",
+        spec: "not in the specification; clusters without a block have refcount 0",
+        fields: ["header.refcount_table_clusters"],
+        qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
+            is not covered, and nothing where none is",
+    }
+    R11 "refcounts-stale" Note Should {
+        title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",
+        spec: "Header",
+        fields: [],
+        qemu: Silently Corruption "check counts them all the same: exit 2 for the image of a killed program \
+            that updated refcounts lazily",
+        reported_as: "none",
+    }
+    R12 "trailing-data" Note Extra {
+        title: "behind the last cluster in use the file is expected to end, or to hold zeros only",
+        spec: "not in the specification; any data can be hidden there",
+        fields: [],
+        qemu: Silently Silently "check tells only the 'Image end offset'",
+    }
+    R13 "refcount-block-unreadable" Note Extra {
+        title: "every refcount block must be readable",
+        spec: "not in the specification; an error of the medium",
+        fields: [],
+        qemu: Silently CheckError "check: 'Can't get refcount for cluster N: Input/output error', then \
+            'Check failed'",
+        reported_as: "T02",
+    }
+}

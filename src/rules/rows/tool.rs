@@ -1,0 +1,39 @@
+//! Family T: what this tool has to say about its own work and about the file around the image.
+
+use crate::finding::rules;
+
+rules! {
+    T01 "budget-spent" Note Extra {
+        title: "the image asked for more work than one of the limits allows, so a part of it was not judged",
+        spec: "not in the specification; a limit of this tool, which can be raised",
+        fields: [],
+        qemu: Silently Silently "QEMU has limits of its own for each table, and none for the work as a \
+            whole: a small hostile image can keep it busy without end",
+    }
+    T02 "read-error" Note Extra {
+        title: "the file must be readable: an I/O error cut a structure short, and a part was not judged",
+        spec: "not in the specification; an error of the medium",
+        fields: [],
+        qemu: Varies Varies "it depends on what cannot be read: tables of the header keep the image from \
+            opening, the rest fails when it is read, and check ends with 'Check failed: Input/output error'",
+    }
+    T03 "file-changed" Warning Extra {
+        title: "the file must not change while it is inspected",
+        spec: "not in the specification; findings about a moving file cannot be relied on",
+        fields: [],
+        qemu: Silently Silently "QEMU locks the file against other QEMUs, not against other programs",
+    }
+    T04 "other-format-inside" Warning Extra {
+        title: "the file is not expected to read as another format too, where other tools look for one",
+        spec: "not in the specification; two readers would see two different files",
+        fields: [],
+        qemu: Silently Silently "not looked for: once the header says qcow2, that settles it",
+    }
+    T05 "guest-looks-like-image" Warning Extra {
+        title: "the guest's first sectors are not expected to look like the header of a disk image",
+        spec: "not in the specification; a raw copy of the disk would be probed as that format",
+        fields: [],
+        qemu: Silently Silently "not looked at here; a raw copy of the disk, opened without naming its \
+            format, is taken for what the guest wrote",
+    }
+}

@@ -1,0 +1,133 @@
+//! Runs the rules about the header, the extensions and the LUKS header over the damages of the test kit.
+
+#![expect(clippy::unwrap_used, reason = "tests alone use it")]
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::Error;
+use crate::finding::{Finding, Severity, Structure};
+use crate::image::Image;
+use crate::rules::codes::H02;
+use crate::testkit::{Damage, Draft, damages};
+
+/// An image of the corpus.
+pub(crate) fn load(name: &str) -> Draft {
+    let path = format!("{}/corpus/{name}.qcow2", env!("CARGO_MANIFEST_DIR"));
+    Draft::new(std::fs::read(path).unwrap())
+}
+
+/// Everything that the rules of the three families find in a file.
+pub(super) fn findings(file: &[u8]) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let image = match Image::open(file, crate::Limits::default()) {
+        Ok(image) => image,
+        Err(error) => return vec![stopped(error, Structure::Header, &H02)],
+    };
+    check_header(&image, &mut out);
+    check_backing_file(&image, &mut out);
+    check_header_gap(&image, &mut out).unwrap();
+    let mut rules = ExtensionRules::new(&image);
+    let mut fault: Option<Error> = None;
+    for extension in image.extensions() {
+        match extension {
+            Ok(extension) => {
+                rules.extension(&extension, &mut out);
+                for (at, row) in extension.feature_names() {
+                    rules.feature_name(at, &row, &mut out);
+                }
+            }
+            Err(error) => fault = Some(error),
+        }
+    }
+    rules.finish(fault, &mut out);
+    if let Some(luks) = image.luks().unwrap() {
+        check_luks(&image, &luks, &mut out).unwrap();
+    }
+    out
+}
+
+/// The codes of all findings in a file.
+pub(super) fn check_file(file: &[u8]) -> Vec<&'static str> {
+    findings(file).iter().map(|finding| finding.rule.code).collect()
+}
+
+/// What a test of a damage compares: everything of a finding but its words.
+fn line(damage: &Damage, finding: &Finding) -> String {
+    let at = finding.at.map_or("-".to_owned(), |at| format!("{}+{}", at.at, at.len));
+    let limit = if finding.qemu_limit { " qemu" } else { "" };
+    format!(
+        "{}/{}: {} {} {at}{limit}: {}, wanted {}",
+        damage.rule.code,
+        damage.variant,
+        finding.severity.as_str(),
+        finding.structure,
+        finding.found,
+        finding.wanted,
+    )
+}
+
+/// Holds every damage of these families to what it promises.
+pub(super) fn families(families: &[&str]) {
+    let golden: Vec<&str> = include_str!("testing_header.txt").lines().collect();
+    let mut lines = Vec::new();
+    for damage in
+        damages().filter(|damage| families.iter().any(|family| damage.rule.code.starts_with(family)))
+    {
+        let name = format!("{}/{} of {}", damage.rule.code, damage.variant, damage.base);
+        let base = load(damage.base);
+        let quiet: BTreeSet<_> = check_file(&base.bytes).into_iter().collect();
+
+        let mut near = base.clone();
+        (damage.nearly)(&mut near);
+        let fires = |finding: &Finding| {
+            finding.rule == damage.rule
+                && (damage.rule.severity == Severity::Note || finding.severity > Severity::Note)
+        };
+        let had = findings(&near.bytes);
+        assert!(!had.iter().any(fires), "nearly {name}: {had:#?}");
+
+        let mut broken = base;
+        (damage.breaks)(&mut broken);
+        let had = findings(&broken.bytes);
+        lines.extend(had.iter().filter(|finding| fires(finding)).map(|finding| line(damage, finding)));
+        assert!(had.iter().any(fires), "{name}: {had:#?}");
+        let codes: BTreeSet<_> = had.iter().map(|finding| finding.rule.code).collect();
+        let wanted: BTreeSet<_> = damage.also.iter().copied().chain([damage.rule.code]).collect();
+        let excess: Vec<_> = codes.difference(&wanted).filter(|code| !quiet.contains(*code)).collect();
+        // The rules of the tables are run elsewhere.
+        let missing: Vec<_> =
+            wanted.difference(&codes).filter(|code| code.starts_with(['H', 'E', 'K'])).collect();
+        assert!(excess.is_empty() && missing.is_empty(), "{name}: {excess:?} too many, {missing:?} too few");
+    }
+    for line in &lines {
+        assert!(golden.contains(&line.as_str()), "not in testing_header.txt:\n{}", lines.join("\n"));
+    }
+    let expected = golden.iter().filter(|line| families.iter().any(|family| line.starts_with(family)));
+    for line in expected {
+        assert!(lines.iter().any(|had| had == line), "no longer found: {line}");
+    }
+}
+
+/// Valid images that have findings above note, and which.
+const EXCEPTIONS: &[(&str, &[&str])] = &[("v3-aes", &["H18"]), ("v3-backing-no-format", &["H42"])];
+
+#[test]
+fn valid_images_are_quiet() {
+    let valid = format!("{}/corpus/valid", env!("CARGO_MANIFEST_DIR"));
+    for entry in std::fs::read_dir(valid).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "qcow2") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let had = findings(&std::fs::read(&path).unwrap());
+        let loud: Vec<_> = had
+            .iter()
+            .filter(|finding| finding.severity > Severity::Note)
+            .map(|finding| finding.rule.code)
+            .collect();
+        let wanted = EXCEPTIONS.iter().find(|(other, _)| *other == name).map_or(&[][..], |(_, codes)| *codes);
+        assert_eq!(loud, wanted, "{name}: {had:#?}");
+    }
+}

@@ -1,0 +1,259 @@
+//! Runs the rules of this half of the house over whole images, for the tests of several files.
+
+use super::span::field_span;
+use super::*;
+use crate::finding::{Finding, Severity, Structure};
+use crate::format::Layout;
+use crate::format::bitmap::BitmapTableEntry;
+use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
+use crate::format::refcount::RefcountTableEntry;
+use crate::format::snapshot::SnapshotHead;
+use crate::image::{Bitmap, DiskTree, L1Table, Snapshot};
+use crate::testkit::{Damage, Draft, damages};
+use crate::units::{HostOffset, Span};
+use crate::{Image, Limits};
+
+/// A day in 2040; every date in the corpus is before it.
+pub(super) const NOW: i64 = 2_208_988_800;
+
+pub(super) fn base(name: &str) -> Draft {
+    let path = format!("{}/corpus/{name}.qcow2", env!("CARGO_MANIFEST_DIR"));
+    Draft::new(std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}")))
+}
+
+/// What families L, R, S and B find.
+pub(super) fn findings(draft: &Draft) -> Vec<Finding> {
+    let image = Image::open(draft.bytes.as_slice(), Limits::default()).unwrap();
+    let mut out = Vec::new();
+    refcounts(&image, &mut out);
+    let size = image.header().v2.size.0;
+    l1(&image, image.active_l1(), size, &mut out);
+
+    let mut rules = SnapshotRules::new(&image, Some(NOW));
+    let mut fault = None;
+    for snapshot in image.snapshots() {
+        match snapshot {
+            Ok(snapshot) => {
+                rules.snapshot(&snapshot, &mut out);
+                l1(&image, snapshot.l1(), snapshot.disk_size().unwrap_or(size), &mut out);
+            }
+            Err(error) => fault = Some(error),
+        }
+    }
+    rules.finish(fault, &mut out);
+    bitmaps(&image, &mut out);
+    out
+}
+
+fn refcounts(image: &Image<&[u8]>, out: &mut Vec<Finding>) {
+    check_refcount_table_cover(image, out);
+    let rules = RefcountRules::new(image).unwrap();
+    let (geometry, width) = (image.geometry().unwrap(), image.refcount_width().unwrap());
+    let (header, per_block) = (image.header().v2, width.block_entry_count(geometry));
+    let len = u64::from(header.refcount_table_clusters) * geometry.cluster_size();
+    for (at, entry) in entries(image, Span::new(header.refcount_table_offset, len)) {
+        let index = (at.0 - header.refcount_table_offset.0) / 8;
+        rules.table_entry(index, at, RefcountTableEntry(entry), out);
+        let block = RefcountTableEntry(entry).block_offset();
+        // What stands off a boundary is no block, also for QEMU.
+        let is_block = block.0 != 0 && block.is_aligned(geometry.cluster_size());
+        if !is_block || block.0 >= image.file_len() {
+            continue;
+        }
+        let bytes = bytes(image, Span::new(block, geometry.cluster_size()));
+        for n in 0..per_block {
+            let at =
+                Span::new(block.saturating_add(width.byte_offset(n)), u64::from(width.bits().max(8) / 8));
+            rules.run(at, index * per_block + n, 1, width.get(&bytes, n).unwrap_or_default(), out);
+        }
+    }
+}
+
+fn l1(image: &Image<&[u8]>, table: L1Table, disk_size: u64, out: &mut Vec<Finding>) {
+    let (rules, geometry) = (MappingRules::new(image).unwrap(), image.geometry().unwrap());
+    for (l1_at, entry) in entries(image, table.span()) {
+        let l1_index = (l1_at.0 - table.at.0) / 8;
+        rules.l1_entry(&DiskTree { l1: table, disk_size }, l1_index, l1_at, L1Entry(entry), out);
+        let l2 = L1Entry(entry).l2_offset();
+        if l2.0 == 0 {
+            continue;
+        }
+        let place = |at: HostOffset| {
+            let index = (at.0 - l2.0) / geometry.l2_entry_len();
+            L2Place { tree: table.tree, disk_size, l1_index, index, at }
+        };
+        let mut chunks = image.chunks("an L2 table", Span::new(l2, geometry.cluster_size()));
+        while let Some(Ok(chunk)) = chunks.next() {
+            if geometry.extended_l2() {
+                for (at, (entry, bitmap)) in chunk.wide_entries() {
+                    rules.l2_entry(&place(at), L2Entry(entry), Some(SubclusterBitmap(bitmap)), out);
+                }
+            } else {
+                chunk.entries().for_each(|(at, entry)| rules.l2_entry(&place(at), L2Entry(entry), None, out));
+            }
+        }
+    }
+}
+
+fn bitmaps(image: &Image<&[u8]>, out: &mut Vec<Finding>) {
+    let mut rules = BitmapRules::new(image);
+    let mut fault = None;
+    for bitmap in image.bitmaps() {
+        match bitmap {
+            Ok(bitmap) => {
+                rules.bitmap(&bitmap, out);
+                // The header is no bitmap table.
+                let table = if bitmap.table().at.0 == 0 { Span::default() } else { bitmap.table() };
+                for (at, entry) in entries(image, table) {
+                    let index = (at.0 - table.at.0) / 8;
+                    rules.table_entry(&bitmap, index, at, BitmapTableEntry(entry), out);
+                }
+                check_bitmap_tail(image, &bitmap, out).unwrap();
+            }
+            Err(error) => fault = Some(error),
+        }
+    }
+    rules.finish(fault, out);
+}
+
+fn entries(image: &Image<&[u8]>, span: Span) -> Vec<(HostOffset, u64)> {
+    let mut chunks = image.chunks("a table", span);
+    let mut all = Vec::new();
+    while let Some(Ok(chunk)) = chunks.next() {
+        all.extend(chunk.entries());
+    }
+    all
+}
+
+fn bytes(image: &Image<&[u8]>, span: Span) -> Vec<u8> {
+    let mut chunks = image.chunks("a block", span);
+    let mut all = Vec::new();
+    while let Some(Ok(chunk)) = chunks.next() {
+        all.extend(chunk.bytes);
+    }
+    all
+}
+
+/// The codes of the rules that fire, in order and without repetition.
+pub(super) fn codes(findings: &[Finding]) -> Vec<&'static str> {
+    let mut codes: Vec<_> = findings.iter().map(|finding| finding.rule.code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
+
+/// The finding of the damage called `RULE-variant`, which has to be the only one of its rule.
+pub(super) fn finding(name: &str) -> (Draft, Finding) {
+    let damage = damages().find(|damage| title(damage) == name).unwrap_or_else(|| panic!("no damage {name}"));
+    let mut draft = base(damage.base);
+    (damage.breaks)(&mut draft);
+    let mut found = findings(&draft);
+    found.retain(|finding| finding.rule == damage.rule);
+    assert_eq!(found.len(), 1, "{name}: {found:#?}");
+    (draft, found.remove(0))
+}
+
+pub(super) fn title(damage: &Damage) -> String {
+    format!("{}-{}", damage.rule.code, damage.variant).trim_end_matches('-').to_owned()
+}
+
+/// Holds for every damage of these rules: broken, the rule fires, at bytes of one of its fields, and else only
+/// what the damage names; nearly broken, it does not.
+pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
+    let mut seen = Vec::new();
+    for damage in damages().filter(|damage| rules.contains(&damage.rule.code)) {
+        let name = title(damage);
+        seen.push(damage.rule.code);
+        let mut draft = base(damage.base);
+        (damage.breaks)(&mut draft);
+        let found = findings(&draft);
+        let worst =
+            found.iter().filter(|finding| finding.rule == damage.rule).map(|finding| finding.severity);
+        let worst = worst.max().unwrap_or_else(|| panic!("{name}: only {:?}", codes(&found)));
+        assert!(worst <= damage.rule.severity, "{name}: {worst:?}");
+        let others: Vec<_> = codes(&found).into_iter().filter(|code| *code != damage.rule.code).collect();
+        assert!(others.iter().all(|code| damage.also.contains(code)), "{name}: {others:?} too");
+        let fields: Vec<_> = damage.rule.fields.iter().flat_map(|field| spans(&draft, field)).collect();
+        for finding in found.iter().filter(|finding| finding.rule == damage.rule) {
+            let is_field = finding.at.is_some_and(|at| fields.contains(&(finding.structure, at)));
+            // What is cut short has no field, and stray bits have none.
+            assert!(is_field || ["S01", "B01", "B18"].contains(&damage.rule.code), "{name}: {finding:#?}");
+        }
+
+        let mut draft = base(damage.base);
+        (damage.nearly)(&mut draft);
+        let found = findings(&draft);
+        assert!(!codes(&found).contains(&damage.rule.code), "{name}: nearly, and {:?}", codes(&found));
+        let mut others = found;
+        others.retain(|found| found.severity > Severity::Note && !damage.also.contains(&found.rule.code));
+        assert!(others.is_empty(), "{name}: nearly, and {:?}", codes(&others));
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, rules, "each rule of family {family} needs a damage");
+}
+
+/// Where the field that a rule names is, in each structure of its kind.
+fn spans(draft: &Draft, field: &str) -> Vec<(Structure, Span)> {
+    let image = draft.image();
+    let (structure, name) = field.split_once('.').unwrap();
+    let part = |at, bytes: &[u8]| Span::new(at, crate::units::to_u64(bytes.len()));
+    let of_snapshot = |s: Snapshot| match name {
+        "id_str" => part(s.id_at(), &s.id),
+        "name" => part(s.name_at(), &s.name),
+        "padding" => part(s.padding_at(), &s.padding),
+        "disk_size" | "vm_state_size_large" => field_span(s.extra_at(), &s.extra_fields(), name),
+        _ => field_span(s.at, &s.head.fields(), name),
+    };
+    let of_bitmap = |b: Bitmap| match name {
+        "name" => part(b.name_at(), &b.name),
+        "padding" => part(b.padding_at(), &b.padding),
+        _ => field_span(b.at, &b.head.fields(), name),
+    };
+    let every = |kind, span: Span, len| {
+        (0..span.len / len).map(|n| (kind, Span::new(span.at.saturating_add(n * len), len))).collect()
+    };
+    let file = Span::new(HostOffset(0), image.file_len() + 4096);
+    match structure {
+        "header" => vec![(Structure::Header, image.header().span(name))],
+        "snapshot" => {
+            let snapshots = image.snapshots().map_while(Result::ok);
+            let whole = snapshots.map(of_snapshot).map(|span| (Structure::Snapshot, span));
+            // Of an entry that is cut short, the fixed part stands behind the entry before it.
+            let next =
+                image.snapshots().map_while(Result::ok).last().map_or(HostOffset(0), |last| last.end());
+            let cut = field_span(next, &SnapshotHead::default().fields(), name);
+            whole.chain([(Structure::Snapshot, cut)]).collect()
+        }
+        "bitmap" => {
+            let bitmaps = image.bitmaps().map_while(Result::ok);
+            bitmaps.map(of_bitmap).map(|span| (Structure::Bitmap, span)).collect()
+        }
+        "bitmaps-extension" => {
+            let (at, extension) = image.bitmaps_extension().unwrap();
+            vec![(Structure::BitmapsExtension, field_span(at, &extension.fields(), name))]
+        }
+        "bitmap-table" => every(Structure::BitmapTable, file, 8),
+        "l1-table" => every(Structure::L1Table, file, 8),
+        "l2-table" => every(Structure::L2Table, file, image.geometry().unwrap().l2_entry_len()),
+        "refcount-table" => every(Structure::RefcountTable, file, 8),
+        "refcount-block" => {
+            let bits = image.refcount_width().unwrap().bits();
+            every(Structure::RefcountBlock, file, u64::from(bits.max(8) / 8))
+        }
+        _ => panic!("{field}"),
+    }
+}
+
+#[test]
+fn valid_images_are_quiet() {
+    let directory = format!("{}/corpus/valid", env!("CARGO_MANIFEST_DIR"));
+    for file in std::fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "qcow2") {
+            continue;
+        }
+        let found = findings(&Draft::new(std::fs::read(&path).unwrap()));
+        assert!(found.is_empty(), "{}: {found:#?}", path.display());
+    }
+}
