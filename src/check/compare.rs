@@ -1,4 +1,4 @@
-//! The stored refcounts against the references that were counted: R04 to R09.
+//! The stored refcounts against the references that were counted: R04 to R07, R09.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::counts::PAGE_LEN;
 use super::refcounts::Block;
 use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::format::refcount::RefcountWidth;
-use crate::rules::RefcountRules;
+use crate::image::Table;
 use crate::rules::codes::{R03, R04, R05, R06, R07, R09, T01};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -30,7 +30,6 @@ struct Run {
 /// What the comparison knows beside the engine.
 struct Comparison {
     width: RefcountWidth,
-    rules: RefcountRules,
     /// Where the file ends, or the last reference.
     end: u64,
     highest: u64,
@@ -46,11 +45,10 @@ struct Comparison {
 
 impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn compare(&mut self) {
-        let (Some(width), Some(rules)) = (self.width, RefcountRules::new(self.image)) else { return };
+        let Some(width) = self.width else { return };
         let per_block = width.block_entry_count(self.geometry);
         let mut c = Comparison {
             width,
-            rules,
             end: self.file_clusters.max(self.touched_end),
             highest: 0,
             run: None,
@@ -114,24 +112,25 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if !self.odd.is_new(span) {
             return;
         }
-        let mut chunks = self.image.chunks("a refcount block", span);
-        let mut cluster = start;
-        while cluster < end {
-            let bytes = match chunks.next() {
-                Some(Ok(chunk)) => chunk.bytes,
+        let mut entries = self.image.entries(Table::refcount_block(block.index, at, self.geometry, c.width));
+        let mut next = start;
+        while next < end {
+            let (cluster, bytes) = match entries.next() {
+                Some(Ok(chunk)) => {
+                    let passed = c.width.count_in(chunk.at.0.saturating_sub(at.0));
+                    (start.saturating_add(passed), chunk.bytes)
+                }
                 Some(Err(error)) => {
                     self.totals.stop(error, Structure::RefcountBlock, &R03);
                     break;
                 }
                 // What is not there reads as zeros.
-                None => &[],
+                None => (end, &[][..]),
             };
-            let count = match c.width.count_in(to_u64(bytes.len())) {
-                0 => end.saturating_sub(cluster),
-                count => count,
-            };
-            self.compare_chunk(c, cluster, count.min(end.saturating_sub(cluster)), bytes);
-            cluster = cluster.saturating_add(count);
+            self.compare_chunk(c, next, cluster.saturating_sub(next), &[]);
+            let count = c.width.count_in(to_u64(bytes.len())).min(end.saturating_sub(cluster));
+            self.compare_chunk(c, cluster, count, bytes);
+            next = cluster.saturating_add(count);
         }
         self.end_runs(c);
     }
@@ -155,7 +154,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             }
             index = index.saturating_add(len);
         }
-        self.behind_the_end(c, first, inside, count, bytes);
     }
 
     /// Whether there is time for another page. There may be millions of them, and nothing has to be read for most.
@@ -200,32 +198,6 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             c.highest = c.highest.max(cluster.saturating_add(to_u64(last)));
         }
         is_right
-    }
-
-    /// R08: refcounts of clusters that the file does not have.
-    fn behind_the_end(&mut self, c: &Comparison, first: u64, inside: u64, count: u64, bytes: &[u8]) {
-        let Some((block_at, block_start)) = c.block else { return };
-        let mut index = inside;
-        while index < count {
-            let Some(value) = c.width.get(bytes, index) else { break };
-            let from = index;
-            while index < count && c.width.get(bytes, index) == Some(value) {
-                index = index.saturating_add(1);
-            }
-            if value != 0 {
-                let cluster = first.saturating_add(from);
-                let in_block = cluster.saturating_sub(block_start);
-                let at = block_at.saturating_add(c.width.byte_offset(in_block));
-                let last = c
-                    .width
-                    .byte_offset(in_block.saturating_add(index.saturating_sub(from).saturating_sub(1)));
-                let end = block_at.saturating_add(last).saturating_add(u64::from(c.width.bits().div_ceil(8)));
-                let span = Span::new(at, end.0.saturating_sub(at.0));
-                c.rules.run(span, cluster, index.saturating_sub(from), value, &mut self.found);
-                self.thin_out();
-            }
-        }
-        self.settle_grouped();
     }
 
     #[inline]

@@ -1,9 +1,9 @@
 //! L2 entries that are not plain: judged by the rules, and counted as QEMU counts them.
 
 use super::Engine;
-use super::tables::Table;
+use super::tables::L2Reading;
 use crate::format::mapping::{Compressed, L2Entry, Mapping, SubclusterBitmap};
-use crate::image::ends_past_file;
+use crate::image::{Entry, ends_past_file};
 use crate::rules::L2Place;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -12,7 +12,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// One entry that has to be looked at closely.
     pub(super) fn odd_entry(
         &mut self,
-        table: &mut Table,
+        table: &mut L2Reading,
         index: u64,
         entry: L2Entry,
         bitmap: Option<SubclusterBitmap>,
@@ -20,7 +20,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let place = table.place(index, self.geometry.l2_entry_len());
         // The header is no table, whatever QEMU counts in it.
         if !table.is_header() {
-            self.mapping.l2_entry(&place, entry, bitmap, &mut self.found);
+            let here = Entry { index, at: place.at, raw: entry.0, bitmap };
+            self.judge.entry(&table.l2, &here, &mut self.found);
         }
         if self.has_many() {
             self.note_losses(table);
@@ -50,7 +51,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     fn compressed(
         &mut self,
-        table: &Table,
+        table: &L2Reading,
         place: &L2Place,
         entry: L2Entry,
         bitmap: SubclusterBitmap,
@@ -94,7 +95,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     fn host_cluster(
         &mut self,
-        table: &mut Table,
+        table: &mut L2Reading,
         index: u64,
         entry: L2Entry,
         bitmap: SubclusterBitmap,
@@ -124,7 +125,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     /// Counts as QEMU does where the flag of an entry that has another fault is wrong too.
-    fn stray_flag(&mut self, table: &Table, cluster: u64, entry: L2Entry) {
+    fn stray_flag(&mut self, table: &L2Reading, cluster: u64, entry: L2Entry) {
         if table.active_times != 0 && !table.is_header() {
             self.flag_beyond_file(cluster, entry.copied(), table.active_times);
         }

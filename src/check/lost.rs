@@ -8,7 +8,7 @@ use super::{Engine, Owner, Ranges};
 use crate::Error;
 use crate::finding::{Finding, Guest, Severity, Structure};
 use crate::format::mapping::L1Entry;
-use crate::image::DiskTree;
+use crate::image::{DiskTree, Table};
 use crate::rules::codes::{H34, L04, L11, L20, L26, T01};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Tree, to_u64};
@@ -16,8 +16,8 @@ use crate::units::{HostOffset, Tree, to_u64};
 /// Steps for each range that may be kept, over all trees, to find the L1 entries that share a damaged table. An entry
 /// is one, and so is a range that is looked at for it.
 const STEPS: u64 = 1 << 12;
-/// So many bytes of an L1 table are a step whatever is in them: an empty entry is the sixteenth of one.
-const STEP_LEN: u64 = 128;
+/// So many entries of an L1 table are a step whatever is in them.
+const STEP_ENTRIES: u64 = 16;
 
 /// What the faults of an image mean for the disk of one tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -216,14 +216,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         steps: &mut u64,
     ) -> bool {
         let coverage = self.geometry.l2_coverage();
-        let mut chunks = self.image.chunks("an L1 table", tree.l1.span());
-        let mut start = 0_u64;
+        let mut entries = self.image.entries(Table::l1(*tree));
+        let mut passed = 0_u64;
         while !damaged.is_empty() {
             // Before anything is read: there may be as many trees as snapshots.
             if *steps == 0 {
                 return false;
             }
-            let Some(chunk) = chunks.next() else { break };
+            let Some(chunk) = entries.next() else { break };
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
@@ -231,18 +231,16 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     return true;
                 }
             };
-            *steps = steps.saturating_sub(to_u64(chunk.bytes.len()).div_ceil(STEP_LEN));
-            for (_, raw) in chunk.entries() {
-                let here = start;
-                start = start.saturating_add(coverage);
-                if raw == 0 {
-                    continue;
-                }
+            let end = chunk.first.saturating_add(chunk.count());
+            *steps = steps.saturating_sub(end.saturating_sub(passed).div_ceil(STEP_ENTRIES));
+            passed = end;
+            for entry in chunk.entries() {
                 *steps = steps.saturating_sub(1);
-                if let Some(table) = damaged.get(&L1Entry(raw).l2_offset().0) {
+                if let Some(table) = damaged.get(&L1Entry(entry.raw).l2_offset().0) {
                     if *steps == 0 {
                         return false;
                     }
+                    let here = entry.index.saturating_mul(coverage);
                     *steps = steps.saturating_sub(hits.table(table, here, coverage));
                 }
             }

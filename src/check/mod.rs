@@ -34,8 +34,8 @@ use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::format::features::DIRTY;
 use crate::format::refcount::RefcountWidth;
 use crate::image::ends_past_file;
-use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01};
-use crate::rules::{MappingRules, check_unchanged, stopped};
+use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01, T02};
+use crate::rules::{Judge, check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
 use crate::{Error, Image};
@@ -97,12 +97,12 @@ impl<F: FnMut(Finding)> Watch for F {
 /// Checks the image, hands each finding to `watch`, and says what came of it.
 pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dyn Watch) -> Checked {
     let mut totals = Totals::new(image, watch);
-    let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else {
+    let Some(geometry) = image.geometry() else {
         structures::without_tables(image, options, &mut totals);
         totals.check_unchanged(image);
         return totals.finish(image, outcome::Parts::default());
     };
-    let mut engine = Engine::new(image, *options, geometry, rules, totals);
+    let mut engine = Engine::new(image, *options, geometry, totals);
     engine.run();
     engine.totals.check_unchanged(image);
     let losses = engine.losses();
@@ -116,8 +116,8 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
 pub fn count_references<R: ReadAt>(image: &Image<R>) -> Vec<(u64, u64)> {
     let mut nobody = |_: Finding| ();
     let totals = Totals::new(image, &mut nobody);
-    let Some((geometry, rules)) = image.geometry().zip(MappingRules::new(image)) else { return Vec::new() };
-    let mut engine = Engine::new(image, CheckOptions::default(), geometry, rules, totals);
+    let Some(geometry) = image.geometry() else { return Vec::new() };
+    let mut engine = Engine::new(image, CheckOptions::default(), geometry, totals);
     engine.run();
     let clusters = &engine.clusters;
     let numbers = clusters.numbers().into_iter().flat_map(|page| {
@@ -176,8 +176,14 @@ impl<'w> Totals<'w> {
         }
     }
 
-    /// Hands a finding on. Under the dirty bit, refcounts are expected to be stale (R11).
+    /// Hands a finding on.
     fn push(&mut self, finding: Finding) {
+        self.is_qemu_unknown |= [&T01, &T02].contains(&finding.rule);
+        self.hand_on(finding);
+    }
+
+    /// Under the dirty bit, refcounts are expected to be stale (R11).
+    fn hand_on(&mut self, finding: Finding) {
         let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
         let (severity, count) = (finding.severity, finding.consequences);
         let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
@@ -208,7 +214,7 @@ impl<'w> Totals<'w> {
         let is_beside = matches!(error, Error::Budget { limit, .. } if BESIDE_QEMU.contains(&limit));
         let finding = stopped(error, structure, cut);
         self.is_qemu_unknown |= finding.rule.is_cut() && !is_beside;
-        self.push(finding);
+        self.hand_on(finding);
     }
 }
 
@@ -221,7 +227,7 @@ struct Engine<'a, 'w, R> {
     file_clusters: u64,
     width: Option<RefcountWidth>,
     has_external_data: bool,
-    mapping: MappingRules,
+    judge: Judge<'a, R>,
     clusters: Clusters,
     /// One more than the highest cluster with a reference.
     touched_end: u64,
@@ -252,13 +258,7 @@ struct Engine<'a, 'w, R> {
 }
 
 impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
-    fn new(
-        image: &'a Image<R>,
-        options: CheckOptions,
-        geometry: Geometry,
-        mapping: MappingRules,
-        totals: Totals<'w>,
-    ) -> Self {
+    fn new(image: &'a Image<R>, options: CheckOptions, geometry: Geometry, totals: Totals<'w>) -> Self {
         let limits = image.limits();
         Self {
             image,
@@ -268,7 +268,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
             file_clusters: geometry.clusters_for(image.file_len()),
             width: image.refcount_width(),
             has_external_data: image.has_external_data(),
-            mapping,
+            judge: Judge::new(image, options.now),
             clusters: Clusters::new(limits.counted_pages),
             touched_end: 0,
             tables: Tables::default(),

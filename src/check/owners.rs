@@ -1,6 +1,7 @@
 //! Who owns a cluster in conflict: a second walk, only where there is a conflict.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::convert::Infallible;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -13,7 +14,7 @@ use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::mapping::{L2Entry, Mapping};
-use crate::image::DiskTree;
+use crate::image::{DiskTree, Part, Section, Table, TableKind, Tables, Walk};
 use crate::rules::codes::{B01, B04, L03, L27, S01, T01};
 use crate::rules::guest;
 use crate::rules::names;
@@ -240,7 +241,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let pointer = header.span("snapshots_offset").at;
         search.plain(Role::SnapshotTable, pointer, self.snapshot_table);
         if let Some(table) = image.refcount_table() {
-            search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table);
+            search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table.span);
         }
         if let Some((at, extension)) = image.crypto_extension()
             && header.v2.crypt_method == CRYPT_LUKS
@@ -262,30 +263,26 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let Some((at, extension)) = image.bitmaps_extension() else { return };
         let directory = Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size);
         search.plain(Role::BitmapDirectory, at, directory);
-        self.odd.start_again();
-        for bitmap in image.bitmaps() {
-            let bitmap = match bitmap {
-                Ok(bitmap) => bitmap,
-                Err(Error::Cut { .. }) => return,
-                Err(error) => return self.totals.stop(error, Structure::Bitmap, &B01),
-            };
-            search.plain(Role::BitmapTable(bitmap.index), bitmap.at, bitmap.table());
-            if !self.reads_bitmap_table(&bitmap) {
-                continue;
-            }
-            let mut chunks = image.chunks("a bitmap table", bitmap.table());
-            while let Some(chunk) = chunks.next() {
-                let chunk = match chunk {
-                    Ok(chunk) => chunk,
-                    Err(error) => return self.totals.stop(error, Structure::BitmapTable, &B04),
-                };
-                for (at, raw) in chunk.entries() {
-                    if let BitmapData::Serialized(data) = BitmapTableEntry(raw).data() {
-                        search.plain(Role::BitmapData(bitmap.index), at, Span::new(data, cluster_size));
+        let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
+        let Ok(()) = walk.section(Section::Bitmaps, &mut |part| -> Result<(), Infallible> {
+            match part {
+                Part::Bitmap(bitmap) => {
+                    search.plain(Role::BitmapTable(bitmap.index), bitmap.at, bitmap.table());
+                }
+                Part::Entry(Table { kind: TableKind::Bitmap { index, .. }, .. }, entry) => {
+                    if let BitmapData::Serialized(data) = BitmapTableEntry(entry.raw).data() {
+                        search.plain(Role::BitmapData(*index), entry.at, Span::new(data, cluster_size));
                     }
                 }
+                Part::Stopped(structure, error) => self.totals.stop(error, structure, &B04),
+                Part::End(_, Some(error)) if !matches!(error, Error::Cut { .. }) => {
+                    self.totals.stop(error, Structure::Bitmap, &B01);
+                }
+                _ => {}
             }
-        }
+            Ok(())
+        });
+        self.odd.is_spent |= walk.is_spent;
     }
 
     fn own_trees(&mut self, mut claim: impl FnMut(Span, Owner, Option<u64>)) {
@@ -310,10 +307,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let owner = Owner { role: Role::L2Table, pointer, tree: Some(maps.tree), guest: Some(maps.span) };
             let table = self.table(at, &table);
             claim(Span::new(table.at, cluster_size), owner, None);
-            let mut chunks = self.image.chunks("an L2 table", Span::new(table.at, cluster_size));
-            let step = self.geometry.l2_entry_len();
-            let mut index = 0_u64;
-            while let Some(chunk) = chunks.next() {
+            let mut entries = self.image.entries(table.l2);
+            while let Some(chunk) = entries.next() {
                 let chunk = match chunk {
                     Ok(chunk) => chunk,
                     Err(error) => {
@@ -321,21 +316,19 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                         break;
                     }
                 };
-                for entry in chunk.bytes.chunks_exact(if step == 16 { 16 } else { 8 }) {
-                    let raw = entry.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-                    let here = index;
-                    index = index.saturating_add(1);
-                    let (role, span) = match self.image.mapping(self.geometry, L2Entry(raw)) {
+                for entry in chunk.entries() {
+                    let (role, span) = match self.image.mapping(self.geometry, L2Entry(entry.raw)) {
                         Mapping::Data(at) | Mapping::ZeroAllocated(at) if !self.has_external_data => {
                             (Role::Data, Span::new(at, cluster_size))
                         }
                         Mapping::Compressed(stream) => (Role::Compressed, Span::new(stream.at, stream.len)),
                         _ => continue,
                     };
-                    let pointer = table.at.saturating_add(here.saturating_mul(step));
                     let DiskTree { l1, disk_size } = table.tree;
-                    let guest = guest(l1.tree, self.guest_of(&table, here), cluster_size, disk_size);
-                    let owner = Owner { role, pointer, tree: Some(l1.tree), guest: Some(guest.span) };
+                    let start = self.guest_of(&table, entry.index);
+                    let guest = guest(l1.tree, start, cluster_size, disk_size);
+                    let owner =
+                        Owner { role, pointer: entry.at, tree: Some(l1.tree), guest: Some(guest.span) };
                     claim(span, owner, Some(table.at.0));
                 }
             }

@@ -7,13 +7,10 @@ use super::counts::PAGE_LEN;
 use crate::Error;
 use crate::finding::Structure;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
-use crate::rules::RefcountRules;
+use crate::image::{Part, Table, TableKind};
 use crate::rules::codes::{H34, R03};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
-
-/// QEMU's limit on the entries of the refcount table; a longer one (H30) is read up to there.
-const MAX_ENTRIES: u64 = (8 << 20) / 8;
 
 /// The refcount table's entries that are not zero.
 #[derive(Debug, Default)]
@@ -58,21 +55,15 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.width.map_or(u64::MAX, RefcountWidth::max)
     }
 
-    /// Reads the table, judges its entries, and takes note of the clusters whose stored refcount is one.
+    /// Reads the table and its blocks, judges them, and takes note of the clusters whose stored refcount is one.
     pub(super) fn load_refcounts(&mut self) {
         let image = self.image;
-        let (Some(table), Some(rules), Some(width)) =
-            (image.refcount_table(), RefcountRules::new(image), self.width)
-        else {
-            return;
-        };
+        let (Some(table), Some(width)) = (image.refcount_table(), self.width) else { return };
         self.blocks.per_block = width.block_entry_count(self.geometry);
-        let cluster_size = self.geometry.cluster_size();
-        let mut chunks =
-            image.chunks("the refcount table", Span::new(table.at, table.len.min(MAX_ENTRIES * 8)));
-        let (mut index, mut blocks) = (0_u64, Vec::new());
+        let mut entries = image.entries(table);
+        let mut blocks = Vec::new();
         let most = image.limits().refcount_blocks;
-        'table: while let Some(chunk) = chunks.next() {
+        'table: while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
@@ -81,48 +72,47 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     break;
                 }
             };
-            for (entry_at, raw) in chunk.entries() {
-                if raw != 0 && blocks.len() >= most {
-                    let error = Error::Budget { limit: "refcount_blocks", value: to_u64(most), at: entry_at };
+            for slot in chunk.entries() {
+                if blocks.len() >= most {
+                    let error = Error::Budget { limit: "refcount_blocks", value: to_u64(most), at: slot.at };
                     self.totals.stop(error, Structure::RefcountTable, &H34);
                     self.blocks.is_cut = true;
                     self.settle_grouped();
                     break 'table;
                 }
-                if raw != 0 {
-                    let entry = RefcountTableEntry(raw);
-                    rules.table_entry(index, entry_at, entry, &mut self.found);
-                    self.thin_out();
-                    let is_aligned = entry.block_offset().is_aligned(cluster_size);
-                    if entry.block_offset().0 != 0 {
-                        blocks.push(Block { index, entry_at, entry, is_aligned });
-                    } else {
-                        // Reserved bits alone: counted by QEMU, and no block.
-                        self.totals.qemu.corrupt(1);
-                    }
+                self.judge.entry(&table, &slot, &mut self.found);
+                self.thin_out();
+                let entry = RefcountTableEntry(slot.raw);
+                let is_aligned = entry.block_offset().is_aligned(self.geometry.cluster_size());
+                if entry.block_offset().0 != 0 {
+                    blocks.push(Block { index: slot.index, entry_at: slot.at, entry, is_aligned });
+                } else {
+                    // Reserved bits alone: counted by QEMU, and no block.
+                    self.totals.qemu.corrupt(1);
                 }
-                index = index.saturating_add(1);
             }
             self.settle_grouped();
         }
         self.blocks.all = Rc::new(blocks);
         for block in self.blocks().iter().filter(|block| block.is_aligned) {
             let at = block.entry.block_offset();
-            if self.odd.is_new(Span::new(at, cluster_size)) {
+            if self.odd.is_new(Span::new(at, self.geometry.cluster_size())) {
                 self.load_block(block, width);
             }
         }
     }
 
     fn load_block(&mut self, block: &Block, width: RefcountWidth) {
-        let mut cluster = block.index.saturating_mul(self.blocks.per_block);
-        let span = Span::new(block.entry.block_offset(), self.geometry.cluster_size());
-        let mut chunks = self.image.chunks("a refcount block", span);
-        while let Some(chunk) = chunks.next() {
+        let first = block.index.saturating_mul(self.blocks.per_block);
+        let table = Table::refcount_block(block.index, block.entry.block_offset(), self.geometry, width);
+        let mut entries = self.image.entries(table);
+        while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => return self.totals.stop(error, Structure::RefcountBlock, &R03),
             };
+            let passed = width.count_in(chunk.at.0.saturating_sub(table.span.at.0));
+            let mut cluster = first.saturating_add(passed);
             let count = width.count_in(to_u64(chunk.bytes.len()));
             // Pages at a time, since nearly all refcounts of a page are alike.
             let mut index = 0_u64;
@@ -147,6 +137,21 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 (index, cluster) = (index.saturating_add(len), cluster.saturating_add(len));
             }
         }
+        if first.saturating_add(self.blocks.per_block) > self.file_clusters {
+            self.behind_the_end(block, &table);
+        }
+    }
+
+    /// R08: refcounts of clusters that the file does not have.
+    fn behind_the_end(&mut self, block: &Block, table: &Table) {
+        for run in self.image.refcount_runs(block.index, table.span.at).into_iter().flatten() {
+            match run {
+                Ok(run) => self.judge.part(&Part::Refcounts(table, &run), &mut self.found),
+                Err(error) => self.totals.stop(error, Structure::RefcountBlock, &R03),
+            }
+            self.thin_out();
+        }
+        self.settle_grouped();
     }
 
     /// The stored refcount of one cluster; `None` where it cannot be read.
@@ -157,10 +162,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
         let width = self.width?;
         let index = cluster.checked_rem(self.blocks.per_block)?;
-        let at = block.entry.block_offset().saturating_add(width.byte_offset(index));
-        let len = u64::from(width.bits().div_ceil(8));
-        let mut chunks = self.image.chunks("a refcount", Span::new(at, len));
-        match chunks.next() {
+        let block_at = block.entry.block_offset();
+        let span = width.span(block_at, index, 1);
+        let kind = TableKind::RefcountBlock(block.index);
+        let mut entries = self.image.entries(Table { kind, span, entry_len: span.len });
+        match entries.next() {
             None => Some(0),
             Some(Ok(chunk)) => Some(width.get(chunk.bytes, width.index_in_byte(index)).unwrap_or(0)),
             Some(Err(error)) => {

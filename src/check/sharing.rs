@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::Engine;
 use crate::finding::Structure;
 use crate::format::mapping::L1Entry;
+use crate::image::Table;
 use crate::rules::codes::{H34, S08};
 use crate::source::ReadAt;
 use crate::units::{Tree, to_u64};
@@ -46,19 +47,19 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             if answers.iter().all(|answer| *answer) {
                 break;
             }
-            let Some(l1) = self.tables.l1.get(number).map(|table| table.tree.l1) else { break };
-            let mut chunks = self.image.chunks("an L1 table", l1.span());
-            while let Some(chunk) = chunks.next() {
+            let Some(tree) = self.tables.l1.get(number).map(|table| table.tree) else { break };
+            let mut entries = self.image.entries(Table::l1(tree));
+            while let Some(chunk) = entries.next() {
                 let chunk = match chunk {
                     Ok(chunk) => chunk,
                     Err(error) => {
-                        let cut = if l1.tree == Tree::Active { &H34 } else { &S08 };
+                        let cut = if tree.l1.tree == Tree::Active { &H34 } else { &S08 };
                         self.totals.stop(error, Structure::L1Table, cut);
                         break;
                     }
                 };
-                for (_, raw) in chunk.entries().filter(|(_, raw)| *raw != 0) {
-                    let table = L1Entry(raw).l2_offset().0;
+                for entry in chunk.entries() {
+                    let table = L1Entry(entry.raw).l2_offset().0;
                     let Some(lists) = lists_of.get_mut(&table) else { continue };
                     lists.retain(|list| {
                         let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {

@@ -1,17 +1,16 @@
 //! The structures beside the tables: their own rules, and the clusters that they take.
 
+use std::convert::Infallible;
+
 use super::{CheckOptions, Engine, Totals};
 use crate::finding::{Finding, Structure};
 use crate::format::Layout;
-use crate::format::bitmap::{BitmapData, BitmapFlags, BitmapTableEntry};
+use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
-use crate::image::{Bitmap, DiskTree, L1Table};
-use crate::rules::codes::{B04, B18, E13, H43, S01, S04, S05, S06, S13};
-use crate::rules::{
-    BitmapRules, ExtensionRules, SnapshotRules, check_backing_file, check_bitmap_tail, check_header,
-    check_header_gap, check_luks, check_refcount_table_cover, stopped,
-};
+use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
+use crate::rules::codes::{S01, S04, S05, S06, S13};
+use crate::rules::{Judge, check_refcount_table_cover, stopped};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Image};
@@ -21,44 +20,21 @@ const QEMU_MAX_SNAPSHOTS: u64 = 65_536;
 
 /// The rules of the first cluster, and of the lists that need no clusters.
 pub(super) fn without_tables<R: ReadAt>(image: &Image<R>, options: &CheckOptions, totals: &mut Totals<'_>) {
-    first_cluster(image, totals);
-    snapshots(image, options, &mut |found| found.drain(..).for_each(|finding| totals.push(finding)));
+    let mut judge = Judge::new(image, options.now);
+    first_cluster(image, &mut judge, totals);
+    snapshots(image, &mut judge, &mut |found| found.drain(..).for_each(|finding| totals.push(finding)));
 }
 
-fn first_cluster<R: ReadAt>(image: &Image<R>, totals: &mut Totals<'_>) {
+fn first_cluster<R: ReadAt>(image: &Image<R>, judge: &mut Judge<'_, R>, totals: &mut Totals<'_>) {
+    let mut walk = Walk::new(image, Tables::Unread);
     let mut out = Vec::new();
-    check_header(image, &mut out);
-    check_backing_file(image, &mut out);
-    let mut rules = ExtensionRules::new(image);
-    let mut fault = None;
-    for extension in image.extensions() {
-        match extension {
-            Ok(extension) => {
-                rules.extension(&extension, &mut out);
-                for (at, row) in extension.feature_names() {
-                    rules.feature_name(at, &row, &mut out);
-                    out.drain(..).for_each(|finding| totals.push(finding));
-                }
-            }
-            Err(error) => fault = Some(error),
-        }
-        out.drain(..).for_each(|finding| totals.push(finding));
+    for section in [Section::Header, Section::Extensions, Section::Luks] {
+        let Ok(()) = walk.section(section, &mut |part| -> Result<(), Infallible> {
+            judge.part(&part, &mut out);
+            out.drain(..).for_each(|finding| totals.push(finding));
+            Ok(())
+        });
     }
-    rules.finish(fault, &mut out);
-    out.drain(..).for_each(|finding| totals.push(finding));
-    if let Err(error) = check_header_gap(image, &mut out) {
-        totals.stop(error, Structure::Header, &H43);
-    }
-    match image.luks() {
-        Ok(Some(luks)) => {
-            if let Err(error) = check_luks(image, &luks, &mut out) {
-                totals.stop(error, Structure::Luks, &E13);
-            }
-        }
-        Ok(None) => {}
-        Err(error) => totals.stop(error, Structure::Luks, &E13),
-    }
-    out.drain(..).for_each(|finding| totals.push(finding));
 }
 
 /// What the snapshot table takes.
@@ -74,25 +50,25 @@ struct SnapshotTable {
 /// The rules of the snapshot table. `take` empties what was found, entry by entry.
 fn snapshots<R: ReadAt>(
     image: &Image<R>,
-    options: &CheckOptions,
+    judge: &mut Judge<'_, R>,
     take: &mut dyn FnMut(&mut Vec<Finding>),
 ) -> SnapshotTable {
-    let mut rules = SnapshotRules::new(image, options.now);
     let mut out = Vec::new();
     let (mut fault, at) = (None, image.header().v2.snapshots_offset);
     let (mut end, mut index) = (at, 0_u64);
-    for snapshot in image.snapshots() {
-        match snapshot {
-            Ok(snapshot) => {
-                index = index.saturating_add(1);
-                end = snapshot.padding_at();
-                rules.snapshot(&snapshot, &mut out);
+    let mut walk = Walk::new(image, Tables::Unread);
+    let Ok(()) = walk.section(Section::Snapshots, &mut |part| -> Result<(), Infallible> {
+        judge.part(&part, &mut out);
+        match part {
+            Part::Snapshot(snapshot) => {
+                (end, index) = (snapshot.padding_at(), index.saturating_add(1));
                 take(&mut out);
             }
-            Err(error) => fault = Some(error),
+            Part::End(_, ended_by) => fault = ended_by,
+            _ => {}
         }
-    }
-    rules.finish(fault, &mut out);
+        Ok(())
+    });
     let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
     let all = u64::from(image.header().v2.nb_snapshots);
     if let (Some(Error::Cut { .. }), true) = (fault, all <= QEMU_MAX_SNAPSHOTS) {
@@ -134,11 +110,11 @@ fn snapshots<R: ReadAt>(
 impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn structures(&mut self) {
         let image = self.image;
-        first_cluster(image, &mut self.totals);
+        first_cluster(image, &mut self.judge, &mut self.totals);
         check_refcount_table_cover(image, &mut self.found);
         let is_counted = |finding: &&Finding| [&S04, &S05, &S06, &S13].contains(&finding.rule);
-        let options = self.options;
-        let table = snapshots(image, &options, &mut |found| {
+        let mut judge = Judge::new(image, self.options.now);
+        let table = snapshots(image, &mut judge, &mut |found| {
             let counted = found.iter().filter(is_counted).count();
             self.totals.qemu.corrupt(to_u64(counted));
             self.found.append(found);
@@ -152,7 +128,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.tables.cut = table.cut;
         self.snapshot_table = table.span;
         if let Some(table) = image.refcount_table() {
-            self.claim(table, 1);
+            self.claim(table.span, 1);
         }
         if let Some((_, extension)) = image.crypto_extension()
             && image.header().v2.crypt_method == CRYPT_LUKS
@@ -164,75 +140,51 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     fn bitmaps(&mut self) {
         let image = self.image;
-        let mut rules = BitmapRules::new(image);
-        // What a broken refcount table takes for blocks says nothing of these tables.
-        self.odd.start_again();
-        let Some(directory) = image.bitmap_directory() else { return };
         // What QEMU does not load it does not count either: those clusters are leaked.
         let is_counted = image.header().has_v3() && image.bitmaps_are_loaded();
-        if is_counted {
+        if let Some(directory) = image.bitmap_directory().filter(|_| is_counted) {
             self.claim(directory, 1);
         }
-        let mut fault = None;
-        for bitmap in image.bitmaps() {
-            match bitmap {
-                Ok(bitmap) => {
-                    rules.bitmap(&bitmap, &mut self.found);
-                    let is_new = self.reads_bitmap_table(&bitmap);
-                    if is_new && let Err(error) = check_bitmap_tail(image, &bitmap, &mut self.found) {
-                        self.totals.stop(error, Structure::BitmapTable, &B18);
-                    }
+        let mut judge = Judge::new(image, self.options.now);
+        let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
+        let mut is_broken = false;
+        let Ok(()) = walk.section(Section::Bitmaps, &mut |part| -> Result<(), Infallible> {
+            judge.part(&part, &mut self.found);
+            match part {
+                Part::Table(table) => {
                     self.settle();
-                    if is_new {
-                        self.bitmap_table(&rules, &bitmap, is_counted);
+                    is_broken = false;
+                    if is_counted {
+                        self.claim(table.span, 1);
                     }
                 }
-                Err(error) => fault = Some(error),
-            }
-        }
-        rules.finish(fault, &mut self.found);
-        self.settle();
-    }
-
-    /// Whether a bitmap's table is to be read. The header is none; and those of a hostile directory may all be one, or
-    /// lie one over the other.
-    pub(super) fn reads_bitmap_table(&mut self, bitmap: &Bitmap) -> bool {
-        let table = bitmap.table();
-        let in_file = table.len.min(self.image.file_len().saturating_sub(table.at.0));
-        table.at.0 != 0 && self.odd.is_new(Span::new(table.at, in_file))
-    }
-
-    fn bitmap_table(&mut self, rules: &BitmapRules, bitmap: &Bitmap, is_counted: bool) {
-        let table = bitmap.table();
-        if is_counted {
-            self.claim(table, 1);
-        }
-        let mut chunks = self.image.chunks("a bitmap table", table);
-        let (mut index, mut is_broken) = (0_u64, false);
-        while let Some(chunk) = chunks.next() {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(error) => return self.totals.stop(error, Structure::BitmapTable, &B04),
-            };
-            for (at, raw) in chunk.entries() {
-                let entry = BitmapTableEntry(raw);
-                rules.table_entry(bitmap, index, at, entry, &mut self.found);
-                self.thin_out();
-                index = index.saturating_add(1);
-                let cluster_size = self.geometry.cluster_size();
-                is_broken |= entry.reserved() != 0 || entry.is_ambiguous();
-                let BitmapData::Serialized(data) = entry.data() else { continue };
-                is_broken |= !data.is_aligned(cluster_size);
-                let is_good = entry.reserved() == 0 && !entry.is_ambiguous() && data.is_aligned(cluster_size);
-                if is_good && is_counted {
-                    self.claim(Span::new(data, cluster_size), 1);
+                Part::Entry(_, entry) => {
+                    self.thin_out();
+                    is_broken |= !self.bitmap_entry(BitmapTableEntry(entry.raw), is_counted);
                 }
+                Part::TableEnd(table, _) => {
+                    self.settle_grouped();
+                    // QEMU's check reads the table of a bitmap in use too, and gives up where an entry is broken.
+                    let in_use = matches!(table.kind, TableKind::Bitmap { in_use: true, .. });
+                    if is_broken && is_counted && in_use {
+                        self.totals.qemu.check_errors = self.totals.qemu.check_errors.saturating_add(1);
+                    }
+                }
+                _ => self.settle(),
             }
-            self.settle_grouped();
+            Ok(())
+        });
+        self.odd.is_spent |= walk.is_spent;
+    }
+
+    /// Counts what an entry of a bitmap table refers to; `false` where the entry is broken.
+    fn bitmap_entry(&mut self, entry: BitmapTableEntry, is_counted: bool) -> bool {
+        let BitmapData::Serialized(data) = entry.data() else { return entry.reserved() == 0 };
+        let cluster_size = self.geometry.cluster_size();
+        let is_good = entry.reserved() == 0 && !entry.is_ambiguous() && data.is_aligned(cluster_size);
+        if is_good && is_counted {
+            self.claim(Span::new(data, cluster_size), 1);
         }
-        // QEMU's check reads the table of a bitmap in use too, and gives up where an entry is broken.
-        if is_broken && is_counted && bitmap.head.flags.has(BitmapFlags::IN_USE) {
-            self.totals.qemu.check_errors = self.totals.qemu.check_errors.saturating_add(1);
-        }
+        is_good
     }
 }

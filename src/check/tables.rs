@@ -5,11 +5,11 @@ use super::counts::PAGE_LEN;
 use super::trees::L2Use;
 use crate::finding::Structure;
 use crate::format::mapping::{L2Entry, SubclusterBitmap};
-use crate::image::DiskTree;
+use crate::image::{DiskTree, Table};
 use crate::rules::L2Place;
 use crate::rules::codes::L03;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, to_u64, to_usize};
+use crate::units::{HostOffset, to_u64, to_usize};
 
 /// What a plain entry may have beside its offset: bit 63.
 const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
@@ -18,7 +18,9 @@ const COPIED: u64 = 1 << 63;
 
 /// The L2 table at hand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Table {
+pub(super) struct L2Reading {
+    /// The table.
+    pub(super) l2: Table,
     /// Where it starts.
     pub(super) at: HostOffset,
     /// Its place in the order of the walk.
@@ -39,7 +41,7 @@ pub(super) struct Table {
     pub(super) next_offset: u64,
 }
 
-impl Table {
+impl L2Reading {
     /// Whether it is the header, which an L1 entry with flags alone makes QEMU take for a table.
     pub(super) fn is_header(&self) -> bool {
         self.at.0 == 0
@@ -69,7 +71,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let has_company = range.len() > 1;
             for (at, table) in range {
                 let number = u32::try_from(done).unwrap_or(u32::MAX);
-                self.walk_table(Table { number, has_company, ..self.table(*at, table) });
+                self.walk_table(L2Reading { number, has_company, ..self.table(*at, table) });
                 self.clusters.end_table();
                 if self.clusters.is_spent() {
                     return;
@@ -91,13 +93,14 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     /// A table, as if it were the only one.
-    pub(super) fn table(&self, at: u64, table: &L2Use) -> Table {
+    pub(super) fn table(&self, at: u64, table: &L2Use) -> L2Reading {
         let geometry = self.geometry;
         let active = DiskTree { l1: self.image.active_l1(), disk_size: self.image.header().v2.size.0 };
         let tree = self.tables.l1.get(table.place()).map_or(active, |l1| l1.tree);
         let l1_index = u64::from(table.l1_index);
         let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(geometry.l2_coverage()));
-        Table {
+        L2Reading {
+            l2: Table::l2(tree, l1_index, HostOffset(at), geometry),
             at: HostOffset(at),
             number: 0,
             has_company: false,
@@ -111,11 +114,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
     }
 
-    fn walk_table(&mut self, mut table: Table) {
-        let span = Span::new(table.at, self.geometry.cluster_size());
-        let mut chunks = self.image.chunks("an L2 table", span);
-        let mut index = 0_u64;
-        while let Some(chunk) = chunks.next() {
+    fn walk_table(&mut self, mut table: L2Reading) {
+        let mut entries = self.image.entries(table.l2);
+        while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
@@ -123,32 +124,22 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     break;
                 }
             };
-            if is_zero(chunk.bytes) {
-                let entry_bits = self.geometry.l2_entry_len().trailing_zeros();
-                index = index.saturating_add(to_u64(chunk.bytes.len()).unbounded_shr(entry_bits));
-            } else if self.geometry.extended_l2() {
-                let (entries, _) = chunk.bytes.as_chunks::<16>();
-                for entry in entries {
-                    let (first, second) = entry.split_at(8);
-                    let bitmap = second.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-                    let raw = first.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-                    if raw | bitmap != 0 {
-                        self.entry(&mut table, index, raw, Some(SubclusterBitmap(bitmap)));
-                    }
-                    index = index.saturating_add(1);
+            if self.geometry.extended_l2() {
+                for entry in chunk.entries() {
+                    self.entry(&mut table, entry.index, entry.raw, entry.bitmap);
                 }
-            } else {
-                let (mut entries, _) = chunk.bytes.as_chunks::<8>();
-                while let Some(entry) = entries.first() {
-                    let raw = u64::from_be_bytes(*entry);
-                    let len = if raw == 0 {
-                        entries.iter().take_while(|entry| **entry == [0; 8]).count()
-                    } else {
-                        self.entry_run(&mut table, index, raw, entries)
-                    };
-                    entries = entries.get(len.max(1)..).unwrap_or_default();
-                    index = index.saturating_add(to_u64(len));
-                }
+                continue;
+            }
+            let (mut entries, mut index) = (chunk.bytes.as_chunks::<8>().0, chunk.first);
+            while let Some(entry) = entries.first() {
+                let raw = u64::from_be_bytes(*entry);
+                let len = if raw == 0 {
+                    entries.iter().take_while(|entry| **entry == [0; 8]).count()
+                } else {
+                    self.entry_run(&mut table, index, raw, entries)
+                };
+                entries = entries.get(len.max(1)..).unwrap_or_default();
+                index = index.saturating_add(to_u64(len));
             }
         }
         self.note_losses(&table);
@@ -156,7 +147,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     /// Takes note of what the findings that are kept of a table hit.
-    pub(super) fn note_losses(&mut self, table: &Table) {
+    pub(super) fn note_losses(&mut self, table: &L2Reading) {
         let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
         self.losses.in_table(table.at.0, start, &self.found);
     }
@@ -164,7 +155,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// The entries from `index` on that map clusters side by side, all in one page of clusters, or one entry of
     /// another kind; answers how many they were.
     #[inline]
-    fn entry_run(&mut self, table: &mut Table, index: u64, raw: u64, entries: &[[u8; 8]]) -> usize {
+    fn entry_run(&mut self, table: &mut L2Reading, index: u64, raw: u64, entries: &[[u8; 8]]) -> usize {
         let offset = raw & OFFSET;
         let cluster_size = self.geometry.cluster_size();
         if !self.is_plain(table, index, raw) {
@@ -189,7 +180,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// Counts the references of a run of plain entries, all at once where nothing is wrong with any of them.
     #[inline]
-    fn map_run(&mut self, table: &Table, index: u64, raw: u64, cluster: u64, len: usize) {
+    fn map_run(&mut self, table: &L2Reading, index: u64, raw: u64, cluster: u64, len: usize) {
         if len > 1 && !table.is_header() {
             let Some((page, slot)) = self.clusters.at(cluster) else { return };
             let is_flag_right = match (table.active_times, raw & COPIED) {
@@ -219,7 +210,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     #[inline]
-    fn is_plain(&self, table: &Table, index: u64, raw: u64) -> bool {
+    fn is_plain(&self, table: &L2Reading, index: u64, raw: u64) -> bool {
         let offset = raw & OFFSET;
         let cluster_size = self.geometry.cluster_size();
         raw & NOT_PLAIN == 0
@@ -232,7 +223,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// One entry that is not zero.
     #[inline]
-    fn entry(&mut self, table: &mut Table, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
+    fn entry(&mut self, table: &mut L2Reading, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
         let offset = raw & OFFSET;
         let is_plain =
             self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
@@ -247,7 +238,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// What `qemu-img check` counts of active entries with host clusters, `count` of them side by side.
     #[inline]
-    pub(super) fn count_mapped(&mut self, table: &mut Table, offset: u64, count: u64) {
+    pub(super) fn count_mapped(&mut self, table: &mut L2Reading, offset: u64, count: u64) {
         if table.active_times != 0 {
             let counted = table.active_times.saturating_mul(count);
             self.counters.allocated_clusters = self.counters.allocated_clusters.saturating_add(counted);
@@ -261,7 +252,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// Counts the references of a standard entry to its cluster, which stands on a boundary and in the file.
     #[inline]
-    pub(super) fn map(&mut self, table: &Table, index: u64, raw: u64, cluster: u64) {
+    pub(super) fn map(&mut self, table: &L2Reading, index: u64, raw: u64, cluster: u64) {
         let Some((page, slot)) = self.clusters.at(cluster) else { return };
         page.add(slot, table.times);
         let is_active = table.active_times != 0;
@@ -291,7 +282,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     /// Takes note that the active tree maps these entries, where a backing file has what it does not.
     #[inline]
-    pub(super) fn hold(&mut self, table: &Table, index: u64, count: u64) {
+    pub(super) fn hold(&mut self, table: &L2Reading, index: u64, count: u64) {
         if self.held.is_none() || table.active_times == 0 || table.is_header() {
             return;
         }
@@ -304,16 +295,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     /// The guest offset of an entry.
-    pub(super) fn guest_of(&self, table: &Table, index: u64) -> u64 {
+    pub(super) fn guest_of(&self, table: &L2Reading, index: u64) -> u64 {
         let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
         start.saturating_add(index.saturating_mul(self.geometry.cluster_size()))
     }
-}
-
-/// Whether a chunk has no entry at all, as in a hole of the file. The first entry mostly tells.
-fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.first().is_none_or(|word| *word == [0; 8])
-        && rest.iter().all(|byte| *byte == 0)
-        && words.iter().fold(0, |bits, word| bits | u64::from_ne_bytes(*word)) == 0
 }

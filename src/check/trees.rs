@@ -6,8 +6,8 @@ use super::Engine;
 use crate::Error;
 use crate::finding::{Evidence, Finding, Guest, Structure};
 use crate::format::mapping::L1Entry;
-use crate::image::DiskTree;
 use crate::image::ends_past_file;
+use crate::image::{DiskTree, Entry, Table};
 use crate::rules::codes::{H34, L26, S01, S08, T01};
 use crate::rules::guest;
 use crate::source::ReadAt;
@@ -189,8 +189,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     fn sweep(&mut self, uses: &[L1Use], cover: &Cover, from: u64, to: u64) -> bool {
         let Some((place, table)) = cover.stands_for(uses) else { return true };
         let span = Span::new(HostOffset(from), to.saturating_sub(from));
-        let mut chunks = self.image.chunks("an L1 table", span);
-        while let Some(chunk) = chunks.next() {
+        let part = Table { span, ..Table::l1(table.tree) };
+        let skipped = from.saturating_sub(table.tree.l1.at.0) / 8;
+        let mut entries = self.image.entries(part);
+        while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
@@ -198,9 +200,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                     return true;
                 }
             };
-            for (at, raw) in chunk.entries().filter(|(_, raw)| *raw != 0) {
-                let index = at.0.saturating_sub(table.tree.l1.at.0) / 8;
-                if !self.l1_entry(cover, (place, table), index, at, L1Entry(raw)) {
+            for entry in chunk.entries() {
+                let entry = Entry { index: entry.index.saturating_add(skipped), ..entry };
+                self.judge.entry(&part, &entry, &mut self.found);
+                if !self.l1_entry(cover, place, entry.index, entry.at, L1Entry(entry.raw)) {
                     self.settle_l1();
                     return false;
                 }
@@ -237,15 +240,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
     }
 
-    fn l1_entry(
-        &mut self,
-        cover: &Cover,
-        (place, table): (usize, &L1Use),
-        index: u64,
-        at: HostOffset,
-        entry: L1Entry,
-    ) -> bool {
-        self.mapping.l1_entry(&table.tree, index, at, entry, &mut self.found);
+    fn l1_entry(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, entry: L1Entry) -> bool {
         if entry.reserved() != 0 {
             self.totals.qemu.corrupt(cover.times);
         }

@@ -1,6 +1,6 @@
 //! The refcount table and its blocks.
 
-use crate::units::{Geometry, HostOffset, to_usize};
+use crate::units::{Geometry, HostOffset, Span, to_usize};
 
 /// An entry of the refcount table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,19 @@ impl RefcountWidth {
             0..=2 => index.unbounded_shr(3_u32.saturating_sub(self.order)),
             _ => index.unbounded_shl(self.order.saturating_sub(3)),
         }
+    }
+
+    /// Bytes that hold one refcount; narrow ones share theirs.
+    pub const fn byte_len(self) -> u64 {
+        1_u64.unbounded_shl(self.order.saturating_sub(3))
+    }
+
+    /// The bytes that hold `count` refcounts from `index` on, of a block that starts at `block`.
+    pub const fn span(self, block: HostOffset, index: u64, count: u64) -> Span {
+        let from = self.byte_offset(index);
+        let last = self.byte_offset(index.saturating_add(count.saturating_sub(1)));
+        let len = last.saturating_add(self.byte_len()).saturating_sub(from);
+        Span::new(block.saturating_add(from), len)
     }
 
     /// The refcount with this index; `None` behind the end of `block`. Narrow ones start at the least

@@ -1,21 +1,15 @@
 //! What a persistent dirty bitmap says: the guest ranges that were written.
 
-use std::ops::RangeInclusive;
-
 use super::table::{Part, Table};
 use crate::Error;
-use crate::finding::Rule;
-use crate::format::bitmap::{BitmapData, BitmapFlags, BitmapTableEntry, DIRTY_TRACKING};
+use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::image::{Bitmap, Image};
-use crate::rules::codes::{B03, B04, B06, B07, B08, B14, B15, B16, B17, B19, E21, E22};
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, GuestSpan, HostOffset, Span};
+use crate::units::{GuestOffset, GuestSpan, Span};
 
 /// Bits of a byte, and of the words that are looked at at once.
 const BYTE: u64 = 8;
 const WORD: u64 = 64;
-/// What QEMU takes for a granularity: powers of two from 512 bytes to 2 GiB.
-const GRANULARITY_BITS: RangeInclusive<u32> = 9..=31;
 
 /// The dirty ranges of a bitmap, in order, each as long as can be; bits behind the end of the disk are left out.
 /// Memory: two windows of 64 KiB. An error ends them.
@@ -98,7 +92,7 @@ impl<R: ReadAt> DirtyRuns<'_, R> {
             let entry = bit.unbounded_shr(shift);
             let entry_end = entry.saturating_add(1).saturating_mul(self.bits.per_entry);
             let data = match self.table.part(self.image, entry.saturating_mul(8))? {
-                // What is not in the file reads as zeros; `distrust` tells of it.
+                // What is not in the file reads as zeros; the judge tells of it.
                 Part::Zeros(len) | Part::Behind(len) => {
                     if !wanted {
                         return Ok(bit);
@@ -189,68 +183,6 @@ impl<R: ReadAt> Iterator for DirtyRuns<'_, R> {
         }
         run.transpose()
     }
-}
-
-/// Why a bitmap cannot be used for an incremental backup: the first of these rules that it breaks; `None` where it
-/// can. Its table is read, its data is not.
-///
-/// # Errors
-/// Where the table cannot be read.
-pub fn distrust<R: ReadAt>(image: &Image<R>, bitmap: &Bitmap) -> Result<Option<&'static Rule>, Error> {
-    let head = &bitmap.head;
-    let Some((geometry, bits)) = image.geometry().zip(Bits::new(image, bitmap)) else {
-        return Ok(Some(&B06));
-    };
-    let table = bitmap.table();
-    let is_outside = |at: HostOffset| !at.is_aligned(geometry.cluster_size()) || at.0 >= image.file_len();
-    let lost_table = table.at.0 == 0 || is_outside(table.at) || table.end().0 > image.file_len();
-    let unknown_extra = head.extra_data_size != 0 && !head.flags.has(BitmapFlags::EXTRA_DATA_COMPATIBLE);
-    let broken = [
-        (head.flags.has(BitmapFlags::IN_USE), &B19),
-        (!image.header().has_v3(), &E22),
-        (!image.bitmaps_are_loaded(), &E21),
-        (head.r#type != DIRTY_TRACKING, &B08),
-        (head.flags.has(BitmapFlags::RESERVED), &B07),
-        (unknown_extra, &B03),
-        (!GRANULARITY_BITS.contains(&bits.granularity_bits), &B06),
-        (head.table_size_for(bits.disk_len, geometry) != Some(head.bitmap_table_size.into()), &B17),
-        (lost_table, &B04),
-    ];
-    if let Some((_, rule)) = broken.into_iter().find(|(is_broken, _)| *is_broken) {
-        return Ok(Some(rule));
-    }
-    let mut chunks = image.chunks("a bitmap table", table);
-    while let Some(chunk) = chunks.next() {
-        for (_, raw) in chunk?.entries() {
-            let entry = BitmapTableEntry(raw);
-            // QEMU writes whole clusters; behind the end of the file it reads zeros: nothing written, where nobody knows.
-            let is_lost = |at: HostOffset| {
-                is_outside(at) || at.saturating_add(geometry.cluster_size()).0 > image.file_len()
-            };
-            let lost = matches!(entry.data(), BitmapData::Serialized(at) if is_lost(at));
-            let broken = [(entry.reserved() != 0, &B14), (entry.is_ambiguous(), &B15), (lost, &B16)];
-            if let Some((_, rule)) = broken.into_iter().find(|(is_broken, _)| *is_broken) {
-                return Ok(Some(rule));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Whether bits are set behind the end of the disk (rule B18), in a table of the right length. They say nothing of the
-/// guest, and are in no range; whoever wrote them has made a mistake.
-///
-/// # Errors
-/// Where the table or the data cannot be read.
-pub fn has_tail_bits<R: ReadAt>(image: &Image<R>, bitmap: &Bitmap) -> Result<bool, Error> {
-    let Some(mut runs) = image.dirty_runs(bitmap) else { return Ok(false) };
-    let wanted =
-        image.geometry().and_then(|geometry| bitmap.head.table_size_for(runs.bits.disk_len, geometry));
-    if wanted != Some(bitmap.head.bitmap_table_size.into()) {
-        return Ok(false);
-    }
-    let needed = std::mem::replace(&mut runs.bits.count, runs.bits.in_table);
-    Ok(runs.find(needed, true)? < runs.bits.in_table)
 }
 
 /// Two sorted lists of ranges as one.

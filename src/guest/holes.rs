@@ -77,12 +77,11 @@ pub(crate) fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error
     let threshold = (stored.saturating_mul(10) / 9).max(stored.saturating_add(2));
     let clusters = geometry.clusters_for(image.file_len());
     let mut counted = 0_u64;
-    let mut block = 0_u64;
-    let mut chunks = image.chunks("the refcount table", table);
-    while let Some(chunk) = chunks.next() {
-        for (_, raw) in chunk?.entries() {
-            let at = RefcountTableEntry(raw).block_offset();
-            let runs = (at.0 != 0).then(|| image.refcount_runs(block, at)).flatten();
+    let mut entries = image.entries(table);
+    while let Some(chunk) = entries.next() {
+        for entry in chunk?.entries() {
+            let at = RefcountTableEntry(entry.raw).block_offset();
+            let runs = (at.0 != 0).then(|| image.refcount_runs(entry.index, at)).flatten();
             for run in runs.into_iter().flatten() {
                 let run = run?;
                 if run.first_cluster >= clusters {
@@ -96,7 +95,6 @@ pub(crate) fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error
                     return Ok(true);
                 }
             }
-            block = block.saturating_add(1);
         }
     }
     Ok(counted >= threshold)

@@ -14,11 +14,12 @@ mod pool;
 mod reach;
 mod streams;
 mod table;
+mod trust;
 mod walk;
 mod zstd;
 
 pub(crate) use bitmap::Combined;
-pub use bitmap::{Combine, DirtyRuns, distrust, has_tail_bits};
+pub use bitmap::{Combine, DirtyRuns};
 pub use cluster::State;
 pub use copy::{Cause, Copied, CopyError, CopyOptions, DataFile, Fault, Sink, copy};
 pub use decompress::{Compression, Decoder, StreamFault};
@@ -28,3 +29,4 @@ pub(crate) use holes::{Holes, is_preallocated};
 pub use locate::{Step, Trace};
 pub use owners::{Owner, Owners, owners};
 pub(crate) use streams::{Batch, Outcome, Streams, decompress_all};
+pub use trust::{Trust, Trusts};

@@ -1,7 +1,7 @@
 //! The bitmap directory, entry by entry.
 
+use super::Image;
 use super::window::Window;
-use super::{Image, table_len};
 use crate::format::Layout;
 use crate::format::bitmap::BitmapHead;
 use crate::format::features::BITMAPS;
@@ -30,7 +30,7 @@ pub struct Bitmap {
 impl Bitmap {
     /// The bytes of its table.
     pub fn table(&self) -> Span {
-        Span::new(self.head.bitmap_table_offset, table_len(self.head.bitmap_table_size, 8))
+        Span::new(self.head.bitmap_table_offset, u64::from(self.head.bitmap_table_size).saturating_mul(8))
     }
 
     /// Where the extra data starts.

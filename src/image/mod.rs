@@ -5,12 +5,14 @@
 mod bitmaps;
 mod bounds;
 mod chunks;
+mod entries;
 mod extensions;
 mod header;
 mod luks;
 mod refcounts;
 mod snapshots;
 mod visited;
+mod walk;
 mod window;
 
 use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
@@ -26,12 +28,14 @@ pub use crate::parse::extensions::Extension;
 pub use bitmaps::{Bitmap, Bitmaps};
 pub use bounds::{ends_past_file, is_cut};
 pub use chunks::{Chunk, Chunks};
+pub use entries::{Entries, Entry, EntryChunk, Table, TableKind};
 use extensions::ExtensionArea;
 pub use header::Header;
 pub use luks::Luks;
 pub use refcounts::{RefcountRun, RefcountRuns};
 pub use snapshots::{Snapshot, Snapshots};
 pub use visited::Visited;
+pub use walk::{Part, Section, Tables, Walk};
 
 /// A qcow2 image.
 #[derive(Debug)]
@@ -223,15 +227,10 @@ fn identify<R: ReadAt>(source: &Metered<R>) -> Result<&'static str, Error> {
     Ok(foreign::identify(&start, &tail))
 }
 
-/// The length of a table of `count` entries.
-fn table_len(count: impl Into<u64>, entry_len: u64) -> u64 {
-    count.into().saturating_mul(entry_len)
-}
-
 impl L1Table {
     /// The bytes of the table.
     pub fn span(&self) -> Span {
-        Span::new(self.at, table_len(self.size, 8))
+        Span::new(self.at, u64::from(self.size).saturating_mul(8))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The refcount table's place, and the blocks as runs of equal refcounts.
 
-use super::{Chunks, Image};
+use super::{Entries, Image, Table, TableKind};
 use crate::Error;
 use crate::format::refcount::RefcountWidth;
 use crate::source::ReadAt;
@@ -26,44 +26,45 @@ pub struct RefcountRun {
 /// Reads a refcount block run by run.
 #[derive(Debug)]
 pub struct RefcountRuns<'i, R> {
-    chunks: Chunks<'i, R>,
+    entries: Entries<'i, R>,
     geometry: Geometry,
     width: RefcountWidth,
     block: u64,
     at: HostOffset,
-    bytes: Vec<u8>,
-    /// Place of the next refcount in `bytes`.
-    next: u64,
-    /// Place of the next refcount in the block.
+    /// The place in the block of the next refcount.
     index: u64,
+    /// The refcounts in memory, and the place of the first of them. Those before it that did not come are zeros.
+    bytes: Vec<u8>,
+    from: u64,
+    is_last: bool,
     /// What ended a run, and comes behind it.
     fault: Option<Error>,
     done: bool,
 }
 
 impl<R: ReadAt> Image<R> {
-    /// The bytes of the refcount table; `None` where the cluster size makes no sense.
-    pub fn refcount_table(&self) -> Option<Span> {
+    /// The refcount table; `None` where the cluster size makes no sense.
+    pub fn refcount_table(&self) -> Option<Table> {
         let header = &self.header.v2;
         let len = u64::from(header.refcount_table_clusters).saturating_mul(self.geometry?.cluster_size());
-        Some(Span::new(header.refcount_table_offset, len))
+        let span = Span::new(header.refcount_table_offset, len);
+        Some(Table { kind: TableKind::Refcounts, span, entry_len: 8 })
     }
 
     /// The refcounts of the block that the refcount table's entry `block` says to be at `at`, as far as the file
     /// goes; `None` where their width makes no sense.
     pub fn refcount_runs(&self, block: u64, at: HostOffset) -> Option<RefcountRuns<'_, R>> {
         let (geometry, width) = self.geometry.zip(self.refcount_width())?;
-        let chunks = self.chunks("a refcount block", Span::new(at, geometry.cluster_size()));
-        let bytes = Vec::new();
         Some(RefcountRuns {
-            chunks,
+            entries: self.entries(Table::refcount_block(block, at, geometry, width)),
             geometry,
             width,
             block,
             at,
-            bytes,
-            next: 0,
             index: 0,
+            bytes: Vec::new(),
+            from: 0,
+            is_last: false,
             fault: None,
             done: false,
         })
@@ -81,20 +82,28 @@ impl<R: ReadAt> RefcountRuns<'_, R> {
         self.block.saturating_mul(self.width.block_entry_count(self.geometry)).saturating_add(index)
     }
 
-    /// The next refcount, from the next chunk where this one is used up.
+    /// The refcount at hand, from the next piece of the block where this one is used up.
     fn peek(&mut self) -> Result<Option<u64>, Error> {
-        if let Some(value) = self.width.get(&self.bytes, self.next) {
-            return Ok(Some(value));
-        }
-        match self.chunks.next() {
-            None => Ok(None),
-            Some(Err(error)) => Err(error),
-            Some(Ok(chunk)) => {
-                self.bytes.clear();
-                self.bytes.extend_from_slice(chunk.bytes);
-                self.next = 0;
-                Ok(self.width.get(&self.bytes, 0))
+        loop {
+            let Some(index) = self.index.checked_sub(self.from) else { return Ok(Some(0)) };
+            if let Some(value) = self.width.get(&self.bytes, index) {
+                return Ok(Some(value));
             }
+            if self.is_last {
+                return Ok(None);
+            }
+            self.bytes.clear();
+            let bytes_from = match self.entries.next().transpose()? {
+                Some(chunk) => {
+                    self.bytes.extend_from_slice(chunk.bytes);
+                    chunk.at.0.saturating_sub(self.at.0)
+                }
+                None => {
+                    self.is_last = true;
+                    self.entries.passed().saturating_mul(self.width.byte_len())
+                }
+            };
+            self.from = self.width.count_in(bytes_from);
         }
     }
 
@@ -102,7 +111,7 @@ impl<R: ReadAt> RefcountRuns<'_, R> {
         let Some(value) = self.peek()? else { return Ok(None) };
         let index = self.index;
         loop {
-            (self.next, self.index) = (self.next.saturating_add(1), self.index.saturating_add(1));
+            self.index = self.index.saturating_add(1).max(if value == 0 { self.from } else { 0 });
             match self.peek() {
                 Ok(next) if next == Some(value) => {}
                 Ok(_) => break,
@@ -112,14 +121,12 @@ impl<R: ReadAt> RefcountRuns<'_, R> {
                 }
             }
         }
-        let from = self.width.byte_offset(index);
-        let to = self.width.byte_offset(self.index.saturating_sub(1));
-        let last_len = u64::from(self.width.bits().div_ceil(8));
+        let count = self.index.saturating_sub(index);
         Ok(Some(RefcountRun {
             index,
-            count: self.index.saturating_sub(index),
+            count,
             value,
-            at: Span::new(self.at.saturating_add(from), to.saturating_add(last_len).saturating_sub(from)),
+            at: self.width.span(self.at, index, count),
             first_cluster: self.cluster(index),
             host_offset: self.host_offset(index),
         }))

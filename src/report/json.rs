@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::document::Document;
-use super::row::{Context, Heading, Row, Section, Sink, Summary};
+use super::row::{Context, Heading, Row, Sink, Summary};
 use super::subject::Subject;
 use super::value::{Value, unclean};
 use crate::finding::Findings;
 use crate::finding::{Evidence, Finding, Rule};
+use crate::image::Section;
 use crate::units::{HostOffset, to_u64};
 
 /// Writes the dump as JSON.

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::json::{FindingItem, RowItem, bytes_row};
-use super::row::{Context, Heading, Row, Section, Sink, Summary};
+use super::row::{Context, Heading, Row, Sink, Summary};
 use super::subject::Subject;
 use crate::finding::Severity;
+use crate::image::Section;
 use crate::units::HostOffset;
 
 /// Writes the dump as JSON Lines.

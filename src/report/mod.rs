@@ -19,6 +19,7 @@ mod text;
 mod value;
 
 pub use crate::finding::Findings;
+pub use crate::image::Section;
 pub use audit::{LONGEST_SCAN_LINE, write_audit_json, write_audit_text, write_scan_line};
 pub use check::{CheckFormat, CheckReport, write_check};
 use dump::feature_names;
@@ -31,7 +32,7 @@ pub use info::{write_json as write_info_json, write_text as write_info_text};
 pub use json::JsonSink;
 pub use jsonl::JsonlSink;
 pub use policy::write_policy;
-pub use row::{Context, Detail, Heading, Label, Row, Section, Sink, Summary};
+pub use row::{Context, Detail, Heading, Label, Row, Sink, Summary};
 pub use subject::{Subject, write_error_json};
 pub use text::{TextOptions, TextSink, write_findings};
 pub use value::Value;

@@ -9,56 +9,8 @@ use super::value::Value;
 use crate::finding::Findings;
 use crate::finding::Rule;
 use crate::format::Style;
+use crate::image::Section;
 use crate::units::{HostOffset, Tree};
-
-/// A part of the dump that can be left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Section {
-    /// The header's fields and the backing file's name.
-    Header,
-    /// The header extensions.
-    Extensions,
-    /// The LUKS header.
-    Luks,
-    /// The refcount table and its blocks.
-    Refcounts,
-    /// The snapshot table.
-    Snapshots,
-    /// The L1 tables of all trees.
-    L1,
-    /// The L2 tables of all trees.
-    L2,
-    /// The bitmap directory and the bitmap tables.
-    Bitmaps,
-}
-
-impl Section {
-    /// All, in the order of the dump.
-    pub const ALL: [Self; 8] = [
-        Self::Header,
-        Self::Extensions,
-        Self::Luks,
-        Self::Refcounts,
-        Self::Snapshots,
-        Self::L1,
-        Self::L2,
-        Self::Bitmaps,
-    ];
-
-    /// The name that reports and the command line use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Header => "header",
-            Self::Extensions => "extensions",
-            Self::Luks => "luks",
-            Self::Refcounts => "refcounts",
-            Self::Snapshots => "snapshots",
-            Self::L1 => "l1",
-            Self::L2 => "l2",
-            Self::Bitmaps => "bitmaps",
-        }
-    }
-}
 
 /// The name of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,11 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::hex::HexWriter;
-use super::row::{Detail, Heading, Row, Section, Sink, Summary};
+use super::row::{Detail, Heading, Row, Sink, Summary};
 use super::subject::Subject;
 use super::value::{Shown, Value};
 use crate::finding::{Finding, Severity};
+use crate::image::Section;
 use crate::units::HostOffset;
 
 /// Which columns the text has.

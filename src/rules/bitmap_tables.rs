@@ -1,20 +1,23 @@
 //! Bitmap tables and the bits themselves: B14 to B16, B18.
 
-use super::bitmaps::{BitmapRules, is_in_use};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::bitmaps::BitmapRules;
 use super::is_cut;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
-use crate::format::bitmap::{BitmapData, BitmapTableEntry};
-use crate::image::Bitmap;
+use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry};
+use crate::image::{Table, TableKind};
 use crate::rules::codes::{B14, B15, B16, B18};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 use crate::{Error, Image};
 
 impl BitmapRules {
-    /// Judges the entry with this index of a bitmap's table, which stands at `at`.
+    /// Judges the entry with this index of a bitmap's table, which stands at `at`. `in_use`: the bitmap was not saved.
     pub fn table_entry(
         &self,
-        bitmap: &Bitmap,
+        in_use: bool,
         index: u64,
         at: HostOffset,
         entry: BitmapTableEntry,
@@ -22,7 +25,7 @@ impl BitmapRules {
     ) {
         let Some(geometry) = self.geometry.filter(|_| entry.0 != 0) else { return };
         // QEMU does not read the table of a bitmap that is in use, but its check does.
-        let highest = if is_in_use(bitmap) { Severity::Corruption } else { Severity::Fatal };
+        let highest = if in_use { Severity::Corruption } else { Severity::Fatal };
         let finding = |rule: &'static Rule, wanted: String| {
             let found = Evidence::Hex(entry.0);
             let finding = Finding::new(rule, Structure::BitmapTable, Span::new(at, 8), found, wanted);
@@ -46,69 +49,103 @@ impl BitmapRules {
     }
 }
 
-/// B18: whether the bits behind the end of the disk are zero, in the cluster of the bitmap's data that holds
-/// the last bit of the disk. A table of another length than the disk calls for is B17.
-///
-/// # Errors
-/// Where the bytes could not be read.
-pub fn check_bitmap_tail<R: ReadAt>(
-    image: &Image<R>,
-    bitmap: &Bitmap,
-    out: &mut Vec<Finding>,
-) -> Result<(), Error> {
-    let Some(tail) = Tail::of(image, bitmap) else { return Ok(()) };
-    let mut table = image.chunks("a bitmap table", Span::new(tail.entry_at, 8));
-    let entry = table.next().transpose()?.and_then(|chunk| chunk.entries().next());
-    let Some(BitmapData::Serialized(cluster)) = entry.map(|(_, entry)| BitmapTableEntry(entry).data()) else {
-        return Ok(());
-    };
-    if !cluster.is_aligned(tail.cluster_size) {
-        return Ok(());
-    }
-    let len = tail.cluster_size.saturating_sub(tail.byte);
-    let mut keep = tail.first_byte_mask;
-    let mut chunks =
-        image.chunks("a bitmap's last cluster", Span::new(cluster.saturating_add(tail.byte), len));
-    while let Some(chunk) = chunks.next().transpose()? {
-        for (offset, byte) in (0_u64..).zip(chunk.bytes) {
-            if byte & keep != 0 {
-                let at = Span::new(chunk.at.saturating_add(offset), 1);
-                let found = Evidence::Hex((*byte).into());
-                let wanted = format!("zero in the bits {keep:#x}");
-                out.push(Finding::new(&B18, Structure::Bitmap, at, found, wanted));
-                return Ok(());
-            }
-            keep = u8::MAX;
+/// The ends of bitmaps that were looked at, so that bitmaps which share their data cost no more than one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tails(HashMap<(HostOffset, u64), Option<(HostOffset, u8)>>);
+
+impl Tails {
+    /// B18: whether the bits behind the end of the disk are zero, in the cluster of the bitmap's data that holds
+    /// the last bit of the disk. A table of another length than the disk calls for is B17.
+    ///
+    /// # Errors
+    /// Where the bytes could not be read.
+    pub(super) fn check<R: ReadAt>(
+        &mut self,
+        image: &Image<R>,
+        head: &BitmapHead,
+        out: &mut Vec<Finding>,
+    ) -> Result<(), Error> {
+        let Some(tail) = Tail::of(image, head) else { return Ok(()) };
+        let Some(cluster) = tail.cluster(image)? else { return Ok(()) };
+        let stray = match self.0.entry((cluster, tail.bit)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => *place.insert(tail.stray_bits(image, cluster)?),
+        };
+        if let Some((at, byte)) = stray {
+            let first = at == cluster.saturating_add(tail.bit / 8);
+            let wanted =
+                format!("zero in the bits {:#x}", if first { tail.first_byte_mask() } else { u8::MAX });
+            out.push(Finding::new(
+                &B18,
+                Structure::Bitmap,
+                Span::new(at, 1),
+                Evidence::Hex(byte.into()),
+                wanted,
+            ));
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The first bit behind the end of the disk.
 struct Tail {
     /// The table entry of its cluster.
-    entry_at: HostOffset,
-    /// Its byte in that cluster.
-    byte: u64,
-    /// Which bits of that byte are behind the end.
-    first_byte_mask: u8,
+    entry: Table,
+    /// Its place in that cluster.
+    bit: u64,
     cluster_size: u64,
 }
 
 impl Tail {
     /// `None` where the disk's bits fill the last cluster, or where the table is not as long as they call for.
-    fn of<R: ReadAt>(image: &Image<R>, bitmap: &Bitmap) -> Option<Self> {
+    fn of<R: ReadAt>(image: &Image<R>, head: &BitmapHead) -> Option<Self> {
         let geometry = image.geometry()?;
-        let wanted = bitmap.head.table_size_for(image.disk_len(), geometry)?;
-        if u64::from(bitmap.head.bitmap_table_size) != wanted {
+        let wanted = head.table_size_for(image.disk_len(), geometry)?;
+        if u64::from(head.bitmap_table_size) != wanted {
             return None;
         }
-        let bit = bitmap.head.bit_count_for(image.disk_len())?;
         let cluster_size = geometry.cluster_size();
-        let (index, byte) = ((bit / 8).checked_div(cluster_size)?, (bit / 8).checked_rem(cluster_size)?);
-        let first_byte_mask = u8::MAX.checked_shl(u32::try_from(bit % 8).ok()?)?;
-        let entry_at = bitmap.head.bitmap_table_offset.saturating_add(index.saturating_mul(8));
-        (index < wanted).then_some(Self { entry_at, byte, first_byte_mask, cluster_size })
+        let (bit, per_cluster) = (head.bit_count_for(image.disk_len())?, cluster_size.saturating_mul(8));
+        let (index, bit) = (bit.checked_div(per_cluster)?, bit.checked_rem(per_cluster)?);
+        let at = head.bitmap_table_offset.saturating_add(index.saturating_mul(8));
+        let kind = TableKind::Bitmap { index: 0, in_use: false };
+        let entry = Table { kind, span: Span::new(at, 8), entry_len: 8 };
+        (index < wanted).then_some(Self { entry, bit, cluster_size })
+    }
+
+    /// The cluster of data that it is in, where there is one.
+    fn cluster<R: ReadAt>(&self, image: &Image<R>) -> Result<Option<HostOffset>, Error> {
+        let mut entries = image.entries(self.entry);
+        let entry = entries.next().transpose()?.and_then(|chunk| chunk.entries().next());
+        Ok(match entry.map(|entry| BitmapTableEntry(entry.raw).data()) {
+            Some(BitmapData::Serialized(cluster)) if cluster.is_aligned(self.cluster_size) => Some(cluster),
+            _ => None,
+        })
+    }
+
+    /// The first byte there with a bit set behind the end of the disk.
+    fn stray_bits<R: ReadAt>(
+        &self,
+        image: &Image<R>,
+        cluster: HostOffset,
+    ) -> Result<Option<(HostOffset, u8)>, Error> {
+        let byte = self.bit / 8;
+        let rest = Span::new(cluster.saturating_add(byte), self.cluster_size.saturating_sub(byte));
+        let mut mask = self.first_byte_mask();
+        let mut chunks = image.chunks("a bitmap's last cluster", rest);
+        while let Some(chunk) = chunks.next().transpose()? {
+            for (offset, byte) in (0_u64..).zip(chunk.bytes) {
+                if byte & std::mem::replace(&mut mask, u8::MAX) != 0 {
+                    return Ok(Some((chunk.at.saturating_add(offset), *byte)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which bits of the first byte are behind the end.
+    fn first_byte_mask(&self) -> u8 {
+        u8::MAX.unbounded_shl(u32::try_from(self.bit % 8).unwrap_or_default())
     }
 }
 
@@ -123,7 +160,7 @@ mod tests {
     fn tail(draft: &Draft) -> (Vec<Finding>, u64) {
         let (image, bitmap, mut out) = (draft.image(), draft.bitmap(0), Vec::new());
         let before = image.bytes_read();
-        check_bitmap_tail(&image, &bitmap, &mut out).unwrap();
+        Tails::default().check(&image, &bitmap.head, &mut out).unwrap();
         (out, image.bytes_read().saturating_sub(before))
     }
 

@@ -4,6 +4,7 @@
 use crate::Image;
 use crate::finding::{Evidence, Finding, Rule, Structure};
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
+use crate::image::RefcountRun;
 use crate::rules::codes::{R01, R02, R03, R08, R10};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
@@ -12,6 +13,7 @@ use crate::units::{Geometry, HostOffset, Span};
 #[derive(Clone, Copy, Debug)]
 pub struct RefcountRules {
     geometry: Geometry,
+    width: Option<RefcountWidth>,
     file_clusters: u64,
 }
 
@@ -19,7 +21,8 @@ impl RefcountRules {
     /// The rules for this image; `None` where `cluster_bits` makes no sense, and there are no tables.
     pub fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
         let geometry = image.geometry()?;
-        Some(Self { geometry, file_clusters: geometry.clusters_for(image.file_len()) })
+        let file_clusters = geometry.clusters_for(image.file_len());
+        Some(Self { geometry, width: image.refcount_width(), file_clusters })
     }
 
     /// Judges the refcount table entry with this index, which stands at `at`.
@@ -44,17 +47,17 @@ impl RefcountRules {
         }
     }
 
-    /// Judges `count` equal refcounts at `at`, of the clusters from `first_cluster` on.
-    pub fn run(&self, at: Span, first_cluster: u64, count: u64, value: u64, out: &mut Vec<Finding>) {
-        let end = first_cluster.saturating_add(count);
-        if value == 0 || end <= self.file_clusters {
-            return;
-        }
-        let first = first_cluster.max(self.file_clusters);
-        let found = format!("{value} for cluster {first}");
+    /// R08: judges equal refcounts of the block that starts at `block`.
+    pub fn run(&self, block: HostOffset, run: &RefcountRun, out: &mut Vec<Finding>) {
+        let behind = run.first_cluster.max(self.file_clusters);
+        let inside = behind.saturating_sub(run.first_cluster);
+        let count = run.count.saturating_sub(inside);
+        let Some(width) = self.width.filter(|_| run.value != 0 && count != 0) else { return };
+        let found = format!("{} for cluster {behind}", run.value);
         let wanted = format!("0 from cluster {} on", self.file_clusters);
+        let at = width.span(block, run.index.saturating_add(inside), count);
         let mut finding = Finding::new(&R08, Structure::RefcountBlock, at, found, wanted);
-        finding.consequences = end.saturating_sub(first);
+        finding.consequences = count;
         out.push(finding);
     }
 }
@@ -90,16 +93,20 @@ mod tests {
 
     #[test]
     fn a_run_past_the_end_tells_its_first_cluster() {
-        let rules = RefcountRules { geometry: Geometry::new(16, false).unwrap(), file_clusters: 10 };
-        let at = Span::new(HostOffset(0x2_0010), 8);
+        let geometry = Geometry::new(16, false).unwrap();
+        let rules = RefcountRules { geometry, width: RefcountWidth::new(4), file_clusters: 10 };
         let mut out = Vec::new();
-        rules.run(at, 0, 10, 1, &mut out);
-        rules.run(at, 10, u64::MAX, 0, &mut out);
-        assert_eq!(out, []);
-        rules.run(at, 8, 4, 7, &mut out);
-        assert_eq!((out[0].at, out[0].consequences), (Some(at), 2));
-        assert_eq!(out[0].found, "7 for cluster 10".to_owned().into());
-        rules.run(at, u64::MAX, u64::MAX, 1, &mut out);
-        assert_eq!(out[1].consequences, 0);
+        let mut run = |first_cluster, count, value| {
+            let (at, host_offset) = (Span::default(), HostOffset(0));
+            let run = RefcountRun { index: first_cluster, count, value, at, first_cluster, host_offset };
+            rules.run(HostOffset(0x2_0000), &run, &mut out);
+            std::mem::take(&mut out)
+        };
+        assert_eq!(run(0, 10, 1), []);
+        assert_eq!(run(10, u64::MAX, 0), []);
+        let found = run(8, 4, 7);
+        assert_eq!((found[0].at, found[0].consequences), (Some(Span::new(HostOffset(0x2_0014), 4)), 2));
+        assert_eq!(found[0].found, "7 for cluster 10".to_owned().into());
+        assert_eq!(run(u64::MAX, u64::MAX, 1)[0].consequences, u64::MAX);
     }
 }

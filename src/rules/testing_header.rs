@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "tests alone use it")]
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use super::*;
-use crate::Error;
 use crate::finding::{Finding, Severity, Structure};
-use crate::image::Image;
+use crate::image::{Image, Section, Tables, Walk};
 use crate::rules::codes::H02;
 use crate::testkit::{Damage, Draft, damages};
 
@@ -24,25 +24,12 @@ pub(super) fn findings(file: &[u8]) -> Vec<Finding> {
         Ok(image) => image,
         Err(error) => return vec![stopped(error, Structure::Header, &H02)],
     };
-    check_header(&image, &mut out);
-    check_backing_file(&image, &mut out);
-    check_header_gap(&image, &mut out).unwrap();
-    let mut rules = ExtensionRules::new(&image);
-    let mut fault: Option<Error> = None;
-    for extension in image.extensions() {
-        match extension {
-            Ok(extension) => {
-                rules.extension(&extension, &mut out);
-                for (at, row) in extension.feature_names() {
-                    rules.feature_name(at, &row, &mut out);
-                }
-            }
-            Err(error) => fault = Some(error),
-        }
-    }
-    rules.finish(fault, &mut out);
-    if let Some(luks) = image.luks().unwrap() {
-        check_luks(&image, &luks, &mut out).unwrap();
+    let (mut walk, mut judge) = (Walk::new(&image, Tables::Unread), Judge::new(&image, None));
+    for section in [Section::Header, Section::Extensions, Section::Luks] {
+        let Ok(()) = walk.section(section, &mut |part| -> Result<(), Infallible> {
+            judge.part(&part, &mut out);
+            Ok(())
+        });
     }
     out
 }

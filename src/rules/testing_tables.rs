@@ -1,14 +1,13 @@
 //! Runs the rules of this half of the house over whole images, for the tests of several files.
 
+use std::convert::Infallible;
+
+use super::Judge;
 use super::span::field_span;
-use super::*;
 use crate::finding::{Finding, Severity, Structure};
 use crate::format::Layout;
-use crate::format::bitmap::BitmapTableEntry;
-use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
-use crate::format::refcount::RefcountTableEntry;
 use crate::format::snapshot::SnapshotHead;
-use crate::image::{Bitmap, DiskTree, L1Table, Snapshot};
+use crate::image::{Bitmap, Section, Snapshot, Tables, Walk};
 use crate::testkit::{Damage, Draft, damages};
 use crate::units::{HostOffset, Span};
 use crate::{Image, Limits};
@@ -24,114 +23,15 @@ pub(super) fn base(name: &str) -> Draft {
 /// What families L, R, S and B find.
 pub(super) fn findings(draft: &Draft) -> Vec<Finding> {
     let image = Image::open(draft.bytes.as_slice(), Limits::default()).unwrap();
+    let (mut walk, mut judge) = (Walk::new(&image, Tables::Once), Judge::new(&image, Some(NOW)));
     let mut out = Vec::new();
-    refcounts(&image, &mut out);
-    let size = image.header().v2.size.0;
-    l1(&image, image.active_l1(), size, &mut out);
-
-    let mut rules = SnapshotRules::new(&image, Some(NOW));
-    let mut fault = None;
-    for snapshot in image.snapshots() {
-        match snapshot {
-            Ok(snapshot) => {
-                rules.snapshot(&snapshot, &mut out);
-                l1(&image, snapshot.l1(), snapshot.disk_size().unwrap_or(size), &mut out);
-            }
-            Err(error) => fault = Some(error),
-        }
+    for section in [Section::Refcounts, Section::L1, Section::L2, Section::Snapshots, Section::Bitmaps] {
+        let Ok(()) = walk.section(section, &mut |part| -> Result<(), Infallible> {
+            judge.part(&part, &mut out);
+            Ok(())
+        });
     }
-    rules.finish(fault, &mut out);
-    bitmaps(&image, &mut out);
     out
-}
-
-fn refcounts(image: &Image<&[u8]>, out: &mut Vec<Finding>) {
-    check_refcount_table_cover(image, out);
-    let rules = RefcountRules::new(image).unwrap();
-    let (geometry, width) = (image.geometry().unwrap(), image.refcount_width().unwrap());
-    let (header, per_block) = (image.header().v2, width.block_entry_count(geometry));
-    let len = u64::from(header.refcount_table_clusters) * geometry.cluster_size();
-    for (at, entry) in entries(image, Span::new(header.refcount_table_offset, len)) {
-        let index = (at.0 - header.refcount_table_offset.0) / 8;
-        rules.table_entry(index, at, RefcountTableEntry(entry), out);
-        let block = RefcountTableEntry(entry).block_offset();
-        // What stands off a boundary is no block, also for QEMU.
-        let is_block = block.0 != 0 && block.is_aligned(geometry.cluster_size());
-        if !is_block || block.0 >= image.file_len() {
-            continue;
-        }
-        let bytes = bytes(image, Span::new(block, geometry.cluster_size()));
-        for n in 0..per_block {
-            let at =
-                Span::new(block.saturating_add(width.byte_offset(n)), u64::from(width.bits().max(8) / 8));
-            rules.run(at, index * per_block + n, 1, width.get(&bytes, n).unwrap_or_default(), out);
-        }
-    }
-}
-
-fn l1(image: &Image<&[u8]>, table: L1Table, disk_size: u64, out: &mut Vec<Finding>) {
-    let (rules, geometry) = (MappingRules::new(image).unwrap(), image.geometry().unwrap());
-    for (l1_at, entry) in entries(image, table.span()) {
-        let l1_index = (l1_at.0 - table.at.0) / 8;
-        rules.l1_entry(&DiskTree { l1: table, disk_size }, l1_index, l1_at, L1Entry(entry), out);
-        let l2 = L1Entry(entry).l2_offset();
-        if l2.0 == 0 {
-            continue;
-        }
-        let place = |at: HostOffset| {
-            let index = (at.0 - l2.0) / geometry.l2_entry_len();
-            L2Place { tree: table.tree, disk_size, l1_index, index, at }
-        };
-        let mut chunks = image.chunks("an L2 table", Span::new(l2, geometry.cluster_size()));
-        while let Some(Ok(chunk)) = chunks.next() {
-            if geometry.extended_l2() {
-                for (at, (entry, bitmap)) in chunk.wide_entries() {
-                    rules.l2_entry(&place(at), L2Entry(entry), Some(SubclusterBitmap(bitmap)), out);
-                }
-            } else {
-                chunk.entries().for_each(|(at, entry)| rules.l2_entry(&place(at), L2Entry(entry), None, out));
-            }
-        }
-    }
-}
-
-fn bitmaps(image: &Image<&[u8]>, out: &mut Vec<Finding>) {
-    let mut rules = BitmapRules::new(image);
-    let mut fault = None;
-    for bitmap in image.bitmaps() {
-        match bitmap {
-            Ok(bitmap) => {
-                rules.bitmap(&bitmap, out);
-                // The header is no bitmap table.
-                let table = if bitmap.table().at.0 == 0 { Span::default() } else { bitmap.table() };
-                for (at, entry) in entries(image, table) {
-                    let index = (at.0 - table.at.0) / 8;
-                    rules.table_entry(&bitmap, index, at, BitmapTableEntry(entry), out);
-                }
-                check_bitmap_tail(image, &bitmap, out).unwrap();
-            }
-            Err(error) => fault = Some(error),
-        }
-    }
-    rules.finish(fault, out);
-}
-
-fn entries(image: &Image<&[u8]>, span: Span) -> Vec<(HostOffset, u64)> {
-    let mut chunks = image.chunks("a table", span);
-    let mut all = Vec::new();
-    while let Some(Ok(chunk)) = chunks.next() {
-        all.extend(chunk.entries());
-    }
-    all
-}
-
-fn bytes(image: &Image<&[u8]>, span: Span) -> Vec<u8> {
-    let mut chunks = image.chunks("a block", span);
-    let mut all = Vec::new();
-    while let Some(Ok(chunk)) = chunks.next() {
-        all.extend(chunk.bytes);
-    }
-    all
 }
 
 /// The codes of the rules that fire, in order and without repetition.

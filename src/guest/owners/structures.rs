@@ -4,6 +4,7 @@ use super::{Search, whole};
 use crate::Error;
 use crate::format::header::CRYPT_LUKS;
 use crate::format::refcount::RefcountTableEntry;
+use crate::image::Table;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 
@@ -26,7 +27,7 @@ impl<R: ReadAt> Search<'_, R> {
 
     /// The refcount table and its blocks; answers the refcount of the byte's cluster.
     pub(super) fn refcounts(&mut self) -> Result<Option<u64>, Error> {
-        let Some(table) = self.image.refcount_table() else { return Ok(None) };
+        let Some(Table { span: table, .. }) = self.image.refcount_table() else { return Ok(None) };
         let index = self.index(table, 8);
         self.count(table);
         if let Some(owner) = self.own("refcount table", table) {

@@ -9,34 +9,22 @@ use crate::format::scalar::FeatureBits;
 use crate::format::{Field, FieldValue, Style, header};
 use crate::report::row::{Context, Detail, Label, Row, Sink};
 use crate::report::value::Value;
-use crate::rules;
-use crate::rules::codes::{H11, H37, H43};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     pub(super) fn header(&mut self) -> io::Result<()> {
         let image = self.image;
-        rules::check_header(image, &mut self.found);
-        rules::check_backing_file(image, &mut self.found);
-        if let Err(error) = rules::check_header_gap(image, &mut self.found) {
-            self.stop(error, Structure::Header, &H43);
-        }
         self.heading(HostOffset(0), "header", Context::default(), &[])?;
         for field in image.header().fields() {
             self.header_field(&field)?;
         }
         self.unknown_fields()?;
         self.hex(Span::new(HostOffset(0), image.header().wanted_len()))?;
-        match image.backing_file() {
-            Ok(Some(name)) => {
-                self.text(Structure::BackingFile, "backing_file", name.at, &name.bytes)?;
-                self.hex(name.span())?;
-            }
-            Ok(None) => {}
-            Err(error) => self.stop(error, Structure::BackingFile, &H37),
-        }
-        Ok(())
+        // The judge tells of a name that cannot be read.
+        let Ok(Some(name)) = image.backing_file() else { return Ok(()) };
+        self.text(Structure::BackingFile, "backing_file", name.at, &name.bytes)?;
+        self.hex(name.span())
     }
 
     fn header_field(&mut self, field: &Field) -> io::Result<()> {
@@ -72,7 +60,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                 self.row(Structure::Header, "unknown_fields", Row { value: Value::Bytes(chunk.bytes), ..row })
             }
             Some(Err(error)) => {
-                self.stop(error, Structure::Header, &H11);
+                self.stop(error, Structure::Header);
                 Ok(())
             }
             None => Ok(()),

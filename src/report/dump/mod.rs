@@ -2,30 +2,26 @@
 //!
 //! A field's mark comes from the findings of its structure that touch its bytes, and from nothing else.
 
-mod bitmaps;
-mod extensions;
 mod header;
-mod luks;
-mod mapping;
-mod refcounts;
-mod skipped;
-mod snapshots;
+mod lists;
+mod tables;
 
 pub(super) use header::feature_names;
 
 use std::io;
 
-use super::row::{Context, Detail, Heading, Label, Row, Section, Sink, Summary};
+use super::row::{Context, Detail, Heading, Label, Row, Sink, Summary};
 use super::value::Value;
-use crate::finding::Findings;
-use crate::finding::{Finding, Rule, Severity, Structure};
+use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{Field, Layout};
-use crate::rules;
+use crate::image::{Part, Section, Tables, Walk};
 use crate::rules::codes::T02;
-use crate::rules::{check_unchanged, stopped};
+use crate::rules::{self, Judge, check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 use crate::{Error, Image};
+use lists::List;
+use tables::TableRows;
 
 /// Why no table of clusters is read.
 const NO_CLUSTER_SIZE: &str = "the cluster size is invalid";
@@ -54,19 +50,31 @@ impl Default for Options {
 /// # Errors
 /// Only what the sink returns: what is wrong with the image is in the summary.
 pub fn dump<R: ReadAt, S: Sink>(image: &Image<R>, options: &Options, sink: &mut S) -> io::Result<Summary> {
-    let findings = Findings::new(image.limits().findings_per_rule);
-    let mut dumper = Dumper { image, options, sink, findings, found: Vec::new(), fired: Vec::new() };
-    for section in Section::ALL {
-        if options.sections.contains(&section) {
-            dumper.sink.begin(section)?;
-            dumper.section(section)?;
-            dumper.settle();
-            dumper.sink.end(section)?;
+    let mut dumper = Dumper {
+        image,
+        options,
+        sink,
+        judge: Judge::new(image, options.now),
+        findings: Findings::new(image.limits().findings_per_rule),
+        found: Vec::new(),
+        fired: Vec::new(),
+        section: Section::Header,
+        list: List::default(),
+        table: TableRows::default(),
+    };
+    let mut walk = Walk::new(image, Tables::Once);
+    for section in Section::ALL.into_iter().filter(|section| options.sections.contains(section)) {
+        dumper.section = section;
+        dumper.sink.begin(section)?;
+        walk.section(section, &mut |part| dumper.part(&part))?;
+        if section == Section::L2 && walk.is_forgetful {
+            dumper.forgot_tables()?;
         }
+        dumper.sink.end(section)?;
     }
     check_unchanged(image, &mut dumper.found);
     dumper.settle();
-    let findings = dumper.findings;
+    let Dumper { findings, sink, .. } = dumper;
     let complete = findings.is_complete();
     let is_part = Section::ALL.iter().any(|section| !options.sections.contains(section));
     let summary = Summary { complete, is_part, findings };
@@ -79,35 +87,70 @@ struct Dumper<'a, R, S> {
     image: &'a Image<R>,
     options: &'a Options,
     sink: &'a mut S,
+    judge: Judge<'a, R>,
     findings: Findings,
-    /// What was found in the structure at hand.
+    /// What was found in the part at hand.
     found: Vec<Finding>,
     /// The rules that fired for the row at hand.
     fired: Vec<&'static Rule>,
+    section: Section,
+    /// Where the list at hand goes on.
+    list: List,
+    /// Which rows of the table at hand were written.
+    table: TableRows,
 }
 
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
-    fn section(&mut self, section: Section) -> io::Result<()> {
+    /// Judges a part and writes its rows, which have their marks from what was found in it alone.
+    fn part(&mut self, part: &Part<'_>) -> io::Result<()> {
+        if !self.is_told(part) {
+            self.judge.part(part, &mut self.found);
+        }
+        self.extension_ends(part)?;
+        match *part {
+            Part::Header => self.header()?,
+            Part::Extension(extension) => self.extension(extension)?,
+            Part::FeatureName(at, row) => self.feature_name(at, row)?,
+            Part::Luks(luks) => self.luks(luks)?,
+            Part::Snapshot(snapshot) => self.snapshot(snapshot)?,
+            Part::Bitmap(bitmap) => self.bitmap(bitmap)?,
+            Part::Table(table) => self.table_begins(table)?,
+            Part::Shared(table, earlier) => self.shared(table, earlier)?,
+            Part::Entry(table, entry) => self.entry(table, entry)?,
+            Part::Refcounts(block, run) => self.refcounts(block, run)?,
+            Part::TableEnd(table, passed) => self.table_ends(table, passed)?,
+            Part::Stopped(..) => {}
+            Part::End(section, fault) => self.section_ends(section, fault)?,
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Whether another section tells of this: what ends the snapshot table ends the tables of the trees too.
+    fn is_told(&self, part: &Part<'_>) -> bool {
+        matches!(part, Part::Stopped(Structure::Snapshot, Error::Cut { .. }))
+            && self.options.sections.contains(&Section::Snapshots)
+    }
+
+    fn section_ends(&mut self, section: Section, fault: Option<Error>) -> io::Result<()> {
+        let list = std::mem::take(&mut self.list);
         match section {
-            Section::Header => self.header(),
-            Section::Extensions => self.extensions(),
-            Section::Luks => self.luks(),
-            Section::Refcounts => self.refcounts(),
-            Section::Snapshots => self.snapshots(),
-            Section::L1 => self.l1_tables(),
-            Section::L2 => self.l2_tables(),
-            Section::Bitmaps => self.bitmaps(),
+            Section::Snapshots if fault.is_some() => self.cut_snapshot(list),
+            Section::Bitmaps if fault.is_some() => self.cut_bitmap(list),
+            Section::Bitmaps => self.unread_bitmaps(),
+            Section::L1 | Section::L2 if self.image.geometry().is_none() => self.unreadable(NO_CLUSTER_SIZE),
+            _ => self.shared_ends(),
         }
     }
 
-    /// Moves what was found in the structure at hand to what was found in all.
+    /// Moves what was found in the part at hand to what was found in all.
     fn settle(&mut self) {
         self.found.drain(..).for_each(|finding| self.findings.push(finding));
     }
 
-    /// Takes note of what stopped the reading of a structure.
-    fn stop(&mut self, error: Error, structure: Structure, cut: &'static Rule) {
-        self.findings.push(stopped(error, structure, cut));
+    /// Takes note of what keeps something from being shown that no rule needs.
+    fn stop(&mut self, error: Error, structure: Structure) {
+        self.findings.push(stopped(error, structure, &T02));
     }
 
     /// The row of a field or an entry, with its mark. `field` is its name in the catalogue.
@@ -196,11 +239,6 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         ))
     }
 
-    /// The part of a span that is in the file.
-    fn in_file(&self, span: Span) -> Span {
-        Span::new(span.at, span.len.min(self.image.file_len().saturating_sub(span.at.0)))
-    }
-
     fn heading(
         &mut self,
         at: HostOffset,
@@ -223,7 +261,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let chunk = match chunks.next() {
             Some(Ok(chunk)) => chunk,
             Some(Err(error)) => {
-                self.stop(error, Structure::File, &T02);
+                self.stop(error, Structure::File);
                 return Ok(());
             }
             None => return Ok(()),
@@ -258,7 +296,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                     let more = chunk.at.saturating_add(to_u64(chunk.bytes.len())) < end;
                     self.sink.bytes(chunk.at, chunk.bytes, more)?;
                 }
-                Err(error) => self.stop(error, Structure::File, &T02),
+                Err(error) => self.stop(error, Structure::File),
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::finding::Rule;
-use crate::guest::{Combine, Combined, distrust, has_tail_bits};
+use crate::guest::{Combine, Combined, Trust, Trusts};
 use crate::image::{Bitmap, Image};
 use crate::report::document::Document;
 use crate::report::human::Size;
@@ -43,13 +43,10 @@ type Runs<'i> = Box<dyn Iterator<Item = Result<GuestSpan, Error>> + 'i>;
 
 /// What takes the bitmaps down.
 trait Writer {
-    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict, tail_bits: bool) -> io::Result<()>;
+    fn begin(&mut self, bitmap: &Bitmap, trust: Trust) -> io::Result<()>;
     fn run(&mut self, span: GuestSpan) -> io::Result<()>;
     fn end(&mut self, dirty: Option<u64>, disk_len: u64) -> io::Result<()>;
 }
-
-/// Whether a bitmap can be used, and if not, why.
-type Verdict = Option<&'static Rule>;
 
 fn tell<R: ReadAt>(
     image: &Image<R>,
@@ -71,6 +68,7 @@ fn tell<R: ReadAt>(
             }
         }
     };
+    let mut trusts = Trusts::new(image);
     for bitmap in image.bitmaps() {
         let bitmap = match bitmap {
             Ok(bitmap) => bitmap,
@@ -80,10 +78,17 @@ fn tell<R: ReadAt>(
             }
         };
         if !is_wanted(&bitmap) {
+            trusts.pass(&bitmap);
             continue;
         }
         told.count = told.count.saturating_add(1);
-        if let Err(error) = one(image, &bitmap, second.as_ref(), options.only_list, writer)? {
+        let mut trust = trusts.next(&bitmap);
+        if let Some((_, other)) = &second {
+            // The result is as good as the worse of the two.
+            let other = Trusts::new(image).next(other);
+            trust = trust.and_then(|one| Ok(Trust { against: one.against.or(other?.against), ..one }));
+        }
+        if let Err(error) = one(image, &bitmap, trust, second.as_ref(), options.only_list, writer)? {
             told.cut = Some(error);
         }
     }
@@ -95,23 +100,13 @@ fn tell<R: ReadAt>(
 fn one<R: ReadAt>(
     image: &Image<R>,
     bitmap: &Bitmap,
+    trust: Result<Trust, Error>,
     second: Option<&(Combine, Bitmap)>,
     only_list: bool,
     writer: &mut dyn Writer,
 ) -> io::Result<Result<(), Error>> {
-    let mut result = Ok(());
-    let mut verdict = None;
-    for each in [Some(bitmap), second.map(|(_, bitmap)| bitmap)].into_iter().flatten() {
-        match distrust(image, each) {
-            Ok(rule) => verdict = verdict.or(rule),
-            Err(error) => result = Err(error),
-        }
-    }
-    let tail_bits = has_tail_bits(image, bitmap).unwrap_or_else(|error| {
-        result = Err(error);
-        false
-    });
-    writer.begin(bitmap, verdict, tail_bits)?;
+    let mut result = trust.map(|_| ());
+    writer.begin(bitmap, trust.unwrap_or_default())?;
     let mut dirty = None;
     if let Some(runs) = runs(image, bitmap, second) {
         let mut bytes = 0_u64;
@@ -189,15 +184,15 @@ struct Head<'a> {
 }
 
 impl<W: Write> Writer for JsonWriter<W> {
-    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict, tail_bits: bool) -> io::Result<()> {
+    fn begin(&mut self, bitmap: &Bitmap, trust: Trust) -> io::Result<()> {
         let head = Head {
             name: &text::escape(&bitmap.name),
             name_hex: (!text::is_clean(&bitmap.name)).then_some(Hex(&bitmap.name)),
             granularity: 1_u64.checked_shl(bitmap.head.granularity_bits.0.into()),
             flags: bitmap.head.flags.names().collect(),
-            trusted: verdict.is_none(),
-            reason: verdict.map(reason),
-            tail_bits,
+            trusted: trust.against.is_none(),
+            reason: trust.against.map(reason),
+            tail_bits: trust.has_tail_bits,
         };
         let head = serde_json::to_string(&head)?;
         // The object stays open for its ranges.
@@ -250,7 +245,7 @@ pub fn write_bitmaps_text<R: ReadAt>(
 struct TextWriter<W>(W);
 
 impl<W: Write> Writer for TextWriter<W> {
-    fn begin(&mut self, bitmap: &Bitmap, verdict: Verdict, tail_bits: bool) -> io::Result<()> {
+    fn begin(&mut self, bitmap: &Bitmap, trust: Trust) -> io::Result<()> {
         let out = &mut self.0;
         write!(out, "\nbitmap \"{}\"", text::escape(&bitmap.name))?;
         if let Some(granularity) = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into()) {
@@ -259,9 +254,9 @@ impl<W: Write> Writer for TextWriter<W> {
         for flag in bitmap.head.flags.names() {
             write!(out, " {flag}")?;
         }
-        let verdict = verdict.map_or_else(|| "yes".to_owned(), |rule| format!("no: {}", reason(rule)));
+        let verdict = trust.against.map_or_else(|| "yes".to_owned(), |rule| format!("no: {}", reason(rule)));
         writeln!(out, "\ncan be used for an incremental backup: {verdict}")?;
-        if tail_bits {
+        if trust.has_tail_bits {
             writeln!(out, "bits behind the end of the disk are set, and left out here (B18)")?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::Image;
 use crate::format::features::FeatureSet;
 use crate::format::luks::{SECTOR, SLOT_ENABLED};
 use crate::format::{Field, extension};
-use crate::image::{Bitmap, Extension, Luks, Snapshot};
+use crate::image::{Bitmap, Extension, Luks, Part, Section, Snapshot};
 use crate::report::document::Document;
 use crate::report::feature_names;
 use crate::report::human::Timestamp;
@@ -32,24 +32,42 @@ pub fn write_json<R: ReadAt>(
     now: Option<i64>,
     sandbox: &str,
 ) -> io::Result<bool> {
-    let mut survey = Survey::new(image, now);
+    let mut survey = Survey::new(image, now)?;
     let mut document = Document::new(out);
     document.field("schema", "qcow2-inspect/info/1")?;
     document.field("file", subject)?;
     header(&mut document, image)?;
 
     document.begin_array("extensions")?;
-    survey.extensions(|extension| document.item(&extension_item(extension)))?;
+    survey.section(Section::Extensions, |part| match part {
+        Part::Extension(extension) => document.item(&extension_item(extension)),
+        _ => Ok(()),
+    })?;
     document.end_array()?;
     document.begin_array("snapshots")?;
-    survey.snapshots(|snapshot| {
-        document.item(&SnapshotItem { snapshot, virtual_size: image.header().v2.size.0 })
+    let virtual_size = image.header().v2.size.0;
+    survey.section(Section::Snapshots, |part| match part {
+        Part::Snapshot(snapshot) => document.item(&SnapshotItem { snapshot, virtual_size }),
+        _ => Ok(()),
     })?;
     document.end_array()?;
     document.begin_array("bitmaps")?;
-    survey.bitmaps(|bitmap| document.item(&BitmapItem(bitmap)))?;
+    survey.section(Section::Bitmaps, |part| match part {
+        Part::Bitmap(bitmap) => document.item(&BitmapItem(bitmap)),
+        _ => Ok(()),
+    })?;
     document.end_array()?;
-    document.field("luks", &survey.luks().as_ref().map(LuksItem))?;
+    let mut is_encrypted = false;
+    survey.section(Section::Luks, |part| match part {
+        Part::Luks(luks) => {
+            is_encrypted = true;
+            document.field("luks", &LuksItem(luks))
+        }
+        _ => Ok(()),
+    })?;
+    if !is_encrypted {
+        document.field("luks", &None::<()>)?;
+    }
 
     survey.finish();
     document.field("worst", &survey.findings.worst())?;

@@ -6,7 +6,7 @@ use super::{Survey, compression, encryption};
 use crate::Image;
 use crate::format::extension;
 use crate::format::features::FeatureSet;
-use crate::image::{Bitmap, Snapshot};
+use crate::image::{Bitmap, Luks, Part, Section, Snapshot};
 use crate::report::feature_names;
 use crate::report::human::{Clock, Size, Timestamp};
 use crate::report::subject::Subject;
@@ -32,31 +32,36 @@ pub fn write_text<R: ReadAt>(
     color: bool,
 ) -> io::Result<bool> {
     let out = &mut out;
-    let mut survey = Survey::new(image, now);
+    let mut survey = Survey::new(image, now)?;
     header(out, image, subject)?;
     let mut extensions = List::default();
-    survey.extensions(|extension| {
-        extensions.push(|| {
-            let name = extension::name(extension.head.magic);
-            name.map_or_else(|| format!("unknown {}", extension.head.magic), str::to_owned)
-        });
+    survey.section(Section::Extensions, |part| {
+        if let Part::Extension(extension) = part {
+            extensions.push(|| {
+                let name = extension::name(extension.head.magic);
+                name.map_or_else(|| format!("unknown {}", extension.head.magic), str::to_owned)
+            });
+        }
         Ok(())
     })?;
     line(out, "extensions", &extensions.join())?;
-    if let Some(luks) = survey.luks() {
-        let [name, mode, hash] = [luks.head.cipher_name, luks.head.cipher_mode, luks.head.hash_spec];
-        let cipher = format!("{}-{}, {}", escape(name.text()), escape(mode.text()), escape(hash.text()));
-        line(out, "luks", &cipher)?;
-    }
+    survey.section(Section::Luks, |part| match part {
+        Part::Luks(luks) => line(out, "luks", &cipher(luks)),
+        _ => Ok(()),
+    })?;
     let mut snapshots = List::default();
-    survey.snapshots(|snapshot| {
-        snapshots.push(|| snapshot_line(snapshot));
+    survey.section(Section::Snapshots, |part| {
+        if let Part::Snapshot(snapshot) = part {
+            snapshots.push(|| snapshot_line(snapshot));
+        }
         Ok(())
     })?;
     list(out, "snapshots", &snapshots)?;
     let mut bitmaps = List::default();
-    survey.bitmaps(|bitmap| {
-        bitmaps.push(|| bitmap_line(bitmap));
+    survey.section(Section::Bitmaps, |part| {
+        if let Part::Bitmap(bitmap) = part {
+            bitmaps.push(|| bitmap_line(bitmap));
+        }
         Ok(())
     })?;
     list(out, "bitmaps", &bitmaps)?;
@@ -142,6 +147,11 @@ impl List {
             further => format!("{} and {further} more", self.shown.join(", ")),
         }
     }
+}
+
+fn cipher(luks: &Luks) -> String {
+    let [name, mode, hash] = [luks.head.cipher_name, luks.head.cipher_mode, luks.head.hash_spec];
+    format!("{}-{}, {}", escape(name.text()), escape(mode.text()), escape(hash.text()))
 }
 
 fn snapshot_line(snapshot: &Snapshot) -> String {

@@ -8,7 +8,9 @@ use crate::format::luks::LuksHead;
 use crate::format::mapping::L1Entry;
 use crate::format::refcount::RefcountTableEntry;
 use crate::format::{Field, Layout};
-use crate::image::{Image, L1Table};
+use crate::image::{
+    self, {Image, L1Table},
+};
 use crate::units::{HostOffset, Span, to_u64};
 
 /// Stands in for the cluster size where the header makes no sense, and for bytes that are no image.
@@ -167,12 +169,16 @@ fn entry(image: &Bytes<'_>, table: Table, slot: u16) -> Option<u64> {
 
 fn used_entry(image: &Bytes<'_>, table: Table, slot: u16) -> Option<u64> {
     let span = Span::new(table.at, table.count.min(ENTRIES) * table.entry_len);
-    let mut chunks = image.chunks("a table", span);
-    let chunk = chunks.next()?.ok()?;
-    let used = || chunk.entries().filter(|(_, entry)| *entry != 0);
-    let count = used().count();
-    let (at, _) = used().nth(usize::from(slot).checked_rem(count)?)?;
+    let mut entries = image.entries(words(span));
+    let chunk = entries.next()?.ok()?;
+    let count = chunk.entries().count();
+    let at = chunk.entries().nth(usize::from(slot).checked_rem(count)?)?.at;
     Some(at.0 - (at.0 - table.at.0) % table.entry_len)
+}
+
+/// A table of numbers of 64 bits, whatever they are.
+fn words(span: Span) -> image::Table {
+    image::Table { kind: image::TableKind::Refcounts, span, entry_len: 8 }
 }
 
 fn find_table(image: &Bytes<'_>, table: Tables, index: u8) -> Option<Table> {
@@ -213,9 +219,9 @@ fn snapshot_l1(image: &Bytes<'_>, choice: usize) -> Option<L1Table> {
 fn l2(image: &Bytes<'_>, table: L1Table, choice: usize) -> Option<Table> {
     let geometry = image.geometry()?;
     let span = Span::new(table.at, u64::from(table.size).min(ENTRIES) * 8);
-    let mut chunks = image.chunks("an L1 table", span);
-    let chunk = chunks.next()?.ok()?;
-    let tables = chunk.entries().map(|(_, entry)| L1Entry(entry).l2_offset()).filter(|at| at.0 != 0);
+    let mut entries = image.entries(words(span));
+    let chunk = entries.next()?.ok()?;
+    let tables = chunk.entries().map(|entry| L1Entry(entry.raw).l2_offset()).filter(|at| at.0 != 0);
     let at = choose(tables, choice)?;
     Some(Table { at, count: geometry.l2_entry_count(), entry_len: geometry.l2_entry_len() })
 }
@@ -260,10 +266,9 @@ fn refcount(image: &Bytes<'_>, scale: Scale, cluster: u16, value: Value) -> Opti
     let index = scale.cluster(cluster) / scale.cluster_size;
     let per_block = width.block_entry_count(geometry);
     let table = image.header().v2.refcount_table_offset;
-    let mut chunks =
-        image.chunks("the refcount table", Span::new(table.checked_add(index / per_block * 8)?, 8));
-    let (_, table_entry) = chunks.next()?.ok()?.entries().next()?;
-    let block = RefcountTableEntry(table_entry).block_offset();
+    let mut entries = image.entries(words(Span::new(table.checked_add(index / per_block * 8)?, 8)));
+    let entry = entries.next()?.ok()?.entries().next()?;
+    let block = RefcountTableEntry(entry.raw).block_offset();
     let at = block.checked_add(width.byte_offset(index % per_block))?.0;
     Some(match width.bits() {
         bits @ 0..8 => {

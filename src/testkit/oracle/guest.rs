@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 
 use super::{Format, LIMITS};
-use crate::guest::{CopyOptions, Disk, Extent, Fault, Sink, copy, distrust, owners};
+use crate::guest::{CopyOptions, Disk, Extent, Fault, Sink, Trusts, copy, owners};
 use crate::report::{
     BitmapOptions, Located, Subject, write_bitmaps_json, write_bitmaps_text, write_located_text,
     write_map_json, write_map_lines, write_map_text,
@@ -97,8 +97,9 @@ pub fn check_guest_view(bytes: &[u8]) {
             let _ = owners(&image, host);
         }
     }
+    let mut trusts = Trusts::new(&image);
     for bitmap in image.bitmaps().map_while(Result::ok).take(LOOKED_AT) {
-        let _ = distrust(&image, &bitmap);
+        let _ = trusts.next(&bitmap);
         let runs = image.dirty_runs(&bitmap).into_iter().flatten().map_while(Result::ok);
         check_runs(runs.take(RUNS), image.header().v2.size.0);
     }
