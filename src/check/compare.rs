@@ -1,14 +1,18 @@
 //! The stored refcounts against the references that were counted: R04 to R07, R09.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::Engine;
+use super::context::Context;
+use super::counted::Counted;
 use super::counts::PAGE_LEN;
-use super::refcounts::Block;
+use super::flags::Flags;
+use super::repeated::Repeated;
+use super::reporter::Reporter;
+use super::stored::{Block, Stored};
 use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::format::refcount::RefcountWidth;
 use crate::image::Table;
-use crate::rules::codes::{R03, R04, R05, R06, R07, R09, T01};
+use crate::rules::codes::{R04, R05, R06, R07, R09};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 
@@ -27,8 +31,15 @@ struct Run {
     flags: u64,
 }
 
-/// What the comparison knows beside the engine.
-struct Comparison {
+/// The comparison under way.
+struct Comparison<'p, 'a, 'w, R> {
+    cx: &'p Context<'a, R>,
+    stored: &'p Stored,
+    /// Clusters that refcount blocks are in.
+    blocks: &'p HashSet<u64>,
+    counted: &'p mut Counted,
+    flags: &'p mut Flags,
+    reporter: &'p mut Reporter<'w>,
     width: RefcountWidth,
     /// Where the file ends, or the last reference.
     end: u64,
@@ -43,113 +54,132 @@ struct Comparison {
     is_spent: bool,
 }
 
-impl<R: ReadAt> Engine<'_, '_, R> {
-    pub(super) fn compare(&mut self) {
-        let Some(width) = self.width else { return };
-        let per_block = width.block_entry_count(self.geometry);
-        let mut c = Comparison {
-            width,
-            end: self.file_clusters.max(self.touched_end),
-            highest: 0,
-            run: None,
-            runs: BTreeMap::new(),
-            further: BTreeMap::new(),
-            block: None,
-            is_spent: false,
-        };
-        let pages = self.clusters.numbers();
-        self.odd.start_again();
-        let blocks = self.blocks();
-        let of = to_u64(blocks.len());
+/// Compares the refcounts of all clusters, and answers where the image ends: behind the last cluster that has a refcount
+/// or a reference.
+pub(super) fn compare<R: ReadAt>(
+    cx: &Context<'_, R>,
+    (stored, blocks): (&Stored, &HashSet<u64>),
+    (counted, flags): (&mut Counted, &mut Flags),
+    repeated: &mut Repeated,
+    reporter: &mut Reporter<'_>,
+) -> u64 {
+    let Some(width) = stored.width else { return 0 };
+    let end = cx.file_clusters.max(counted.touched_end);
+    let mut comparison = Comparison {
+        cx,
+        stored,
+        blocks,
+        counted,
+        flags,
+        reporter,
+        width,
+        end,
+        highest: 0,
+        run: None,
+        runs: BTreeMap::new(),
+        further: BTreeMap::new(),
+        block: None,
+        is_spent: false,
+    };
+    repeated.start_again();
+    comparison.all(repeated);
+    if comparison.is_spent {
+        return 0;
+    }
+    comparison.highest.saturating_add(1).saturating_mul(cx.geometry.cluster_size())
+}
+
+impl<R: ReadAt> Comparison<'_, '_, '_, R> {
+    fn all(&mut self, repeated: &mut Repeated) {
+        let per_block = self.width.block_entry_count(self.cx.geometry);
+        let pages = self.counted.clusters.numbers();
+        let of = to_u64(self.stored.blocks.len());
         let mut next = 0_u64;
-        for (done, block) in (0_u64..).zip(blocks.iter()) {
+        for (done, block) in (0_u64..).zip(&self.stored.blocks) {
             let start = block.index.saturating_mul(per_block);
             let end = start.saturating_add(per_block);
-            let until = start.min(c.end);
-            self.without_block(&mut c, &pages, next, until);
-            self.with_block(&mut c, block, start, end);
-            if c.is_spent {
+            self.without_block(&pages, next, start.min(self.end));
+            self.with_block(block, start, end, repeated);
+            if self.is_spent {
                 return;
             }
             next = end;
-            self.progress("refcount blocks", done, of);
+            self.reporter.progress("refcount blocks", done, of);
         }
-        let until = c.end;
-        self.without_block(&mut c, &pages, next, until);
-        self.counters.image_end_offset =
-            c.highest.saturating_add(1).saturating_mul(self.geometry.cluster_size());
+        self.without_block(&pages, next, self.end);
     }
 
     /// Clusters without a refcount block: their refcounts are 0.
-    fn without_block(&mut self, c: &mut Comparison, pages: &[u64], from: u64, to: u64) {
+    fn without_block(&mut self, pages: &[u64], from: u64, to: u64) {
         if from >= to {
             return;
         }
-        c.block = None;
+        self.block = None;
         let first = pages.partition_point(|page| *page < from / PAGE_LEN);
         for page in pages.get(first..).unwrap_or_default() {
             let start = page.saturating_mul(PAGE_LEN);
-            if start >= to || !self.has_time(c, start) {
+            if start >= to || !self.has_time(start) {
                 break;
             }
             for cluster in start.max(from)..start.saturating_add(PAGE_LEN).min(to) {
-                self.compare_one(c, cluster, 0);
+                self.compare_one(cluster, 0);
             }
         }
-        self.end_runs(c);
+        self.end_runs();
     }
 
-    fn with_block(&mut self, c: &mut Comparison, block: &Block, start: u64, end: u64) {
+    fn with_block(&mut self, block: &Block, start: u64, end: u64, repeated: &mut Repeated) {
         if !block.is_aligned {
             // QEMU cannot read it, and counts an error for each cluster.
-            let errors = end.min(c.end).saturating_sub(start);
-            self.totals.qemu.check_errors = self.totals.qemu.check_errors.saturating_add(errors);
+            let errors = end.min(self.end).saturating_sub(start);
+            self.reporter.qemu.check_errors = self.reporter.qemu.check_errors.saturating_add(errors);
             return;
         }
         let at = block.entry.block_offset();
-        c.block = Some((at, start));
-        let span = Span::new(at, self.geometry.cluster_size());
-        if !self.odd.is_new(span) {
+        self.block = Some((at, start));
+        let span = Span::new(at, self.cx.geometry.cluster_size());
+        if !repeated.is_new(span) {
             return;
         }
-        let mut entries = self.image.entries(Table::refcount_block(block.index, at, self.geometry, c.width));
+        let mut entries =
+            self.cx.image.entries(Table::refcount_block(block.index, at, self.cx.geometry, self.width));
         let mut next = start;
         while next < end {
             let (cluster, bytes) = match entries.next() {
                 Some(Ok(chunk)) => {
-                    let passed = c.width.count_in(chunk.at.0.saturating_sub(at.0));
+                    let passed = self.width.count_in(chunk.at.0.saturating_sub(at.0));
                     (start.saturating_add(passed), chunk.bytes)
                 }
                 Some(Err(error)) => {
-                    self.totals.stop(error, Structure::RefcountBlock, &R03);
+                    self.reporter.stop(error, Structure::RefcountBlock);
                     break;
                 }
                 // What is not there reads as zeros.
                 None => (end, &[][..]),
             };
-            self.compare_chunk(c, next, cluster.saturating_sub(next), &[]);
-            let count = c.width.count_in(to_u64(bytes.len())).min(end.saturating_sub(cluster));
-            self.compare_chunk(c, cluster, count, bytes);
+            self.compare_chunk(next, cluster.saturating_sub(next), &[]);
+            let count = self.width.count_in(to_u64(bytes.len())).min(end.saturating_sub(cluster));
+            self.compare_chunk(cluster, count, bytes);
             next = cluster.saturating_add(count);
         }
-        self.end_runs(c);
+        self.end_runs();
     }
 
     /// The refcounts in `bytes`, or zeros where there are none, of `count` clusters from `first` on.
-    fn compare_chunk(&mut self, c: &mut Comparison, first: u64, count: u64, bytes: &[u8]) {
-        let inside = c.end.saturating_sub(first).min(count);
+    fn compare_chunk(&mut self, first: u64, count: u64, bytes: &[u8]) {
+        let inside = self.end.saturating_sub(first).min(count);
         let mut index = 0_u64;
         while index < inside {
             let cluster = first.saturating_add(index);
             let slot = cluster % PAGE_LEN;
             let len = PAGE_LEN.saturating_sub(slot).min(inside.saturating_sub(index));
-            if !self.has_time(c, cluster) {
+            if !self.has_time(cluster) {
                 return;
             }
-            if !self.is_page_right(c, cluster, len, index, bytes) {
+            if !self.is_page_right(cluster, len, index, bytes) {
                 for n in 0..len {
-                    let stored = c.width.get(bytes, index.saturating_add(n)).unwrap_or(0);
-                    self.compare_one(c, cluster.saturating_add(n), stored);
+                    let stored = self.width.get(bytes, index.saturating_add(n)).unwrap_or(0);
+                    self.compare_one(cluster.saturating_add(n), stored);
                 }
             }
             index = index.saturating_add(len);
@@ -157,37 +187,30 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     /// Whether there is time for another page. There may be millions of them, and nothing has to be read for most.
-    fn has_time(&mut self, c: &mut Comparison, cluster: u64) -> bool {
-        if !c.is_spent
-            && let Err(error) = self.image.source().work(self.host_offset(cluster))
+    fn has_time(&mut self, cluster: u64) -> bool {
+        if !self.is_spent
+            && let Err(error) = self.cx.image.source().work(self.cx.host_offset(cluster))
         {
-            self.totals.stop(error, Structure::File, &T01);
-            c.is_spent = true;
+            self.reporter.stop(error, Structure::File);
+            self.is_spent = true;
         }
-        !c.is_spent
+        !self.is_spent
     }
 
     /// Whether a part of a page agrees in all its clusters, told without looking at each by itself.
-    fn is_page_right(
-        &mut self,
-        c: &mut Comparison,
-        cluster: u64,
-        len: u64,
-        index: u64,
-        bytes: &[u8],
-    ) -> bool {
-        let from = to_usize(c.width.byte_offset(index));
-        let to = to_usize(c.width.byte_offset(index.saturating_add(len)));
+    fn is_page_right(&mut self, cluster: u64, len: u64, index: u64, bytes: &[u8]) -> bool {
+        let from = to_usize(self.width.byte_offset(index));
+        let to = to_usize(self.width.byte_offset(index.saturating_add(len)));
         let stored = bytes.get(from..to.min(bytes.len())).unwrap_or_default();
-        let Some(page) = self.clusters.peek(cluster / PAGE_LEN) else {
+        let Some(page) = self.counted.clusters.peek(cluster / PAGE_LEN) else {
             // Narrow refcounts share bytes with neighbours only at the end of a block, and then none is left over.
-            return c.run.is_none() && to > from && stored.iter().all(|byte| *byte == 0);
+            return self.run.is_none() && to > from && stored.iter().all(|byte| *byte == 0);
         };
-        let (16, Some(counts)) = (c.width.bits(), page.narrow()) else { return false };
+        let (16, Some(counts)) = (self.width.bits(), page.narrow()) else { return false };
         let (stored, _) = stored.as_chunks::<2>();
         let slot = to_usize(cluster % PAGE_LEN);
         let counts = counts.get(slot..slot.saturating_add(to_usize(len))).unwrap_or_default();
-        if c.run.is_some() || stored.len() != counts.len() {
+        if self.run.is_some() || stored.len() != counts.len() {
             return false;
         }
         // No early end, so that many are compared at a time.
@@ -195,21 +218,21 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             stored.iter().zip(counts).fold(0, |bits, ([high, low], count)| bits | high | (low ^ count));
         let is_right = differing == 0;
         if is_right && let Some(last) = counts.iter().rposition(|count| *count != 0) {
-            c.highest = c.highest.max(cluster.saturating_add(to_u64(last)));
+            self.highest = self.highest.max(cluster.saturating_add(to_u64(last)));
         }
         is_right
     }
 
     #[inline]
-    fn compare_one(&mut self, c: &mut Comparison, cluster: u64, stored: u64) {
+    fn compare_one(&mut self, cluster: u64, stored: u64) {
         let slot = to_usize(cluster % PAGE_LEN);
-        let page = self.clusters.peek(cluster / PAGE_LEN);
+        let page = self.counted.clusters.peek(cluster / PAGE_LEN);
         let counted = page.map_or(0, |page| page.count(slot));
         let is_flagged = page.is_some_and(|page| page.is_flagged(slot));
         if stored != 0 || counted != 0 {
-            c.highest = cluster;
+            self.highest = cluster;
         }
-        let max = c.width.max();
+        let max = self.width.max();
         if counted > max {
             self.overflow(cluster, counted, max);
         }
@@ -218,26 +241,26 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             self.flags.own = self.flags.own.saturating_add(u64::from(is_flagged));
         }
         if stored == counted {
-            return self.end_run(c);
+            return self.end_run();
         }
         let rule = match () {
-            () if self.block_clusters.contains(&cluster) => &R04,
+            () if self.blocks.contains(&cluster) => &R04,
             () if stored == 0 => &R07,
             () if stored < counted => &R05,
             () => &R06,
         };
         if stored < counted {
-            self.totals.qemu.corrupt(1);
-            self.conflicts.falls_short(cluster);
+            self.reporter.qemu.corrupt(1);
+            self.counted.conflicts.note_low_refcount(cluster);
         } else {
-            self.totals.qemu.leaks = self.totals.qemu.leaks.saturating_add(1);
+            self.reporter.qemu.leaks = self.reporter.qemu.leaks.saturating_add(1);
         }
         // Where references may be missing, a refcount that seems too high may be right.
-        if stored > counted && self.totals.is_cut {
-            return self.end_run(c);
+        if stored > counted && self.reporter.is_cut {
+            return self.end_run();
         }
         let flags = u64::from(is_flagged && stored < counted);
-        match &mut c.run {
+        match &mut self.run {
             Some(run)
                 if (run.stored, run.counted, run.rule) == (stored, counted, rule)
                     && run.first.saturating_add(run.count) == cluster =>
@@ -246,44 +269,44 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 run.flags = run.flags.saturating_add(flags);
             }
             _ => {
-                self.end_run(c);
-                c.run = Some(Run { first: cluster, count: 1, stored, counted, rule, flags });
+                self.end_run();
+                self.run = Some(Run { first: cluster, count: 1, stored, counted, rule, flags });
             }
         }
     }
 
     fn overflow(&mut self, cluster: u64, counted: u64, max: u64) {
-        self.totals.qemu.corrupt(counted.saturating_sub(max));
-        let at = Span::new(self.host_offset(cluster), self.geometry.cluster_size());
+        self.reporter.qemu.corrupt(counted.saturating_sub(max));
+        let at = Span::new(self.cx.host_offset(cluster), self.cx.geometry.cluster_size());
         let found = format!("{counted} references to the cluster at {}", at.at);
-        self.totals.push(Finding::new(&R09, Structure::RefcountBlock, at, found, format!("at most {max}")));
+        self.reporter.push(Finding::new(&R09, Structure::RefcountBlock, at, found, format!("at most {max}")));
     }
 
-    fn end_run(&mut self, c: &mut Comparison) {
-        let Some(run) = c.run.take() else { return };
-        let runs = c.runs.entry(run.rule.code).or_default();
-        if self.options.each {
-            let finding = self.refcount_finding(c.block, c.width, &[run], run.count, 0);
-            self.totals.push(finding);
+    fn end_run(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        let runs = self.runs.entry(run.rule.code).or_default();
+        if self.cx.options.each {
+            let finding = self.refcount_finding(self.block, self.width, &[run], run.count, 0);
+            self.reporter.push(finding);
         } else if runs.len() < NAMED {
             runs.push(run);
         } else if let Some(last) = runs.last_mut() {
             // Counted with the last one that is named, which stands for the rest.
-            let further = c.further.entry(run.rule.code).or_default();
+            let further = self.further.entry(run.rule.code).or_default();
             *further = further.saturating_add(run.count);
             last.flags = last.flags.saturating_add(run.flags);
         }
     }
 
     /// Tells what was found in a block, or in clusters without one.
-    fn end_runs(&mut self, c: &mut Comparison) {
-        self.end_run(c);
-        for (code, runs) in std::mem::take(&mut c.runs) {
-            let further = c.further.remove(code).unwrap_or(0);
+    fn end_runs(&mut self) {
+        self.end_run();
+        for (code, runs) in std::mem::take(&mut self.runs) {
+            let further = self.further.remove(code).unwrap_or(0);
             let clusters = runs.iter().fold(further, |sum, run| sum.saturating_add(run.count));
             if clusters != 0 {
-                let finding = self.refcount_finding(c.block, c.width, &runs, clusters, further);
-                self.totals.push(finding);
+                let finding = self.refcount_finding(self.block, self.width, &runs, clusters, further);
+                self.reporter.push(finding);
             }
         }
     }
@@ -300,13 +323,16 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return Finding::new(&R05, Structure::RefcountBlock, Span::default(), 0_u64, 0_u64);
         };
-        let cluster_size = self.geometry.cluster_size();
+        let cluster_size = self.cx.geometry.cluster_size();
         let is_same = runs.iter().all(|run| (run.stored, run.counted) == (first.stored, first.counted));
         let ranges: Vec<String> = runs
             .iter()
             .map(|run| {
-                let range =
-                    format!("{}+{:#x}", self.host_offset(run.first), run.count.saturating_mul(cluster_size));
+                let range = format!(
+                    "{}+{:#x}",
+                    self.cx.host_offset(run.first),
+                    run.count.saturating_mul(cluster_size)
+                );
                 if is_same {
                     range
                 } else {
@@ -315,7 +341,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             })
             .collect();
         let mut found = match (is_same, clusters) {
-            (true, 1) => format!("{} for the cluster at {}", first.stored, self.host_offset(first.first)),
+            (true, 1) => format!("{} for the cluster at {}", first.stored, self.cx.host_offset(first.first)),
             (true, _) => format!("{} for {clusters} clusters: {}", first.stored, ranges.join(", ")),
             (false, _) => format!("{clusters} clusters: {}", ranges.join(", ")),
         };
@@ -340,7 +366,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Span::new(from, to.0.saturating_sub(from.0))
             }
             None => Span::new(
-                self.host_offset(first.first),
+                self.cx.host_offset(first.first),
                 end.saturating_sub(first.first).saturating_mul(cluster_size),
             ),
         };

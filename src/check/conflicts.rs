@@ -30,7 +30,7 @@ impl Conflicts {
     }
 
     /// Takes note that the refcount of a cluster is too low, if it is one of these.
-    pub(super) fn falls_short(&mut self, cluster: u64) {
+    pub(super) fn note_low_refcount(&mut self, cluster: u64) {
         if self.clusters.contains(&cluster) {
             self.short.insert(cluster);
         }

@@ -6,13 +6,15 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use super::streams::{Stream, Taken};
-use super::trees::L2Use;
-use super::{Engine, Progress};
+use super::compressed::{Judging, Taken};
+use super::context::Context;
+use super::lost::Losses;
+use super::reporter::Reporter;
+use super::streams::{Stream, Streams};
+use super::trees::Trees;
 use crate::Error;
 use crate::finding::Structure;
-use crate::guest::{Batch, Compression, Outcome, Streams, decompress_all};
-use crate::rules::codes::L15;
+use crate::guest::{self, Batch, Compression, Outcome, decompress_all};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 
@@ -23,10 +25,37 @@ const GAP: u64 = 16 << 10;
 /// Bytes that a thread decompresses at once, or one cluster.
 const BATCH_LEN: u64 = 4 << 20;
 
+/// Judges all compressed clusters, in the order of the file. Answers how many were decompressed, where they are to be.
+pub(super) fn judge_streams<R: ReadAt>(
+    cx: &Context<'_, R>,
+    trees: &Trees,
+    mut streams: Streams,
+    losses: &mut Losses,
+    reporter: &mut Reporter<'_>,
+) -> Option<u64> {
+    let mut all = std::mem::take(&mut streams.all);
+    all.sort_unstable();
+    let tables = trees.ordered();
+    let mut judging =
+        Judging { cx, trees, tables: &tables, streams: &streams, losses, reporter, taken: Taken::default() };
+    let decompressed = match cx.options.deep {
+        Some(threads) => Some(Deep::new(&mut judging, &all).run(threads)),
+        None => {
+            all.chunk_by(Stream::is_same).for_each(|same| judging.stream(same, None));
+            None
+        }
+    };
+    judging.reporter.end_table();
+    judging.same_streams(&all);
+    if streams.is_spent {
+        reporter.spent("compressed_clusters", to_u64(streams.limit), Structure::L2Table);
+    }
+    decompressed
+}
+
 /// The walk over all streams.
-pub(super) struct Deep<'e, 'a, 'w, R> {
-    engine: &'e mut Engine<'a, 'w, R>,
-    tables: &'e [(u64, L2Use)],
+struct Deep<'e, 'p, 'a, 'w, R> {
+    judging: &'e mut Judging<'p, 'a, 'w, R>,
     /// Streams that no batch has yet, and those whose outcome is not known yet.
     to_do: &'e [Stream],
     to_judge: &'e [Stream],
@@ -41,19 +70,13 @@ pub(super) struct Deep<'e, 'a, 'w, R> {
     unread: VecDeque<(usize, Error)>,
     decoded: u64,
     spent: Option<Error>,
-    taken: Taken,
 }
 
-impl<'e, 'a, 'w, R: ReadAt> Deep<'e, 'a, 'w, R> {
+impl<'e, 'p, 'a, 'w, R: ReadAt> Deep<'e, 'p, 'a, 'w, R> {
     /// Of these streams, which are in order.
-    pub(super) fn new(
-        engine: &'e mut Engine<'a, 'w, R>,
-        all: &'e [Stream],
-        tables: &'e [(u64, L2Use)],
-    ) -> Self {
+    fn new(judging: &'e mut Judging<'p, 'a, 'w, R>, all: &'e [Stream]) -> Self {
         Self {
-            engine,
-            tables,
+            judging,
             to_do: all,
             to_judge: all,
             of: to_u64(all.len()),
@@ -64,38 +87,37 @@ impl<'e, 'a, 'w, R: ReadAt> Deep<'e, 'a, 'w, R> {
             unread: VecDeque::new(),
             decoded: 0,
             spent: None,
-            taken: Taken::default(),
         }
     }
 
-    /// Decompresses all of them, on so many threads.
-    pub(super) fn run(mut self, threads: NonZero<usize>) {
-        let (image, cluster_size) = (self.engine.image, self.engine.geometry.cluster_size());
+    /// Decompresses all of them, on so many threads, and answers how many were.
+    fn run(mut self, threads: NonZero<usize>) -> u64 {
+        let (image, cluster_size) = (self.judging.cx.image, self.judging.cx.geometry.cluster_size());
         let (limit, value) = ("decoded_cluster_len", image.limits().decoded_cluster_len);
         // Without a method that anybody knows the image is refused for that.
         if let Some(method) = Compression::new(image.header().compression_type()) {
             match self.to_do.first() {
                 Some(first) if cluster_size > value => {
-                    let at = self.engine.streams.span(*first).at;
+                    let at = self.judging.streams.span(*first).at;
                     self.spent = Some(Error::Budget { limit, value, at });
                 }
                 Some(_) => decompress_all(method, cluster_size, threads, &mut self),
                 None => {}
             }
         }
-        self.engine.decompressed = Some(self.done);
         for same in self.to_judge.chunk_by(Stream::is_same) {
-            self.engine.stream(&mut self.taken, self.tables, same, None);
+            self.judging.stream(same, None);
         }
         if let Some(error) = self.spent {
-            self.engine.totals.stop(error, Structure::L2Table, &L15);
+            self.judging.reporter.stop(error, Structure::L2Table);
         }
+        self.done
     }
 
     /// Reads a part of the file from `at` on, as far as streams lie close to each other.
     fn read_window(&mut self, at: HostOffset) {
-        let streams = &self.engine.streams;
-        let longest = self.engine.geometry.cluster_size().saturating_mul(2);
+        let streams = self.judging.streams;
+        let longest = self.judging.cx.geometry.cluster_size().saturating_mul(2);
         let most = at.saturating_add(WINDOW_LEN.max(longest.saturating_mul(2)));
         let mut end = at;
         for stream in self.to_do {
@@ -107,7 +129,7 @@ impl<'e, 'a, 'w, R: ReadAt> Deep<'e, 'a, 'w, R> {
         }
         self.window = Span::new(at, end.0.saturating_sub(at.0));
         let mut bytes = Vec::with_capacity(to_usize(self.window.len));
-        let mut chunks = self.engine.image.chunks("compressed clusters", self.window);
+        let mut chunks = self.judging.cx.image.chunks("compressed clusters", self.window);
         while let Some(chunk) = chunks.next() {
             match chunk {
                 Ok(chunk) => bytes.extend_from_slice(chunk.bytes),
@@ -128,14 +150,14 @@ impl<'e, 'a, 'w, R: ReadAt> Deep<'e, 'a, 'w, R> {
     }
 }
 
-impl<R: ReadAt> Streams for Deep<'_, '_, '_, R> {
+impl<R: ReadAt> guest::Streams for Deep<'_, '_, '_, '_, R> {
     fn next(&mut self) -> Option<Batch> {
-        let cluster_size = self.engine.geometry.cluster_size();
-        let limit = self.engine.image.limits().decoded_bytes;
+        let cluster_size = self.judging.cx.geometry.cluster_size();
+        let limit = self.judging.cx.image.limits().decoded_bytes;
         let mut batch = Batch { bytes: Arc::default(), streams: Vec::new() };
         let mut decoded = 0_u64;
         while let Some(same) = self.to_do.chunk_by(Stream::is_same).next() {
-            let span = same.first().map(|stream| self.engine.streams.span(*stream))?;
+            let span = same.first().map(|stream| self.judging.streams.span(*stream))?;
             if span.at < self.window.at || span.end() > self.window.end() {
                 if !batch.streams.is_empty() {
                     break;
@@ -143,7 +165,7 @@ impl<R: ReadAt> Streams for Deep<'_, '_, '_, R> {
                 self.read_window(span.at);
             }
             if batch.streams.is_empty()
-                && let Err(error) = self.engine.image.source().work(span.at)
+                && let Err(error) = self.judging.cx.image.source().work(span.at)
             {
                 self.spent = Some(error);
             }
@@ -169,18 +191,17 @@ impl<R: ReadAt> Streams for Deep<'_, '_, '_, R> {
     fn take(&mut self, outcomes: Vec<Outcome>) {
         for outcome in outcomes {
             while let Some((_, error)) = self.unread.pop_front_if(|(left, _)| *left >= self.to_judge.len()) {
-                self.engine.totals.stop(error, Structure::L2Table, &L15);
+                self.judging.reporter.stop(error, Structure::L2Table);
             }
             let Some(same) = self.to_judge.chunk_by(Stream::is_same).next() else { return };
-            self.engine.stream(&mut self.taken, self.tables, same, outcome);
+            self.judging.stream(same, outcome);
             let judged = if outcome.is_some() { to_u64(same.len()) } else { 0 };
             self.done = self.done.saturating_add(judged);
             self.to_judge = self.to_judge.get(same.len()..).unwrap_or_default();
         }
         if self.done.saturating_sub(self.told) >= self.of / 256 {
             self.told = self.done;
-            let progress = Progress { stage: "compressed clusters", done: self.done, of: self.of };
-            self.engine.totals.watch.progress(progress);
+            self.judging.reporter.tell_progress("compressed clusters", self.done, self.of);
         }
     }
 }

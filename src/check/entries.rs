@@ -1,14 +1,13 @@
 //! L2 entries that are not plain: judged by the rules, and counted as QEMU counts them.
 
-use super::Engine;
-use super::tables::L2Reading;
+use super::flags::beyond_file;
+use super::tables::{L2Reading, TableWalk};
 use crate::format::mapping::{Compressed, L2Entry, Mapping, SubclusterBitmap};
-use crate::image::{Entry, ends_past_file};
-use crate::rules::L2Place;
+use crate::image::Entry;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 
-impl<R: ReadAt> Engine<'_, '_, R> {
+impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
     /// One entry that has to be looked at closely.
     pub(super) fn odd_entry(
         &mut self,
@@ -17,32 +16,31 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         entry: L2Entry,
         bitmap: Option<SubclusterBitmap>,
     ) {
-        let place = table.place(index, self.geometry.l2_entry_len());
         // The header is no table, whatever QEMU counts in it.
         if !table.is_header() {
-            let here = Entry { index, at: place.at, raw: entry.0, bitmap };
-            self.judge.entry(&table.l2, &here, &mut self.found);
+            let here = Entry { index, at: table.l2.entry_at(index), raw: entry.0, bitmap };
+            self.judge.entry(&table.l2, &here, &mut self.reporter.found);
         }
-        if self.has_many() {
+        if self.reporter.has_many() {
             self.note_losses(table);
-            self.thin_out();
+            self.reporter.keep_few();
         }
         let bitmap = bitmap.unwrap_or_default();
         if entry.reserved() != 0 {
-            self.totals.qemu.corrupt(table.times);
+            self.reporter.qemu.corrupt(table.times);
         }
-        let mapping = self.image.mapping(self.geometry, entry);
+        let mapping = self.cx.image.mapping(self.cx.geometry, entry);
         if mapping != Mapping::Unallocated || bitmap.zero() != 0 {
             self.hold(table, index, 1);
         }
         match mapping {
-            Mapping::Compressed(stream) => self.compressed(table, &place, entry, bitmap, stream),
+            Mapping::Compressed(stream) => self.compressed(table, index, entry, bitmap, stream),
             Mapping::Data(at) | Mapping::ZeroAllocated(at) => {
                 self.host_cluster(table, index, entry, bitmap, at)
             }
             Mapping::Unallocated => {
                 if bitmap.allocated() != 0 {
-                    self.totals.qemu.corrupt(table.times);
+                    self.reporter.qemu.corrupt(table.times);
                 }
             }
             Mapping::Zero => {}
@@ -52,28 +50,28 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     fn compressed(
         &mut self,
         table: &L2Reading,
-        place: &L2Place,
+        index: u64,
         entry: L2Entry,
         bitmap: SubclusterBitmap,
         stream: Compressed,
     ) {
-        self.compressed = self.compressed.saturating_add(table.active_times.max(1));
+        self.active.compressed = self.active.compressed.saturating_add(table.active_times.max(1));
         if entry.copied() {
-            self.totals.qemu.corrupt(table.times);
+            self.reporter.qemu.corrupt(table.times);
         }
-        if self.has_external_data {
-            return self.totals.qemu.corrupt(table.times);
+        if self.cx.has_external_data {
+            return self.reporter.qemu.corrupt(table.times);
         }
         let span = Span::new(stream.at, stream.len);
-        if !table.is_header() && !ends_past_file(self.image.file_len(), span, self.geometry) {
-            self.streams.push(stream, table.number, place.index);
+        if !table.is_header() && !self.cx.is_past_file(span) {
+            self.streams.push(stream, table.number, index);
         }
         if bitmap.0 != 0 {
             // QEMU reads it all the same, and counts none of its clusters.
-            return self.totals.qemu.corrupt(table.times);
+            return self.reporter.qemu.corrupt(table.times);
         }
         if table.active_times != 0 {
-            let counters = &mut self.counters;
+            let counters = &mut self.active.counters;
             for counter in [
                 &mut counters.allocated_clusters,
                 &mut counters.compressed_clusters,
@@ -82,12 +80,12 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 *counter = counter.saturating_add(table.active_times);
             }
         }
-        if self.refer(span, table.times) && !table.is_header() {
-            for cluster in self.clusters_of(span) {
-                let Some((page, slot)) = self.clusters.at(cluster) else { return };
+        if self.counted.refer(self.cx, span, table.times, self.reporter) && !table.is_header() {
+            for cluster in self.cx.clusters_of(span) {
+                let Some((page, slot)) = self.counted.clusters.at(cluster) else { return };
                 page.rare_mut().packed.set(slot);
                 if page.metadata.get(slot) || page.plain.get(slot) {
-                    self.conflicts.add(cluster);
+                    self.counted.conflicts.add(cluster);
                 }
             }
         }
@@ -101,25 +99,25 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         bitmap: SubclusterBitmap,
         at: HostOffset,
     ) {
-        let cluster = self.cluster(at);
-        let span = Span::new(at, self.geometry.cluster_size());
-        let is_there = !ends_past_file(self.image.file_len(), span, self.geometry);
+        let cluster = self.cx.cluster(at);
+        let span = self.cx.cluster_at(at);
+        let is_there = !self.cx.is_past_file(span);
         if bitmap.conflicting() != 0 {
-            self.totals.qemu.corrupt(table.times);
+            self.reporter.qemu.corrupt(table.times);
         }
-        if !at.is_aligned(self.geometry.cluster_size()) {
-            self.totals.qemu.corrupt(table.times);
+        if !at.is_aligned(self.cx.geometry.cluster_size()) {
+            self.reporter.qemu.corrupt(table.times);
         }
         self.count_mapped(table, at.0, 1);
-        if self.has_external_data {
+        if self.cx.has_external_data {
             // Data files have no refcounts: QEMU takes each for one.
             if !entry.copied() && !table.is_header() {
-                self.totals.qemu.corrupt(table.active_times);
+                self.reporter.qemu.corrupt(table.active_times);
             }
-        } else if is_there && at.is_aligned(self.geometry.cluster_size()) {
+        } else if is_there && at.is_aligned(self.cx.geometry.cluster_size()) {
             self.map(table, index, entry.0, cluster);
         } else {
-            self.refer(span, table.times);
+            self.counted.refer(self.cx, span, table.times, self.reporter);
             self.stray_flag(table, cluster, entry);
         }
     }
@@ -127,7 +125,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// Counts as QEMU does where the flag of an entry that has another fault is wrong too.
     fn stray_flag(&mut self, table: &L2Reading, cluster: u64, entry: L2Entry) {
         if table.active_times != 0 && !table.is_header() {
-            self.flag_beyond_file(cluster, entry.copied(), table.active_times);
+            beyond_file(self.cx, self.stored, cluster, entry.copied(), table.active_times, self.reporter);
         }
     }
 }

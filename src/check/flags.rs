@@ -3,7 +3,10 @@
 //! A wrong refcount makes the flags wrong that were right; such a flag is a consequence of the refcount, and
 //! only where the refcount is right the flag itself is to blame. So wrong flags wait until all is counted.
 
-use super::Engine;
+use super::context::Context;
+use super::counted::Counted;
+use super::reporter::Reporter;
+use super::stored::Stored;
 use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
 use crate::rules::codes::{L04, L11};
@@ -11,7 +14,6 @@ use crate::rules::guest;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree};
 
-const COPIED: u64 = 1 << 63;
 /// How many wrong flags are remembered one by one.
 const KEPT: usize = 4096;
 
@@ -25,92 +27,113 @@ pub(super) struct Flags {
 
 /// An entry whose bit 63 is wrong.
 #[derive(Clone, Copy, Debug)]
-struct Flag {
-    at: HostOffset,
-    raw: u64,
-    cluster: u64,
-    guest: u64,
-    is_l1: bool,
+pub(super) struct Flag {
+    /// Where it stands.
+    pub(super) at: HostOffset,
+    pub(super) raw: u64,
+    /// The cluster whose refcount it speaks of.
+    pub(super) cluster: u64,
+    /// Where its guest range starts.
+    pub(super) guest: u64,
+    pub(super) is_l1: bool,
 }
 
-impl<R: ReadAt> Engine<'_, '_, R> {
+impl Flags {
     /// Compares the flag of an active L1 entry.
-    pub(super) fn l1_flag(&mut self, at: HostOffset, entry: L1Entry, index: u64, is_there: bool) {
-        let cluster = self.cluster(entry.l2_offset());
-        let guest = index.saturating_mul(self.geometry.l2_coverage());
-        if is_there {
-            let Some((page, slot)) = self.clusters.at(cluster) else { return };
-            if page.one.get(slot) != entry.copied() {
-                self.wrong_flag(at, entry.0, cluster, guest, true, 1);
-            }
-        } else {
-            self.flag_beyond_file(cluster, entry.copied(), 1);
-        }
-    }
-
-    /// An entry that leads behind the end of the file has that as its fault; QEMU counts a set flag too.
-    pub(super) fn flag_beyond_file(&mut self, cluster: u64, copied: bool, times: u64) {
-        if self.stored(cluster).is_some_and(|stored| (stored == 1) != copied) {
-            self.totals.qemu.corrupt(times);
-        }
-    }
-
-    /// Takes note of a wrong flag.
-    pub(super) fn wrong_flag(
+    pub(super) fn l1<R: ReadAt>(
         &mut self,
+        cx: &Context<'_, R>,
+        (stored, counted): (&Stored, &mut Counted),
         at: HostOffset,
-        raw: u64,
-        cluster: u64,
-        guest: u64,
-        is_l1: bool,
+        (entry, index): (L1Entry, u64),
+        is_there: bool,
+        reporter: &mut Reporter<'_>,
+    ) {
+        let cluster = cx.cluster(entry.l2_offset());
+        if !is_there {
+            return beyond_file(cx, stored, cluster, entry.copied(), 1, reporter);
+        }
+        let Some((page, slot)) = counted.clusters.at(cluster) else { return };
+        if page.one.get(slot) != entry.copied() {
+            let guest = index.saturating_mul(cx.geometry.l2_coverage());
+            let flag = Flag { at, raw: entry.0, cluster, guest, is_l1: true };
+            self.wrong(flag, 1, (stored, counted), reporter);
+        }
+    }
+
+    /// Takes note of a wrong flag, of an entry that is there so many times.
+    pub(super) fn wrong(
+        &mut self,
+        flag: Flag,
         times: u64,
+        (stored, counted): (&Stored, &mut Counted),
+        reporter: &mut Reporter<'_>,
     ) {
         // QEMU says nothing where the refcount cannot be read.
-        if self.blocks.is_unreadable(cluster) {
+        if stored.is_unreadable(flag.cluster) {
             return;
         }
-        self.totals.qemu.corrupt(times);
-        let Some((page, slot)) = self.clusters.at(cluster) else { return };
+        reporter.qemu.corrupt(times);
+        let Some((page, slot)) = counted.clusters.at(flag.cluster) else { return };
         page.rare_mut().flagged.set(slot);
-        if self.flags.kept.len() < KEPT {
-            self.flags.kept.push(Flag { at, raw, cluster, guest, is_l1 });
+        if self.kept.len() < KEPT {
+            self.kept.push(flag);
         }
     }
 
     /// Reports the flags that no refcount explains.
-    pub(super) fn report_flags(&mut self) {
-        let kept = std::mem::take(&mut self.flags.kept);
+    pub(super) fn report<R: ReadAt>(
+        self,
+        cx: &Context<'_, R>,
+        stored: &Stored,
+        counted: &Counted,
+        reporter: &mut Reporter<'_>,
+    ) {
         let mut told = std::collections::BTreeSet::new();
-        let max = self.refcount_max();
-        for flag in kept {
-            let Some(stored) = self.stored(flag.cluster) else { continue };
+        for flag in self.kept {
+            let Some(refcount) = stored.refcount(cx, flag.cluster, reporter) else { continue };
             // Where the refcount is too high, no data is at risk by that, and the flag is what QEMU counts.
-            let is_copied = flag.raw & COPIED != 0;
-            if (stored == 1) == is_copied || stored < self.clusters.count(flag.cluster).min(max) {
+            let is_copied = L1Entry(flag.raw).copied();
+            let references = counted.clusters.count(flag.cluster).min(stored.max());
+            if (refcount == 1) == is_copied || refcount < references {
                 continue;
             }
             told.insert(flag.cluster);
             let (rule, structure, len) = match flag.is_l1 {
-                true => (&L04, Structure::L1Table, self.geometry.l2_coverage()),
-                false => (&L11, Structure::L2Table, self.geometry.cluster_size()),
+                true => (&L04, Structure::L1Table, cx.geometry.l2_coverage()),
+                false => (&L11, Structure::L2Table, cx.geometry.cluster_size()),
             };
-            let entry_len = if flag.is_l1 { 8 } else { self.geometry.l2_entry_len() };
-            let is = if stored == 1 { "set" } else { "clear" };
-            let wanted = format!("bit 63 {is}, since the refcount is {stored}");
-            let guest = guest(Tree::Active, flag.guest, len, self.image.header().v2.size.0);
+            let entry_len = if flag.is_l1 { 8 } else { cx.geometry.l2_entry_len() };
+            let is = if refcount == 1 { "set" } else { "clear" };
+            let wanted = format!("bit 63 {is}, since the refcount is {refcount}");
+            let guest = guest(Tree::Active, flag.guest, len, cx.image.header().v2.size.0);
             let at = Span::new(flag.at, entry_len);
             let finding = Finding::new(rule, structure, at, Evidence::Hex(flag.raw), wanted);
-            self.found.push(finding.hurting(guest));
-            self.thin_out();
+            reporter.found.push(finding.hurting(guest));
+            reporter.keep_few();
         }
-        let further = self.flags.own.saturating_sub(crate::units::to_u64(told.len()));
-        if further != 0 && !self.totals.is_cut {
+        let further = self.own.saturating_sub(crate::units::to_u64(told.len()));
+        if further != 0 && !reporter.is_cut {
             let found = format!("{further} more clusters with a wrong flag");
             let at = Span::new(HostOffset(0), 0);
             let mut finding = Finding::new(&L11, Structure::L2Table, at, found, "none");
             (finding.at, finding.consequences) = (None, further);
-            self.found.push(finding);
+            reporter.found.push(finding);
         }
-        self.settle_grouped();
+        reporter.end_table();
+    }
+}
+
+/// An entry that leads behind the end of the file has that as its fault; QEMU counts a set flag too.
+pub(super) fn beyond_file<R: ReadAt>(
+    cx: &Context<'_, R>,
+    stored: &Stored,
+    cluster: u64,
+    is_copied: bool,
+    times: u64,
+    reporter: &mut Reporter<'_>,
+) {
+    if stored.refcount(cx, cluster, reporter).is_some_and(|refcount| (refcount == 1) != is_copied) {
+        reporter.qemu.corrupt(times);
     }
 }

@@ -1,57 +1,7 @@
 //! One finding for what has one cause: many broken entries of one table are one overwritten table.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
-use super::Engine;
-use crate::finding::{Evidence, Finding, Guest, Severity};
-use crate::source::ReadAt;
+use crate::finding::{Evidence, Finding, Guest};
 use crate::units::{GuestSpan, Span};
-
-/// So many breaches in one table are still told one by one.
-const TOLD: usize = 8;
-/// So many are kept of a table before they are handed on, or join their groups. A table may have millions.
-const KEPT: usize = 256;
-
-/// What was found in a table beyond what is kept of it, by rule and severity.
-pub(super) type Groups = BTreeMap<(&'static str, Severity), Group>;
-
-impl<R: ReadAt> Engine<'_, '_, R> {
-    /// Whether so much was found in the table at hand that no more should be kept of it.
-    pub(super) fn has_many(&self) -> bool {
-        self.found.len() >= KEPT
-    }
-
-    /// To be called after each entry of a table that goes on: keeps no more of it than it must.
-    pub(super) fn thin_out(&mut self) {
-        if !self.has_many() {
-            return;
-        }
-        if self.options.each {
-            self.settle();
-        } else {
-            self.group();
-        }
-    }
-
-    /// Hands on what was found in a table: each breach, or one finding for each rule where there are many.
-    pub(super) fn settle_grouped(&mut self) {
-        if !self.groups.is_empty() || self.found.len() > TOLD && !self.options.each {
-            self.group();
-            self.found.extend(std::mem::take(&mut self.groups).into_values().map(Group::finding));
-        }
-        self.settle();
-    }
-
-    fn group(&mut self) {
-        for finding in self.found.drain(..) {
-            match self.groups.entry((finding.rule.code, finding.severity)) {
-                Entry::Occupied(mut group) => group.get_mut().add(&finding),
-                Entry::Vacant(place) => _ = place.insert(Group::new(finding)),
-            }
-        }
-    }
-}
 
 /// Breaches of a rule: told at the first place, for the guest range from the first to the last.
 #[derive(Debug)]
@@ -63,11 +13,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn new(first: Finding) -> Self {
+    pub(super) fn new(first: Finding) -> Self {
         Self { count: first.consequences, span: first.at, guest: first.guest, first }
     }
 
-    fn add(&mut self, finding: &Finding) {
+    pub(super) fn add(&mut self, finding: &Finding) {
         self.count = self.count.saturating_add(finding.consequences);
         self.span = match (self.span, finding.at) {
             (Some(a), Some(b)) => {
@@ -87,7 +37,7 @@ impl Group {
         };
     }
 
-    fn finding(self) -> Finding {
+    pub(super) fn finding(self) -> Finding {
         if self.count <= 1 {
             return self.first;
         }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Engine, Owner, Ranges};
+use super::context::Context;
+use super::reporter::Reporter;
+use super::trees::Trees;
+use super::{Owner, Ranges};
 use crate::Error;
 use crate::finding::{Finding, Guest, Severity, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table};
-use crate::rules::codes::{H34, L04, L11, L20, L26, T01};
+use crate::rules::codes::{L04, L11, L20, L26};
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Tree, to_u64};
+use crate::units::{Tree, to_u64};
 
 /// Steps for each range that may be kept, over all trees, to find the L1 entries that share a damaged table. An entry
 /// is one, and so is a range that is looked at for it.
@@ -165,27 +168,33 @@ impl Hits {
     }
 }
 
-impl<R: ReadAt> Engine<'_, '_, R> {
+impl Losses {
     /// What the faults mean for each tree that has a damaged table, or a finding of its own.
-    pub(super) fn losses(&mut self) -> Vec<Loss> {
-        let mut losses = std::mem::take(&mut self.losses);
-        if losses.is_empty() {
+    pub(super) fn of_trees<R: ReadAt>(
+        mut self,
+        cx: &Context<'_, R>,
+        trees: &Trees,
+        reporter: &mut Reporter<'_>,
+    ) -> Vec<Loss> {
+        if self.is_empty() {
             return Vec::new();
         }
-        let (limit, coverage) = (losses.limit, self.geometry.l2_coverage());
-        let trees = self.trees();
+        let (limit, coverage) = (self.limit, cx.geometry.l2_coverage());
         // The finding has told all that a table hits which is there only once.
-        let is_shared = trees.len() > 1 || self.totals.rules.contains_key(L26.code);
-        let mut is_cut = losses.is_tree_missing || losses.is_table_missing && is_shared;
+        let is_shared = trees.all.len() > 1 || reporter.rules.contains_key(L26.code);
+        let mut is_cut = self.is_tree_missing || self.is_table_missing && is_shared;
         let mut steps = to_u64(limit).saturating_mul(STEPS);
         let mut all = Vec::new();
-        for tree in trees {
-            let own = losses.trees.remove(&tree.l1.tree);
+        for tree in &trees.all {
+            let own = self.trees.remove(&tree.l1.tree);
             let own = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
             // Of the L1 table's last entry, the disk need not have all.
-            let vm_start = self.geometry.l1_entries_for(tree.disk_size).saturating_mul(coverage);
+            let vm_start = cx.geometry.l1_entries_for(tree.disk_size).saturating_mul(coverage);
             let mut hits = Hits::new(own, tree.disk_size, vm_start, limit);
-            is_cut |= !self.add_tables(&mut hits, &losses.tables, &tree, &mut steps);
+            match add_tables(cx, &mut hits, &self.tables, tree, &mut steps) {
+                Ok(is_whole) => is_cut |= !is_whole,
+                Err(error) => reporter.stop(error, Structure::L1Table),
+            }
             hits.lost.at_most(tree.disk_size);
             hits.doubtful.at_most(tree.disk_size);
             if hits.is_empty() {
@@ -201,50 +210,42 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
         }
         if is_cut {
-            let error = Error::Budget { limit: "lost_ranges", value: to_u64(limit), at: HostOffset(0) };
-            self.totals.stop(error, Structure::File, &T01);
+            reporter.spent("lost_ranges", to_u64(limit), Structure::File);
         }
         all
     }
+}
 
-    /// Adds the damaged tables of a tree to what is hit of it; `false` where no steps are left for that.
-    fn add_tables(
-        &mut self,
-        hits: &mut Hits,
-        damaged: &BTreeMap<u64, (Ranges, Ranges)>,
-        tree: &DiskTree,
-        steps: &mut u64,
-    ) -> bool {
-        let coverage = self.geometry.l2_coverage();
-        let mut entries = self.image.entries(Table::l1(*tree));
-        let mut passed = 0_u64;
-        while !damaged.is_empty() {
-            // Before anything is read: there may be as many trees as snapshots.
-            if *steps == 0 {
-                return false;
-            }
-            let Some(chunk) = entries.next() else { break };
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(error) => {
-                    self.totals.stop(error, Structure::L1Table, &H34);
-                    return true;
+/// Adds the damaged tables of a tree to what is hit of it; `false` where no steps are left for that.
+fn add_tables<R: ReadAt>(
+    cx: &Context<'_, R>,
+    hits: &mut Hits,
+    damaged: &BTreeMap<u64, (Ranges, Ranges)>,
+    tree: &DiskTree,
+    steps: &mut u64,
+) -> Result<bool, Error> {
+    let coverage = cx.geometry.l2_coverage();
+    let mut entries = cx.image.entries(Table::l1(*tree));
+    let mut passed = 0_u64;
+    while !damaged.is_empty() {
+        // Before anything is read: there may be as many trees as snapshots.
+        if *steps == 0 {
+            return Ok(false);
+        }
+        let Some(chunk) = entries.next().transpose()? else { break };
+        let end = chunk.first.saturating_add(chunk.count());
+        *steps = steps.saturating_sub(end.saturating_sub(passed).div_ceil(STEP_ENTRIES));
+        passed = end;
+        for entry in chunk.entries() {
+            *steps = steps.saturating_sub(1);
+            if let Some(table) = damaged.get(&L1Entry(entry.raw).l2_offset().0) {
+                if *steps == 0 {
+                    return Ok(false);
                 }
-            };
-            let end = chunk.first.saturating_add(chunk.count());
-            *steps = steps.saturating_sub(end.saturating_sub(passed).div_ceil(STEP_ENTRIES));
-            passed = end;
-            for entry in chunk.entries() {
-                *steps = steps.saturating_sub(1);
-                if let Some(table) = damaged.get(&L1Entry(entry.raw).l2_offset().0) {
-                    if *steps == 0 {
-                        return false;
-                    }
-                    let here = entry.index.saturating_mul(coverage);
-                    *steps = steps.saturating_sub(hits.table(table, here, coverage));
-                }
+                let here = entry.index.saturating_mul(coverage);
+                *steps = steps.saturating_sub(hits.table(table, here, coverage));
             }
         }
-        true
     }
+    Ok(true)
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Loss, Owner, Ranges, Totals};
+use super::reporter::Reporter;
+use super::{Loss, Owner, Ranges};
 use crate::Image;
 use crate::finding::{Checks, Rule, Severity};
 use crate::format::features::EXTERNAL_DATA;
@@ -118,8 +119,8 @@ pub struct Checked {
     pub held: Option<Ranges>,
 }
 
-/// What the walk leaves behind.
-#[derive(Default)]
+/// What the passes have found out beside the findings.
+#[derive(Debug, Default)]
 pub(super) struct Parts {
     pub(super) counters: Counters,
     pub(super) compressed: u64,
@@ -137,7 +138,8 @@ pub(super) fn is_refusal(rule: &Rule, has_v3: bool) -> bool {
     !is_short_v2 && !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
 }
 
-impl Totals<'_> {
+impl Reporter<'_> {
+    /// The check as a whole, with what the passes have found out.
     pub(super) fn finish<R: ReadAt>(
         self,
         image: &Image<R>,

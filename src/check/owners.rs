@@ -6,18 +6,25 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::Engine;
 use super::claims::{Claims, Search};
-use super::sharing::Sharers;
+use super::conflicts::Conflicts;
+use super::context::Context;
+use super::lists::Lists;
+use super::lost::Losses;
+use super::repeated::Repeated;
+use super::reporter::Reporter;
+use super::sharing::{Sharers, one_tree_has_two};
+use super::stored::Stored;
+use super::tables::L2Reading;
+use super::trees::Trees;
 use crate::Error;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::image::{DiskTree, Part, Section, Table, TableKind, Tables, Walk};
-use crate::rules::codes::{B01, B04, L03, L27, S01, T01};
-use crate::rules::guest;
-use crate::rules::names;
+use crate::rules::codes::L27;
+use crate::rules::{guest, names};
 use crate::source::ReadAt;
 use crate::units::{GuestSpan, HostOffset, Span, Tree};
 
@@ -103,22 +110,37 @@ impl fmt::Display for Owner {
     }
 }
 
-impl<R: ReadAt> Engine<'_, '_, R> {
-    pub(super) fn find_owners(&mut self) {
+/// The search for the owners of the clusters in conflict.
+pub(super) struct Owners<'p, 'a, 'w, R> {
+    pub(super) cx: &'p Context<'a, R>,
+    pub(super) lists: &'p Lists,
+    pub(super) stored: &'p Stored,
+    pub(super) trees: &'p Trees,
+    pub(super) conflicts: &'p Conflicts,
+    pub(super) losses: &'p mut Losses,
+    pub(super) repeated: &'p mut Repeated,
+    pub(super) reporter: &'p mut Reporter<'w>,
+    /// Names of snapshots that own a cluster in conflict.
+    pub(super) names: BTreeMap<u32, String>,
+    pub(super) found: Vec<(u64, Vec<Owner>)>,
+}
+
+impl<R: ReadAt> Owners<'_, '_, '_, R> {
+    /// Tells which rule each sharing breaks, and answers the clusters with their owners.
+    pub(super) fn find(mut self) -> Vec<(u64, Vec<Owner>)> {
         if self.conflicts.len() != 0 {
             self.name_owners();
         }
         if self.conflicts.further() != 0 {
-            let value = self.conflicts.len();
-            let error = Error::Budget { limit: "conflicts", value, at: HostOffset(0) };
-            self.totals.stop(error, Structure::File, &T01);
+            self.reporter.spent("conflicts", self.conflicts.len(), Structure::File);
         }
+        self.found
     }
 
     fn name_owners(&mut self) {
         let of = |cluster: &u64| (*cluster, Claims::new(self.conflicts.is_short(*cluster)));
         let clusters = self.conflicts.clusters().iter().map(of).collect();
-        let mut search = Search::new(clusters, self.cluster_bits);
+        let mut search = Search::new(clusters, self.cx.geometry.cluster_bits());
         self.own_structures(&mut search);
         self.own_trees(|span, owner, table| search.claim(span, owner, table));
         self.load_names(&search.clusters);
@@ -129,7 +151,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let goes_on = runs.last().and_then(|run| run.last()).is_some_and(|(last, earlier)| {
                 last.saturating_add(1) == cluster && earlier.rule == claims.rule
             });
-            match runs.last_mut().filter(|_| goes_on && !self.options.each) {
+            match runs.last_mut().filter(|_| goes_on && !self.cx.options.each) {
                 Some(run) => run.push((cluster, claims)),
                 None => runs.push(vec![(cluster, claims)]),
             }
@@ -137,7 +159,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         for run in runs {
             let Some(rule) = run.first().and_then(|(_, claims)| claims.rule) else { continue };
             self.conflict_finding(rule, &run);
-            self.owners.extend(run.into_iter().map(|(cluster, claims)| (cluster, claims.owners)));
+            self.found.extend(run.into_iter().map(|(cluster, claims)| (cluster, claims.owners)));
         }
     }
 
@@ -151,7 +173,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if lists.is_empty() {
             return;
         }
-        let answers = self.one_tree_has_two(&lists);
+        let answers = one_tree_has_two(self.cx, self.trees, &lists, self.reporter);
         for (claims, is_one_tree) in clusters.values_mut().filter(is_data).zip(answers) {
             claims.rule = claims.rule.filter(|_| is_one_tree);
         }
@@ -159,9 +181,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     fn conflict_finding(&mut self, rule: &'static Rule, run: &[(u64, Claims)]) {
         let Some((first, claims)) = run.first() else { return };
-        let cluster_size = self.geometry.cluster_size();
+        let cluster_size = self.cx.geometry.cluster_size();
         let len = crate::units::to_u64(run.len());
-        let at = Span::new(self.host_offset(*first), len.saturating_mul(cluster_size));
+        let at = Span::new(self.cx.host_offset(*first), len.saturating_mul(cluster_size));
         let mut owners: Vec<String> = claims.owners.iter().map(|owner| self.shown(owner)).collect();
         if claims.further != 0 {
             owners.push(format!("{} more", claims.further));
@@ -178,24 +200,24 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut finding = Finding::new(rule, structure, at, found, "one owner");
         finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
         finding.consequences = len;
-        self.totals.push(finding);
+        self.reporter.push(finding);
     }
 
     /// Takes note of the guest data of all owners whose sharing is a breach, named or not, and of those named that share
     /// data without a refcount for each. Where each has its name that is at hand; else it takes one more walk, since only the last owner may have made it a breach.
     fn doubt_owners(&mut self, search: &Search) {
-        let mut losses = std::mem::take(&mut self.losses);
         for owner in search.doubtful().flat_map(|claims| &claims.owners) {
-            losses.doubt(owner);
+            self.losses.doubt(owner);
         }
         if search.is_crowded() {
+            let mut owners = Vec::new();
             self.own_trees(|span, owner, _| {
                 if search.has_crowded_breach(span) {
-                    losses.doubt(&owner);
+                    owners.push(owner);
                 }
             });
+            owners.iter().for_each(|owner| self.losses.doubt(owner));
         }
-        self.losses = losses;
     }
 
     /// An owner with the name of its snapshot.
@@ -222,11 +244,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if wanted.is_empty() {
             return;
         }
-        for snapshot in self.image.snapshots() {
+        for snapshot in self.cx.image.snapshots() {
             let snapshot = match snapshot {
                 Ok(snapshot) => snapshot,
                 Err(Error::Cut { .. }) => break,
-                Err(error) => return self.totals.stop(error, Structure::Snapshot, &S01),
+                Err(error) => return self.reporter.stop(error, Structure::Snapshot),
             };
             if wanted.contains(&snapshot.index) {
                 self.names.insert(snapshot.index, names::shown(&snapshot.name));
@@ -235,11 +257,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     fn own_structures(&mut self, search: &mut Search) {
-        let (image, cluster_size) = (self.image, self.geometry.cluster_size());
+        let (image, cluster_size) = (self.cx.image, self.cx.geometry.cluster_size());
         let header = image.header();
         search.plain(Role::Header, HostOffset(0), Span::new(HostOffset(0), cluster_size));
         let pointer = header.span("snapshots_offset").at;
-        search.plain(Role::SnapshotTable, pointer, self.snapshot_table);
+        search.plain(Role::SnapshotTable, pointer, self.lists.snapshot_table);
         if let Some(table) = image.refcount_table() {
             search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table.span);
         }
@@ -248,8 +270,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         {
             search.plain(Role::Luks, at, Span::new(extension.offset, extension.length));
         }
-        let blocks = self.blocks();
-        for block in blocks.iter().filter(|block| block.is_aligned && block.entry.reserved() == 0) {
+        for block in self.stored.blocks.iter().filter(|block| block.is_aligned && block.entry.reserved() == 0)
+        {
             let span = Span::new(block.entry.block_offset(), cluster_size);
             search.plain(Role::RefcountBlock, block.entry_at, span);
         }
@@ -259,7 +281,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     fn own_bitmaps(&mut self, search: &mut Search) {
-        let (image, cluster_size) = (self.image, self.geometry.cluster_size());
+        let (image, cluster_size) = (self.cx.image, self.cx.geometry.cluster_size());
         let Some((at, extension)) = image.bitmaps_extension() else { return };
         let directory = Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size);
         search.plain(Role::BitmapDirectory, at, directory);
@@ -274,22 +296,22 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                         search.plain(Role::BitmapData(*index), entry.at, Span::new(data, cluster_size));
                     }
                 }
-                Part::Stopped(structure, error) => self.totals.stop(error, structure, &B04),
+                Part::Stopped(structure, error) => self.reporter.stop(error, structure),
                 Part::End(_, Some(error)) if !matches!(error, Error::Cut { .. }) => {
-                    self.totals.stop(error, Structure::Bitmap, &B01);
+                    self.reporter.stop(error, Structure::Bitmap);
                 }
                 _ => {}
             }
             Ok(())
         });
-        self.odd.is_spent |= walk.is_spent;
+        self.repeated.is_spent |= walk.is_spent;
     }
 
     fn own_trees(&mut self, mut claim: impl FnMut(Span, Owner, Option<u64>)) {
-        let spans: HashSet<Span> = self.tables.l1.iter().map(|table| table.tree.l1.span()).collect();
-        for l1 in self.trees().into_iter().map(|tree| tree.l1) {
+        let spans: HashSet<Span> = self.trees.l1.iter().map(|table| table.tree.l1.span()).collect();
+        for l1 in self.trees.all.iter().map(|tree| tree.l1) {
             let pointer = match l1.tree {
-                Tree::Active => self.image.header().span("l1_table_offset").at,
+                Tree::Active => self.cx.image.header().span("l1_table_offset").at,
                 // Its entry's first field; where the entry stands, the table of snapshots tells.
                 Tree::Snapshot(_) => HostOffset(0),
             };
@@ -298,38 +320,36 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 claim(l1.span(), owner, None);
             }
         }
-        let cluster_size = self.geometry.cluster_size();
-        for (at, table) in self.ordered_tables() {
-            let place = table.place();
-            let maps = self.l1_guest(place, table.l1_index.into());
-            let l1_at = self.tables.l1.get(place).map_or(HostOffset(0), |l1| l1.tree.l1.at);
-            let pointer = l1_at.saturating_add(u64::from(table.l1_index).saturating_mul(8));
+        let cluster_size = self.cx.geometry.cluster_size();
+        for (at, table) in self.trees.ordered() {
+            let table = L2Reading::new(self.cx, self.trees, at, &table);
+            let maps = self.cx.l1_guest(&table.tree, table.l1_index);
+            let pointer = table.tree.l1.at.saturating_add(table.l1_index.saturating_mul(8));
             let owner = Owner { role: Role::L2Table, pointer, tree: Some(maps.tree), guest: Some(maps.span) };
-            let table = self.table(at, &table);
-            claim(Span::new(table.at, cluster_size), owner, None);
-            let mut entries = self.image.entries(table.l2);
+            claim(table.l2.span, owner, None);
+            let mut entries = self.cx.image.entries(table.l2);
             while let Some(chunk) = entries.next() {
                 let chunk = match chunk {
                     Ok(chunk) => chunk,
                     Err(error) => {
-                        self.totals.stop(error, Structure::L2Table, &L03);
+                        self.reporter.stop(error, Structure::L2Table);
                         break;
                     }
                 };
                 for entry in chunk.entries() {
-                    let (role, span) = match self.image.mapping(self.geometry, L2Entry(entry.raw)) {
-                        Mapping::Data(at) | Mapping::ZeroAllocated(at) if !self.has_external_data => {
+                    let (role, span) = match self.cx.image.mapping(self.cx.geometry, L2Entry(entry.raw)) {
+                        Mapping::Data(at) | Mapping::ZeroAllocated(at) if !self.cx.has_external_data => {
                             (Role::Data, Span::new(at, cluster_size))
                         }
                         Mapping::Compressed(stream) => (Role::Compressed, Span::new(stream.at, stream.len)),
                         _ => continue,
                     };
                     let DiskTree { l1, disk_size } = table.tree;
-                    let start = self.guest_of(&table, entry.index);
+                    let start = table.guest_offset(entry.index, self.cx.geometry);
                     let guest = guest(l1.tree, start, cluster_size, disk_size);
                     let owner =
                         Owner { role, pointer: entry.at, tree: Some(l1.tree), guest: Some(guest.span) };
-                    claim(span, owner, Some(table.at.0));
+                    claim(span, owner, Some(table.at().0));
                 }
             }
         }

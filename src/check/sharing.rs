@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Engine;
+use super::context::Context;
+use super::reporter::Reporter;
+use super::trees::Trees;
 use crate::finding::Structure;
 use crate::format::mapping::L1Entry;
 use crate::image::Table;
-use crate::rules::codes::{H34, S08};
 use crate::source::ReadAt;
-use crate::units::{Tree, to_u64};
+use crate::units::to_u64;
 
 /// So many tables that share a cluster are told apart, 8 bytes each.
 const TOLD_APART: usize = 4096;
@@ -31,48 +32,50 @@ impl Sharers {
     }
 }
 
-impl<R: ReadAt> Engine<'_, '_, R> {
-    /// For each list of tables, whether one tree has two of them, or one of them maps the cluster twice. Each distinct L1
-    /// table is read once; an entry costs a step for each list that its table is in, and a list that is decided
-    /// costs no more.
-    pub(super) fn one_tree_has_two(&mut self, lists: &[Sharers]) -> Vec<bool> {
-        let mut answers: Vec<bool> = lists.iter().map(|list| list.is_sure).collect();
-        let mut lists_of: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (number, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_sure) {
-            list.tables.iter().for_each(|table| lists_of.entry(*table).or_default().push(number));
-        }
-        // The L1 table that had a table of the list last, and which one: L26 tells of one table that is there twice.
-        let mut last = vec![(usize::MAX, 0); lists.len()];
-        for number in 0..self.tables.l1.len() {
-            if answers.iter().all(|answer| *answer) {
-                break;
-            }
-            let Some(tree) = self.tables.l1.get(number).map(|table| table.tree) else { break };
-            let mut entries = self.image.entries(Table::l1(tree));
-            while let Some(chunk) = entries.next() {
-                let chunk = match chunk {
-                    Ok(chunk) => chunk,
-                    Err(error) => {
-                        let cut = if tree.l1.tree == Tree::Active { &H34 } else { &S08 };
-                        self.totals.stop(error, Structure::L1Table, cut);
-                        break;
-                    }
-                };
-                for entry in chunk.entries() {
-                    let table = L1Entry(entry.raw).l2_offset().0;
-                    let Some(lists) = lists_of.get_mut(&table) else { continue };
-                    lists.retain(|list| {
-                        let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {
-                            return false;
-                        };
-                        let (earlier, other) = std::mem::replace(last, (number, table));
-                        *answer |= earlier == number && other != table;
-                        !*answer
-                    });
-                }
-            }
-            self.progress("shared clusters", to_u64(number), to_u64(self.tables.l1.len()));
-        }
-        answers
+/// For each list of tables, whether one tree has two of them, or one of them maps the cluster twice. Each distinct L1
+/// table is read once; an entry costs a step for each list that its table is in, and a list that is decided
+/// costs no more.
+pub(super) fn one_tree_has_two<R: ReadAt>(
+    cx: &Context<'_, R>,
+    trees: &Trees,
+    lists: &[Sharers],
+    reporter: &mut Reporter<'_>,
+) -> Vec<bool> {
+    let mut answers: Vec<bool> = lists.iter().map(|list| list.is_sure).collect();
+    let mut lists_of: HashMap<u64, Vec<usize>> = HashMap::new();
+    for (number, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_sure) {
+        list.tables.iter().for_each(|table| lists_of.entry(*table).or_default().push(number));
     }
+    // The L1 table that had a table of the list last, and which one: L26 tells of one table that is there twice.
+    let mut last = vec![(usize::MAX, 0); lists.len()];
+    for number in 0..trees.l1.len() {
+        if answers.iter().all(|answer| *answer) {
+            break;
+        }
+        let Some(tree) = trees.tree(number) else { break };
+        let mut entries = cx.image.entries(Table::l1(tree));
+        while let Some(chunk) = entries.next() {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    reporter.stop(error, Structure::L1Table);
+                    break;
+                }
+            };
+            for entry in chunk.entries() {
+                let table = L1Entry(entry.raw).l2_offset().0;
+                let Some(lists) = lists_of.get_mut(&table) else { continue };
+                lists.retain(|list| {
+                    let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {
+                        return false;
+                    };
+                    let (earlier, other) = std::mem::replace(last, (number, table));
+                    *answer |= earlier == number && other != table;
+                    !*answer
+                });
+            }
+        }
+        reporter.progress("shared clusters", to_u64(number), to_u64(trees.l1.len()));
+    }
+    answers
 }

@@ -1,21 +1,10 @@
-//! The compressed clusters of all trees, in the order of the file: which of them share bytes (O04), and which
-//! cannot be decompressed (L15).
+//! The compressed clusters of all trees, 16 bytes each.
 
-use super::Engine;
-use super::deep::Deep;
-use super::sharing::Sharers;
-use super::trees::L2Use;
-use crate::Error;
-use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::mapping::Compressed;
-use crate::guest::Outcome;
-use crate::rules::codes::{L15, O04, T01};
-use crate::rules::guest;
-use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, Span, to_u64, to_usize};
+use crate::units::{Geometry, HostOffset, Span};
 
 /// Bytes of the last sector that need not belong to a stream.
-const SECTOR_REST: u64 = 511;
+pub(super) const SECTOR_REST: u64 = 511;
 
 /// A compressed cluster, by its L2 entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,9 +12,9 @@ pub(super) struct Stream {
     /// Where it starts, and in the low bits how many further sectors it takes: 62 bits.
     place: u64,
     /// The table, by its place in the order of the walk.
-    table: u32,
+    pub(super) table: u32,
     /// The entry there.
-    index: u32,
+    pub(super) index: u32,
 }
 
 /// All compressed clusters.
@@ -33,15 +22,9 @@ pub(super) struct Stream {
 pub(super) struct Streams {
     pub(super) all: Vec<Stream>,
     sector_bits: u32,
-    limit: usize,
-    is_spent: bool,
-}
-
-/// The bytes of the file that streams took so far, and whose entry says so.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
-    end: u64,
-    entry: HostOffset,
+    pub(super) limit: usize,
+    /// Whether some were left out.
+    pub(super) is_spent: bool,
 }
 
 impl Streams {
@@ -72,7 +55,7 @@ impl Streams {
     }
 
     /// The entry, without bit 63.
-    fn entry(&self, stream: Stream) -> u64 {
+    pub(super) fn entry(&self, stream: Stream) -> u64 {
         let offset_bits = 62_u32.saturating_sub(self.sector_bits);
         let at = stream.place.unbounded_shr(self.sector_bits);
         1 << 62 | stream.place.unbounded_shl(offset_bits) & !(3 << 62) | at
@@ -83,155 +66,6 @@ impl Stream {
     /// Whether both are the same bytes of the file.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.place == other.place
-    }
-}
-
-/// Where the entry of a stream stands, and what it maps.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    entry: Span,
-    guest: Guest,
-    /// Where the table starts, and what it maps first.
-    table: u64,
-    start: u64,
-    /// Whether the table stands for no other guest range.
-    is_sure: bool,
-}
-
-impl Place {
-    /// Whether two entries are copies of one, in tables that no tree has both.
-    fn is_copy(&self, other: &Self) -> bool {
-        self.is_sure && other.is_sure && self.guest.span.start == other.guest.span.start
-    }
-}
-
-impl<R: ReadAt> Engine<'_, '_, R> {
-    /// Judges all compressed clusters, in the order of the file.
-    pub(super) fn judge_streams(&mut self) {
-        let mut all = std::mem::take(&mut self.streams.all);
-        all.sort_unstable();
-        let tables = self.ordered_tables();
-        if let Some(threads) = self.options.deep {
-            Deep::new(self, &all, &tables).run(threads);
-        } else {
-            let mut taken = Taken::default();
-            all.chunk_by(Stream::is_same).for_each(|same| self.stream(&mut taken, &tables, same, None));
-        }
-        self.settle_grouped();
-        self.same_streams(&all, &tables);
-        if self.streams.is_spent {
-            let value = to_u64(self.streams.limit);
-            let error = Error::Budget { limit: "compressed_clusters", value, at: HostOffset(0) };
-            self.totals.stop(error, Structure::L2Table, &T01);
-        }
-    }
-
-    /// Judges one stream, which several entries may have, and what came of decompressing it.
-    pub(super) fn stream(
-        &mut self,
-        taken: &mut Taken,
-        tables: &[(u64, L2Use)],
-        same: &[Stream],
-        outcome: Outcome,
-    ) {
-        let Some(stream) = same.first() else { return };
-        let Span { at, len: room } = self.streams.span(*stream);
-        let before = self.found.len();
-        if at.0 < taken.end {
-            let found = format!("{:#x}, bytes from {at} on", self.streams.entry(*stream));
-            let wanted =
-                format!("bytes from {:#x} on, behind those of the entry at {}", taken.end, taken.entry);
-            self.stream_finding(&O04, tables, same, found, wanted);
-        }
-        if let Some(Err(fault)) = outcome {
-            let found = format!("{fault}; it has {room} bytes at {at}");
-            let wanted = format!("the {} bytes of a cluster", self.geometry.cluster_size());
-            self.stream_finding(&L15, tables, same, found, wanted);
-        }
-        // Neighbours with one cause are one finding; where a sound stream comes, it ends.
-        if before == self.found.len() {
-            self.settle_grouped();
-        } else {
-            self.thin_out();
-        }
-        // Decompressing tells exactly how many bytes are its own; else only the last sector is in doubt.
-        let len = outcome.and_then(Result::ok).unwrap_or(room.saturating_sub(SECTOR_REST));
-        let end = at.saturating_add(len).0;
-        if end > taken.end
-            && let Some(place) = self.place_of(tables, *stream)
-        {
-            *taken = Taken { end, entry: place.entry.at };
-        }
-    }
-
-    /// A finding at the first entry of a stream, which hurts what each of them maps.
-    fn stream_finding(
-        &mut self,
-        rule: &'static Rule,
-        tables: &[(u64, L2Use)],
-        same: &[Stream],
-        found: String,
-        wanted: String,
-    ) {
-        let mut finding = Finding::new(rule, Structure::L2Table, Span::default(), found, wanted);
-        for stream in same.iter().rev() {
-            let Some(place) = self.place_of(tables, *stream) else { continue };
-            (finding.at, finding.guest) = (Some(place.entry), Some(place.guest));
-            self.losses.in_table(place.table, place.start, std::slice::from_ref(&finding));
-        }
-        self.found.push(finding);
-    }
-
-    fn place_of(&self, tables: &[(u64, L2Use)], stream: Stream) -> Option<Place> {
-        let (at, table) = tables.get(to_usize(stream.table.into()))?;
-        let (is_sure, table) = (!table.wanders, self.table(*at, table));
-        let entry_len = self.geometry.l2_entry_len();
-        let entry = table.at.saturating_add(u64::from(stream.index).saturating_mul(entry_len));
-        let start = self.guest_of(&table, stream.index.into());
-        let (tree, disk_size) = (table.tree.l1.tree, table.tree.disk_size);
-        Some(Place {
-            entry: Span::new(entry, entry_len),
-            guest: guest(tree, start, self.geometry.cluster_size(), disk_size),
-            table: *at,
-            start: self.guest_of(&table, 0),
-            is_sure,
-        })
-    }
-
-    /// O04, where one tree maps two guest clusters to the same stream.
-    fn same_streams(&mut self, all: &[Stream], tables: &[(u64, L2Use)]) {
-        let (mut lists, mut places) = (Vec::new(), Vec::new());
-        for same in all.chunk_by(Stream::is_same).filter(|same| same.len() > 1) {
-            let mut entries = same.iter().filter_map(|stream| self.place_of(tables, *stream));
-            let Some(first) = entries.next() else { continue };
-            let Some(other) = entries.find(|place| !first.is_copy(place)) else { continue };
-            if lists.len() >= self.image.limits().conflicts {
-                let value = to_u64(lists.len());
-                let error = Error::Budget { limit: "conflicts", value, at: other.entry.at };
-                self.totals.stop(error, Structure::L2Table, &T01);
-                break;
-            }
-            let mut sharers = Sharers::default();
-            same.iter().filter_map(|stream| tables.get(to_usize(stream.table.into()))).for_each(|(at, _)| {
-                sharers.add(*at);
-            });
-            lists.push(sharers);
-            places.push((same, first, other));
-        }
-        let answers = self.one_tree_has_two(&lists);
-        for ((same, first, other), _) in places.into_iter().zip(answers).filter(|(_, is_one)| *is_one) {
-            let Some(stream) = same.first() else { continue };
-            let found = format!(
-                "{:#x} for guest {} and again at {} for guest {}",
-                self.streams.entry(*stream),
-                first.guest.span.start,
-                other.entry.at,
-                other.guest.span.start
-            );
-            self.stream_finding(&O04, tables, same, found, "bytes of its own for each".to_owned());
-            self.thin_out();
-        }
-        self.settle_grouped();
     }
 }
 

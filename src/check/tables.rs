@@ -1,36 +1,40 @@
-//! The walk over the L2 tables, each read once.
+//! The pass over the L2 tables, each read once: a healthy run of entries costs a few comparisons.
 
-use super::Engine;
+use super::context::Context;
+use super::counted::Counted;
 use super::counts::PAGE_LEN;
-use super::trees::L2Use;
+use super::flags::{Flag, Flags};
+use super::lost::Losses;
+use super::reporter::Reporter;
+use super::stored::Stored;
+use super::streams::Streams;
+use super::trees::{L2Use, Trees};
+use super::{Counters, Ranges};
+use crate::Image;
 use crate::finding::Structure;
 use crate::format::mapping::{L2Entry, SubclusterBitmap};
 use crate::image::{DiskTree, Table};
-use crate::rules::L2Place;
-use crate::rules::codes::L03;
+use crate::rules::Judge;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, to_u64, to_usize};
+use crate::units::{Geometry, HostOffset, to_u64, to_usize};
 
 /// What a plain entry may have beside its offset: bit 63.
 const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const COPIED: u64 = 1 << 63;
 
-/// The L2 table at hand.
+/// The L2 table at hand, as the tree has it that stands for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct L2Reading {
     /// The table.
     pub(super) l2: Table,
-    /// Where it starts.
-    pub(super) at: HostOffset,
+    /// The tree, and the index of the L1 entry there.
+    pub(super) tree: DiskTree,
+    pub(super) l1_index: u64,
     /// Its place in the order of the walk.
     pub(super) number: u32,
     /// Whether snapshots have other tables for its guest range.
-    has_company: bool,
-    /// The tree that stands for it.
-    pub(super) tree: DiskTree,
-    /// The index of the L1 entry there.
-    pub(super) l1_index: u64,
+    is_one_of_several: bool,
     /// L1 entries that lead to it, over all trees.
     pub(super) times: u64,
     /// L1 entries of the active tree among them.
@@ -42,89 +46,112 @@ pub(super) struct L2Reading {
 }
 
 impl L2Reading {
-    /// Whether it is the header, which an L1 entry with flags alone makes QEMU take for a table.
-    pub(super) fn is_header(&self) -> bool {
-        self.at.0 == 0
-    }
-
-    /// Where an entry of it stands.
-    pub(super) fn place(&self, index: u64, entry_len: u64) -> L2Place {
-        L2Place {
-            tree: self.tree.l1.tree,
-            disk_size: self.tree.disk_size,
-            l1_index: self.l1_index,
-            index,
-            at: self.at.saturating_add(index.saturating_mul(entry_len)),
-        }
-    }
-}
-
-impl<R: ReadAt> Engine<'_, '_, R> {
-    /// Walks all tables, guest range by guest range. Those of one range are copies that snapshots keep, and map the
-    /// same clusters; no tree has two of them. So a cluster that was seen in another range, or that one table maps
-    /// twice, is all that can be mapped twice by one tree.
-    pub(super) fn walk_tables(&mut self) {
-        let tables = self.ordered_tables();
-        let of = to_u64(tables.len());
-        let mut done = 0_u64;
-        for range in tables.chunk_by(|(_, a), (_, b)| a.shares_range(b)) {
-            let has_company = range.len() > 1;
-            for (at, table) in range {
-                let number = u32::try_from(done).unwrap_or(u32::MAX);
-                self.walk_table(L2Reading { number, has_company, ..self.table(*at, table) });
-                self.clusters.end_table();
-                if self.clusters.is_spent() {
-                    return;
-                }
-                self.progress("L2 tables", done, of);
-                done = done.saturating_add(1);
-            }
-            self.clusters.end_range();
-        }
-    }
-
-    /// The tables in the order of the walk: by guest range, the one of the active tree first.
-    pub(super) fn ordered_tables(&self) -> Vec<(u64, L2Use)> {
-        let mut tables: Vec<(u64, L2Use)> = self.tables.l2.iter().map(|(at, table)| (*at, *table)).collect();
-        tables.sort_unstable_by_key(|(at, table)| {
-            (table.wanders, table.l1_index, table.active_times == 0, table.l1, *at)
-        });
-        tables
-    }
-
     /// A table, as if it were the only one.
-    pub(super) fn table(&self, at: u64, table: &L2Use) -> L2Reading {
-        let geometry = self.geometry;
-        let active = DiskTree { l1: self.image.active_l1(), disk_size: self.image.header().v2.size.0 };
-        let tree = self.tables.l1.get(table.place()).map_or(active, |l1| l1.tree);
+    pub(super) fn new<R: ReadAt>(cx: &Context<'_, R>, trees: &Trees, at: u64, table: &L2Use) -> Self {
+        let active = DiskTree { l1: cx.image.active_l1(), disk_size: cx.image.header().v2.size.0 };
+        let tree = trees.tree(table.place()).unwrap_or(active);
         let l1_index = u64::from(table.l1_index);
-        let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(geometry.l2_coverage()));
-        L2Reading {
-            l2: Table::l2(tree, l1_index, HostOffset(at), geometry),
-            at: HostOffset(at),
-            number: 0,
-            has_company: false,
+        let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(cx.geometry.l2_coverage()));
+        Self {
+            l2: Table::l2(tree, l1_index, HostOffset(at), cx.geometry),
             tree,
             l1_index,
+            number: 0,
+            is_one_of_several: false,
             times: table.times,
             active_times: table.active_times.into(),
             // Behind the disk lies VM state, and the rules of the disk's end do not hold.
-            disk_end: if left == 0 { u64::MAX } else { geometry.clusters_for(left) },
+            disk_end: if left == 0 { u64::MAX } else { cx.geometry.clusters_for(left) },
             next_offset: 0,
         }
     }
 
+    /// Where it starts.
+    pub(super) fn at(&self) -> HostOffset {
+        self.l2.span.at
+    }
+
+    /// Whether it is the header, which an L1 entry with flags alone makes QEMU take for a table.
+    pub(super) fn is_header(&self) -> bool {
+        self.at().0 == 0
+    }
+
+    /// The guest offset of an entry.
+    pub(super) fn guest_offset(&self, index: u64, geometry: Geometry) -> u64 {
+        let start = self.l1_index.saturating_mul(geometry.l2_coverage());
+        start.saturating_add(index.saturating_mul(geometry.cluster_size()))
+    }
+}
+
+/// What the active tree maps.
+#[derive(Debug, Default)]
+pub(super) struct Active {
+    pub(super) counters: Counters,
+    /// Compressed clusters of all trees, each table once, or as often as the active tree has it.
+    pub(super) compressed: u64,
+    /// The guest ranges that it maps, where a backing file has the rest.
+    pub(super) held: Option<Ranges>,
+}
+
+impl Active {
+    /// Nothing mapped yet.
+    pub(super) fn new<R: ReadAt>(image: &Image<R>) -> Self {
+        let is_backed = image.backing_file().is_ok_and(|name| name.is_some());
+        let held = is_backed.then(|| Ranges::new(image.limits().lost_ranges));
+        Self { held, ..Self::default() }
+    }
+}
+
+/// The pass over the L2 tables, each read once.
+pub(super) struct TableWalk<'p, 'a, 'w, R> {
+    pub(super) cx: &'p Context<'a, R>,
+    pub(super) judge: &'p Judge<'a, R>,
+    pub(super) stored: &'p Stored,
+    pub(super) counted: &'p mut Counted,
+    pub(super) losses: &'p mut Losses,
+    pub(super) flags: &'p mut Flags,
+    pub(super) reporter: &'p mut Reporter<'w>,
+    pub(super) active: Active,
+    pub(super) streams: Streams,
+}
+
+impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
+    /// Walks all tables, guest range by guest range. Those of one range are copies that snapshots keep, and map the
+    /// same clusters; no tree has two of them. So a cluster that was seen in another range, or that one table maps
+    /// twice, is all that can be mapped twice by one tree.
+    pub(super) fn tables(mut self, trees: &Trees) -> (Active, Streams) {
+        let tables = trees.ordered();
+        let of = to_u64(tables.len());
+        let mut done = 0_u64;
+        'all: for range in tables.chunk_by(|(_, a), (_, b)| a.shares_range(b)) {
+            let is_one_of_several = range.len() > 1;
+            for (at, table) in range {
+                let number = u32::try_from(done).unwrap_or(u32::MAX);
+                let reading = L2Reading::new(self.cx, trees, *at, table);
+                self.walk_table(L2Reading { number, is_one_of_several, ..reading });
+                self.counted.clusters.end_table();
+                if self.counted.is_spent() {
+                    break 'all;
+                }
+                self.reporter.progress("L2 tables", done, of);
+                done = done.saturating_add(1);
+            }
+            self.counted.clusters.end_range();
+        }
+        (self.active, self.streams)
+    }
+
     fn walk_table(&mut self, mut table: L2Reading) {
-        let mut entries = self.image.entries(table.l2);
+        let mut entries = self.cx.image.entries(table.l2);
         while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
-                    self.totals.stop(error, Structure::L2Table, &L03);
+                    self.reporter.stop(error, Structure::L2Table);
                     break;
                 }
             };
-            if self.geometry.extended_l2() {
+            if self.cx.geometry.extended_l2() {
                 for entry in chunk.entries() {
                     self.entry(&mut table, entry.index, entry.raw, entry.bitmap);
                 }
@@ -143,13 +170,13 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             }
         }
         self.note_losses(&table);
-        self.settle_grouped();
+        self.reporter.end_table();
     }
 
     /// Takes note of what the findings that are kept of a table hit.
     pub(super) fn note_losses(&mut self, table: &L2Reading) {
-        let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
-        self.losses.in_table(table.at.0, start, &self.found);
+        let start = table.l1_index.saturating_mul(self.cx.geometry.l2_coverage());
+        self.losses.in_table(table.at().0, start, &self.reporter.found);
     }
 
     /// The entries from `index` on that map clusters side by side, all in one page of clusters, or one entry of
@@ -157,14 +184,15 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     #[inline]
     fn entry_run(&mut self, table: &mut L2Reading, index: u64, raw: u64, entries: &[[u8; 8]]) -> usize {
         let offset = raw & OFFSET;
-        let cluster_size = self.geometry.cluster_size();
+        let cluster_size = self.cx.geometry.cluster_size();
         if !self.is_plain(table, index, raw) {
             self.odd_entry(table, index, L2Entry(raw), None);
             return 1;
         }
-        let cluster = offset.unbounded_shr(self.cluster_bits);
+        let cluster = offset.unbounded_shr(self.cx.geometry.cluster_bits());
         let in_page = PAGE_LEN.saturating_sub(cluster % PAGE_LEN);
-        let in_file = self.image.file_len().saturating_sub(offset).unbounded_shr(self.cluster_bits);
+        let in_file =
+            self.cx.image.file_len().saturating_sub(offset).unbounded_shr(self.cx.geometry.cluster_bits());
         let most = to_usize(in_page.min(in_file).min(table.disk_end.saturating_sub(index)));
         let mut next = raw;
         let goes_on = |entry: &&[u8; 8]| {
@@ -182,27 +210,27 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     #[inline]
     fn map_run(&mut self, table: &L2Reading, index: u64, raw: u64, cluster: u64, len: usize) {
         if len > 1 && !table.is_header() {
-            let Some((page, slot)) = self.clusters.at(cluster) else { return };
+            let Some((page, slot)) = self.counted.clusters.at(cluster) else { return };
             let is_flag_right = match (table.active_times, raw & COPIED) {
                 (0, _) => true,
                 (_, 0) => !page.one.any(slot, len),
                 _ => page.one.all(slot, len),
             };
             let is_alone = !page.seen.any(slot, len) && !page.metadata.any(slot, len) && !page.has_packed();
-            if is_flag_right && is_alone && !(table.has_company && page.is_own(slot, len)) {
+            if is_flag_right && is_alone && !(table.is_one_of_several && page.is_own(slot, len)) {
                 page.add_run(slot, len, table.times);
                 page.plain.set_run(slot, len);
-                if table.has_company {
+                if table.is_one_of_several {
                     page.rare_mut().own.set_run(slot, len);
-                    self.clusters.remember_own(cluster);
+                    self.counted.clusters.remember_own(cluster);
                 } else {
                     page.seen.set_run(slot, len);
                 }
-                self.touched_end = self.touched_end.max(cluster.saturating_add(to_u64(len)));
+                self.counted.touched_end = self.counted.touched_end.max(cluster.saturating_add(to_u64(len)));
                 return;
             }
         }
-        let cluster_size = self.geometry.cluster_size();
+        let cluster_size = self.cx.geometry.cluster_size();
         for n in 0..to_u64(len) {
             let raw = raw.saturating_add(n.saturating_mul(cluster_size));
             self.map(table, index.saturating_add(n), raw, cluster.saturating_add(n));
@@ -212,13 +240,13 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     #[inline]
     fn is_plain(&self, table: &L2Reading, index: u64, raw: u64) -> bool {
         let offset = raw & OFFSET;
-        let cluster_size = self.geometry.cluster_size();
+        let cluster_size = self.cx.geometry.cluster_size();
         raw & NOT_PLAIN == 0
             && offset != 0
             && offset & cluster_size.saturating_sub(1) == 0
-            && offset.saturating_add(cluster_size) <= self.image.file_len()
+            && offset.saturating_add(cluster_size) <= self.cx.image.file_len()
             && index < table.disk_end
-            && !self.has_external_data
+            && !self.cx.has_external_data
     }
 
     /// One entry that is not zero.
@@ -230,7 +258,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         if is_plain {
             self.count_mapped(table, offset, 1);
             self.hold(table, index, 1);
-            self.map(table, index, raw, offset.unbounded_shr(self.cluster_bits));
+            self.map(table, index, raw, offset.unbounded_shr(self.cx.geometry.cluster_bits()));
         } else {
             self.odd_entry(table, index, L2Entry(raw), bitmap);
         }
@@ -241,62 +269,58 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn count_mapped(&mut self, table: &mut L2Reading, offset: u64, count: u64) {
         if table.active_times != 0 {
             let counted = table.active_times.saturating_mul(count);
-            self.counters.allocated_clusters = self.counters.allocated_clusters.saturating_add(counted);
+            self.active.counters.allocated_clusters =
+                self.active.counters.allocated_clusters.saturating_add(counted);
             if table.next_offset != 0 && offset != table.next_offset {
-                let counted = self.counters.fragmented_clusters.saturating_add(table.active_times);
-                self.counters.fragmented_clusters = counted;
+                let counted = self.active.counters.fragmented_clusters.saturating_add(table.active_times);
+                self.active.counters.fragmented_clusters = counted;
             }
-            table.next_offset = offset.saturating_add(self.geometry.cluster_size().saturating_mul(count));
+            table.next_offset = offset.saturating_add(self.cx.geometry.cluster_size().saturating_mul(count));
         }
     }
 
     /// Counts the references of a standard entry to its cluster, which stands on a boundary and in the file.
     #[inline]
     pub(super) fn map(&mut self, table: &L2Reading, index: u64, raw: u64, cluster: u64) {
-        let Some((page, slot)) = self.clusters.at(cluster) else { return };
+        let Some((page, slot)) = self.counted.clusters.at(cluster) else { return };
         page.add(slot, table.times);
         let is_active = table.active_times != 0;
         if table.is_header() {
-            return self.touched_end = self.touched_end.max(cluster.saturating_add(1));
+            return self.counted.touched_end = self.counted.touched_end.max(cluster.saturating_add(1));
         }
-        let is_twice = match table.has_company {
+        let is_twice = match table.is_one_of_several {
             true => page.rare_mut().own.set(slot) || page.seen.get(slot),
             false => page.seen.set(slot),
         };
         let is_conflict = is_twice || page.metadata.get(slot) || page.is_packed(slot);
         page.plain.set(slot);
         let is_flag_wrong = is_active && page.one.get(slot) != (raw & COPIED != 0);
-        self.touched_end = self.touched_end.max(cluster.saturating_add(1));
-        if table.has_company {
-            self.clusters.remember_own(cluster);
+        self.counted.touched_end = self.counted.touched_end.max(cluster.saturating_add(1));
+        if table.is_one_of_several {
+            self.counted.clusters.remember_own(cluster);
         }
         if is_conflict {
-            self.conflicts.add(cluster);
+            self.counted.conflicts.add(cluster);
         }
         if is_flag_wrong {
-            let place = table.place(index, self.geometry.l2_entry_len());
-            let guest = self.guest_of(table, index);
-            self.wrong_flag(place.at, raw, cluster, guest, false, table.active_times);
+            let guest = table.guest_offset(index, self.cx.geometry);
+            let flag = Flag { at: table.l2.entry_at(index), raw, cluster, guest, is_l1: false };
+            let known = (self.stored, &mut *self.counted);
+            self.flags.wrong(flag, table.active_times, known, self.reporter);
         }
     }
 
     /// Takes note that the active tree maps these entries, where a backing file has what it does not.
     #[inline]
     pub(super) fn hold(&mut self, table: &L2Reading, index: u64, count: u64) {
-        if self.held.is_none() || table.active_times == 0 || table.is_header() {
+        if self.active.held.is_none() || table.active_times == 0 || table.is_header() {
             return;
         }
-        let start = self.guest_of(table, index);
+        let start = table.guest_offset(index, self.cx.geometry);
         let left = table.tree.disk_size.saturating_sub(start);
-        let len = count.saturating_mul(self.geometry.cluster_size()).min(left);
-        if let Some(held) = &mut self.held {
+        let len = count.saturating_mul(self.cx.geometry.cluster_size()).min(left);
+        if let Some(held) = &mut self.active.held {
             held.add(start, len);
         }
-    }
-
-    /// The guest offset of an entry.
-    pub(super) fn guest_of(&self, table: &L2Reading, index: u64) -> u64 {
-        let start = table.l1_index.saturating_mul(self.geometry.l2_coverage());
-        start.saturating_add(index.saturating_mul(self.geometry.cluster_size()))
     }
 }

@@ -1,53 +1,61 @@
 //! R12: what the file has behind its last cluster in use.
 
-use super::Engine;
-use crate::Error;
+use super::context::Context;
+use super::reporter::Reporter;
 use crate::finding::{Finding, Structure};
 use crate::rules::codes::R12;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
+use crate::{Error, Image};
 
-impl<R: ReadAt> Engine<'_, '_, R> {
-    pub(super) fn trailing_data(&mut self) {
-        // Where refcounts cannot be read, the references still tell what is in use.
-        let touched = self.host_offset(self.touched_end);
-        let at = HostOffset(self.counters.image_end_offset).max(touched);
-        let len = self.image.file_len().saturating_sub(at.0);
-        if len == 0 || self.counters.image_end_offset == 0 {
-            return;
-        }
-        let mut hidden = None;
-        let looked = self.look_behind(at, &mut hidden);
-        if let Some(span) = hidden {
-            let found = format!("{len} bytes behind the end at {at}, not all of them zero");
-            self.totals.push(Finding::new(&R12, Structure::File, span, found, "zeros or nothing"));
-        }
-        if let Err(error) = looked {
-            self.totals.stop(error, Structure::File, &R12);
-        }
+/// Looks at what the file has behind the end of the image, which is behind the last cluster that is counted.
+pub(super) fn trailing_data<R: ReadAt>(
+    cx: &Context<'_, R>,
+    image_end: u64,
+    touched_end: u64,
+    reporter: &mut Reporter<'_>,
+) {
+    // Where refcounts cannot be read, the references still tell what is in use.
+    let at = HostOffset(image_end).max(cx.host_offset(touched_end));
+    let len = cx.image.file_len().saturating_sub(at.0);
+    if len == 0 || image_end == 0 {
+        return;
     }
+    let mut hidden = None;
+    let looked = look_behind(cx.image, at, &mut hidden);
+    if let Some(span) = hidden {
+        let found = format!("{len} bytes behind the end at {at}, not all of them zero");
+        reporter.push(Finding::new(&R12, Structure::File, span, found, "zeros or nothing"));
+    }
+    if let Err(error) = looked {
+        reporter.stop(error, Structure::File);
+    }
+}
 
-    /// Looks at what is stored from `at` on, up to the first piece that is not all zeros. Holes read as zeros, and
-    /// cost nothing.
-    fn look_behind(&self, mut at: HostOffset, hidden: &mut Option<Span>) -> Result<(), Error> {
-        let source = self.image.source();
-        let (limit, value) = ("trailing_bytes", self.image.limits().trailing_bytes);
-        let mut left = value;
-        while let Some(data) = source.next_data(at)? {
-            if left == 0 {
-                return Err(Error::Budget { limit, value, at: data });
-            }
-            let stored = source.next_hole(data)?.0.saturating_sub(data.0);
-            let piece = Span::new(data, stored.clamp(1, left));
-            *hidden = self.image.chunks("the bytes behind the image", piece).nonzero()?;
-            if hidden.is_some() {
-                return Ok(());
-            }
-            left = left.saturating_sub(piece.len);
-            at = piece.end();
+/// Looks at what is stored from `at` on, up to the first piece that is not all zeros. Holes read as zeros, and
+/// cost nothing.
+fn look_behind<R: ReadAt>(
+    image: &Image<R>,
+    mut at: HostOffset,
+    hidden: &mut Option<Span>,
+) -> Result<(), Error> {
+    let source = image.source();
+    let (limit, value) = ("trailing_bytes", image.limits().trailing_bytes);
+    let mut left = value;
+    while let Some(data) = source.next_data(at)? {
+        if left == 0 {
+            return Err(Error::Budget { limit, value, at: data });
         }
-        Ok(())
+        let stored = source.next_hole(data)?.0.saturating_sub(data.0);
+        let piece = Span::new(data, stored.clamp(1, left));
+        *hidden = image.chunks("the bytes behind the image", piece).nonzero()?;
+        if hidden.is_some() {
+            return Ok(());
+        }
+        left = left.saturating_sub(piece.len);
+        at = piece.end();
     }
+    Ok(())
 }
 
 #[cfg(all(test, feature = "testkit"))]

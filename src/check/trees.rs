@@ -2,14 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::Engine;
+use super::context::Context;
+use super::counted::Counted;
+use super::flags::Flags;
+use super::lists::Lists;
+use super::lost::Losses;
+use super::repeated::Repeated;
+use super::reporter::Reporter;
+use super::stored::Stored;
 use crate::Error;
-use crate::finding::{Evidence, Finding, Guest, Structure};
+use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
-use crate::image::ends_past_file;
 use crate::image::{DiskTree, Entry, Table};
-use crate::rules::codes::{H34, L26, S01, S08, T01};
-use crate::rules::guest;
+use crate::rules::Judge;
+use crate::rules::codes::L26;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 
@@ -19,16 +25,31 @@ const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
 
-/// The L2 tables, and what leads to them.
+/// The tables of all trees, and what leads to them.
 #[derive(Debug, Default)]
-pub(super) struct Tables {
-    /// Distinct L1 tables.
+pub(super) struct Trees {
+    /// All trees, as far as the snapshot table goes.
+    pub(super) all: Vec<DiskTree>,
+    /// Distinct L1 tables that QEMU would read.
     pub(super) l1: Vec<L1Use>,
     /// L2 tables by offset.
     pub(super) l2: HashMap<u64, L2Use>,
-    /// A snapshot that the list does not have, because the file ends within its texts.
-    pub(super) cut: Option<DiskTree>,
-    further_repeats: u64,
+}
+
+impl Trees {
+    /// The tree that stands for the L1 table in this place.
+    pub(super) fn tree(&self, place: usize) -> Option<DiskTree> {
+        self.l1.get(place).map(|table| table.tree)
+    }
+
+    /// The L2 tables in the order in which they are walked: by guest range, the one of the active tree first.
+    pub(super) fn ordered(&self) -> Vec<(u64, L2Use)> {
+        let mut tables: Vec<(u64, L2Use)> = self.l2.iter().map(|(at, table)| (*at, *table)).collect();
+        tables.sort_unstable_by_key(|(at, table)| {
+            (table.is_elsewhere, table.l1_index, table.active_times == 0, table.l1, *at)
+        });
+        tables
+    }
 }
 
 /// An L1 table.
@@ -66,7 +87,7 @@ pub(super) struct L2Use {
     /// Entries of one tree that point there again.
     repeats: u64,
     /// Whether it stands for several guest ranges, in one tree or in several.
-    pub(super) wanders: bool,
+    pub(super) is_elsewhere: bool,
 }
 
 /// The L1 tables over a part of the file.
@@ -78,15 +99,29 @@ struct Cover {
     active: Option<usize>,
 }
 
-impl<R: ReadAt> Engine<'_, '_, R> {
+/// The pass over the L1 tables.
+pub(super) struct Sweep<'p, 'a, 'w, R> {
+    pub(super) cx: &'p Context<'a, R>,
+    pub(super) judge: &'p Judge<'a, R>,
+    pub(super) stored: &'p Stored,
+    pub(super) counted: &'p mut Counted,
+    pub(super) repeated: &'p mut Repeated,
+    pub(super) losses: &'p mut Losses,
+    pub(super) flags: &'p mut Flags,
+    pub(super) reporter: &'p mut Reporter<'w>,
+    pub(super) trees: Trees,
+    pub(super) further_repeats: u64,
+}
+
+impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     /// Finds all L2 tables, and counts the references to them and to the L1 tables.
-    pub(super) fn sweep_trees(&mut self) {
-        self.collect_l1();
+    pub(super) fn trees(mut self, lists: &Lists) -> Trees {
+        self.collect_trees(lists);
         let mut edges: BTreeMap<u64, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        let uses = std::mem::take(&mut self.tables.l1);
+        let uses = self.trees.l1.clone();
         for (place, table) in uses.iter().enumerate() {
             let span = table.span();
-            let end = span.end().0.min(self.image.file_len());
+            let end = span.end().0.min(self.cx.image.file_len());
             if span.at.0 < end {
                 edges.entry(span.at.0).or_default().0.push(place);
                 edges.entry(end).or_default().1.push(place);
@@ -106,26 +141,26 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             }
             from = at;
         }
-        self.tables.l1 = uses;
-        if self.tables.further_repeats != 0 {
-            let count = self.tables.further_repeats;
+        if self.further_repeats != 0 {
+            let count = self.further_repeats;
             let found = format!("{count} more entries of these tables");
             let at = Span::new(HostOffset(0), 0);
             let mut finding = Finding::new(&L26, Structure::L1Table, at, found, "none");
             (finding.at, finding.consequences) = (None, count);
-            self.totals.push(finding);
+            self.reporter.push(finding);
         }
+        self.trees
     }
 
     /// Counts the references to the clusters of the L1 tables, each cluster once however many tables overlap.
     fn claim_l1(&mut self, uses: &[L1Use]) {
         let mut edges: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         for table in uses {
-            if ends_past_file(self.image.file_len(), table.span(), self.geometry) {
-                self.totals.qemu.corrupt(table.times);
+            if self.cx.is_past_file(table.span()) {
+                self.reporter.qemu.corrupt(table.times);
                 continue;
             }
-            let clusters = self.clusters_of(table.span());
+            let clusters = self.cx.clusters_of(table.span());
             let start = edges.entry(*clusters.start()).or_default();
             start.0 = start.0.saturating_add(table.times);
             let end = edges.entry(clusters.end().saturating_add(1)).or_default();
@@ -134,55 +169,37 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let (mut times, mut from) = (0_u64, 0_u64);
         for (cluster, (starts, ends)) in edges {
             if times != 0 {
-                self.claim_clusters(from, cluster, times);
+                self.counted.claim_clusters(from..cluster, times);
             }
             times = times.saturating_add(starts).saturating_sub(ends);
             from = cluster;
         }
     }
 
-    fn claim_clusters(&mut self, from: u64, to: u64, times: u64) {
-        for cluster in from..to {
-            let Some((page, slot)) = self.clusters.at(cluster) else { return };
-            page.add(slot, times);
-            if page.metadata.set(slot) || times > 1 {
-                self.conflicts.add(cluster);
+    /// All trees, and the distinct L1 tables that QEMU would read. What ends the snapshot table early, its own rules have
+    /// told; but a reader may fail at any time.
+    fn collect_trees(&mut self, lists: &Lists) {
+        for tree in self.cx.image.trees() {
+            match tree {
+                Ok(tree) => self.trees.all.push(tree),
+                Err(Error::Cut { .. }) => {}
+                Err(error) => self.reporter.stop(error, Structure::Snapshot),
             }
         }
-        self.touched_end = self.touched_end.max(to);
-    }
-
-    /// The distinct L1 tables that QEMU would read.
-    fn collect_l1(&mut self) {
+        self.trees.all.extend(lists.cut);
         let mut places: HashMap<Span, usize> = HashMap::new();
-        for tree in self.trees() {
+        for tree in &self.trees.all {
             let span = tree.l1.span();
-            let is_active = tree.l1.tree == Tree::Active;
-            let is_too_large = tree.l1.size > MAX_L1_ENTRIES && !is_active;
-            if span.len == 0 || is_too_large || !span.at.is_aligned(self.geometry.cluster_size()) {
+            let is_too_large = tree.l1.size > MAX_L1_ENTRIES && tree.l1.tree != Tree::Active;
+            if span.len == 0 || is_too_large || !span.at.is_aligned(self.cx.geometry.cluster_size()) {
                 continue;
             }
-            let place = *places.entry(span).or_insert(self.tables.l1.len());
-            match self.tables.l1.get_mut(place) {
+            let place = *places.entry(span).or_insert(self.trees.l1.len());
+            match self.trees.l1.get_mut(place) {
                 Some(table) => table.times = table.times.saturating_add(1),
-                None => self.tables.l1.push(L1Use { tree, times: 1 }),
+                None => self.trees.l1.push(L1Use { tree: *tree, times: 1 }),
             }
         }
-    }
-
-    /// All trees, as far as the snapshot table goes. What ends it early, its own rules have told; but a reader may
-    /// fail at any time.
-    pub(super) fn trees(&mut self) -> Vec<DiskTree> {
-        let mut trees = Vec::new();
-        for tree in self.image.trees() {
-            match tree {
-                Ok(tree) => trees.push(tree),
-                Err(Error::Cut { .. }) => {}
-                Err(error) => self.totals.stop(error, Structure::Snapshot, &S01),
-            }
-        }
-        trees.extend(self.tables.cut);
-        trees
     }
 
     /// The entries from one edge to the next, which the same tables cover; `false` where no more can be kept.
@@ -191,25 +208,25 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let span = Span::new(HostOffset(from), to.saturating_sub(from));
         let part = Table { span, ..Table::l1(table.tree) };
         let skipped = from.saturating_sub(table.tree.l1.at.0) / 8;
-        let mut entries = self.image.entries(part);
+        let mut entries = self.cx.image.entries(part);
         while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
-                    self.totals.stop(error, Structure::L1Table, if table.is_active() { &H34 } else { &S08 });
+                    self.reporter.stop(error, Structure::L1Table);
                     return true;
                 }
             };
             for entry in chunk.entries() {
                 let entry = Entry { index: entry.index.saturating_add(skipped), ..entry };
-                self.judge.entry(&part, &entry, &mut self.found);
+                self.judge.entry(&part, &entry, &mut self.reporter.found);
                 if !self.l1_entry(cover, place, entry.index, entry.at, L1Entry(entry.raw)) {
                     self.settle_l1();
                     return false;
                 }
-                if self.has_many() {
+                if self.reporter.has_many() {
                     self.note_l1_losses();
-                    self.thin_out();
+                    self.reporter.keep_few();
                 }
             }
             self.settle_l1();
@@ -220,15 +237,15 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// Hands on what was found in an L1 table, with the guest ranges that it hits.
     fn settle_l1(&mut self) {
         self.note_l1_losses();
-        self.settle_grouped();
+        self.reporter.end_table();
     }
 
     fn note_l1_losses(&mut self) {
-        for finding in &self.found {
+        for finding in &self.reporter.found {
             match (&finding.found, finding.guest) {
                 // What an entry leads to is lost in each tree that shares it, up to its end, as far as their disks go.
                 (Evidence::Hex(raw), Some(mut guest)) if finding.structure == Structure::L1Table => {
-                    let coverage = self.geometry.l2_coverage();
+                    let coverage = self.cx.geometry.l2_coverage();
                     let skipped = guest.span.start.0.checked_rem(coverage).unwrap_or_default();
                     guest.span.len = coverage.saturating_sub(skipped);
                     let whole = finding.clone().hurting(guest);
@@ -242,42 +259,43 @@ impl<R: ReadAt> Engine<'_, '_, R> {
 
     fn l1_entry(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, entry: L1Entry) -> bool {
         if entry.reserved() != 0 {
-            self.totals.qemu.corrupt(cover.times);
+            self.reporter.qemu.corrupt(cover.times);
         }
         let l2 = entry.l2_offset();
         if l2.0 == 0 {
             // QEMU takes the header for the table, and counts what its bytes happen to say.
-            self.refer(Span::new(l2, self.geometry.cluster_size()), cover.times);
+            self.counted.refer(self.cx, self.cx.cluster_at(l2), cover.times, self.reporter);
             return self.remember(cover, place, index, at, l2);
         }
-        let is_aligned = l2.is_aligned(self.geometry.cluster_size());
+        let is_aligned = l2.is_aligned(self.cx.geometry.cluster_size());
         if !is_aligned {
-            self.totals.qemu.corrupt(cover.times);
+            self.reporter.qemu.corrupt(cover.times);
         }
-        let span = Span::new(l2, self.geometry.cluster_size());
-        let is_there = !ends_past_file(self.image.file_len(), span, self.geometry);
+        let span = self.cx.cluster_at(l2);
+        let is_there = !self.cx.is_past_file(span);
         if cover.active.is_some() {
-            self.l1_flag(at, entry, index, is_there);
+            let known = (self.stored, &mut *self.counted);
+            self.flags.l1(self.cx, known, at, (entry, index), is_there, self.reporter);
         }
         // The clusters of a table off the boundary belong to others: they are counted, and not claimed.
-        self.refer(span, cover.times);
-        if is_there && (is_aligned || self.odd.may_read_unaligned()) {
+        self.counted.refer(self.cx, span, cover.times, self.reporter);
+        if is_there && (is_aligned || self.repeated.may_read_unaligned()) {
             return self.remember(cover, place, index, at, l2);
         }
         true
     }
 
     fn remember(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, l2: HostOffset) -> bool {
-        let limit = self.image.limits().l2_tables;
-        if self.tables.l2.len() >= limit && !self.tables.l2.contains_key(&l2.0) {
+        let limit = self.cx.image.limits().l2_tables;
+        if self.trees.l2.len() >= limit && !self.trees.l2.contains_key(&l2.0) {
             let error = Error::Budget { limit: "l2_tables", value: to_u64(limit), at };
-            self.totals.stop(error, Structure::L1Table, &T01);
+            self.reporter.stop(error, Structure::L1Table);
             return false;
         }
         let is_active = cover.active.is_some();
         let (l1, l1_index) = (narrow(to_u64(place)), narrow(index));
-        let table = self.tables.l2.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
-        table.wanders |= table.l1_index != l1_index || cover.is_shifted();
+        let table = self.trees.l2.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
+        table.is_elsewhere |= table.l1_index != l1_index || cover.is_shifted();
         if is_active && table.active_times == 0 {
             (table.l1, table.l1_index) = (l1, l1_index);
         }
@@ -288,34 +306,25 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         table.active_times = table.active_times.saturating_add(u32::from(is_active));
         let other = std::mem::replace(&mut table.last_entry, at.0.saturating_add(1)).saturating_sub(1);
         table.repeats = table.repeats.saturating_add(u64::from(is_twice));
-        let is_told = table.repeats <= TOLD_REPEATS || self.options.each;
+        let is_told = table.repeats <= TOLD_REPEATS || self.cx.options.each;
         if l2.0 == 0 {
             // L29 has told it.
             return true;
         }
-        if is_first && l2.is_aligned(self.geometry.cluster_size()) {
-            self.mark(Span::new(l2, self.geometry.cluster_size()), false);
+        if is_first && l2.is_aligned(self.cx.geometry.cluster_size()) {
+            self.counted.mark(self.cx, self.cx.cluster_at(l2), false);
         }
         if is_twice && !is_told {
-            self.tables.further_repeats = self.tables.further_repeats.saturating_add(1);
+            self.further_repeats = self.further_repeats.saturating_add(1);
         } else if is_twice {
-            let guest = self.l1_guest(place, index);
+            let guest = self.trees.tree(place).map(|tree| self.cx.l1_guest(&tree, index));
             let span = Span::new(at, 8);
             let wanted = format!("a table of its own: the entry at {:#x} points there too", other);
             let found = Evidence::Hex(l2.0);
-            self.found.push(Finding::new(&L26, Structure::L1Table, span, found, wanted).hurting(guest));
+            let finding = Finding::new(&L26, Structure::L1Table, span, found, wanted);
+            self.reporter.found.push(Finding { guest, ..finding });
         }
         true
-    }
-
-    /// What an entry of the L1 table in this place maps.
-    pub(super) fn l1_guest(&self, place: usize, index: u64) -> Guest {
-        let coverage = self.geometry.l2_coverage();
-        let start = index.saturating_mul(coverage);
-        match self.tables.l1.get(place).map(|table| table.tree) {
-            Some(tree) => guest(tree.l1.tree, start, coverage, tree.disk_size),
-            None => guest(Tree::Active, start, coverage, self.image.header().v2.size.0),
-        }
     }
 }
 
@@ -356,7 +365,7 @@ fn narrow(index: u64) -> u32 {
 impl L2Use {
     /// Whether both stand for the same guest range, and no other, so that no tree has both.
     pub(super) fn shares_range(&self, other: &Self) -> bool {
-        !self.wanders && !other.wanders && self.l1_index == other.l1_index
+        !self.is_elsewhere && !other.is_elsewhere && self.l1_index == other.l1_index
     }
 
     /// The place of its tree.

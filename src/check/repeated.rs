@@ -5,11 +5,11 @@ use crate::image::Visited;
 use crate::units::Span;
 
 /// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
-const ODD_TABLE_LEN: u64 = 2 << 20;
+const REPEATED_LEN: u64 = 2 << 20;
 
 /// Which bytes were read as tables, and how often more was read than these.
 #[derive(Debug)]
-pub(super) struct OddTables {
+pub(super) struct Repeated {
     seen: Visited<()>,
     repeated: u64,
     unaligned: u64,
@@ -18,7 +18,7 @@ pub(super) struct OddTables {
     pub(super) is_spent: bool,
 }
 
-impl OddTables {
+impl Repeated {
     /// None yet; `limit` of each kind are read.
     pub(super) fn new(limit: u64) -> Self {
         Self { seen: Visited::new(usize::MAX), repeated: 0, unaligned: 0, limit, is_spent: false }
@@ -30,7 +30,7 @@ impl OddTables {
         if self.seen.first(table, ()).is_none() {
             return true;
         }
-        self.repeated = self.repeated.saturating_add(1).saturating_add(table.len / ODD_TABLE_LEN);
+        self.repeated = self.repeated.saturating_add(1).saturating_add(table.len / REPEATED_LEN);
         self.is_spent |= self.repeated > self.limit;
         self.repeated <= self.limit
     }
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn tables_that_overlap_are_read_again_within_a_limit() {
         let span = |at, len| Span::new(HostOffset(at), len);
-        let mut tables = OddTables::new(2);
+        let mut tables = Repeated::new(2);
         for (table, is_new) in [
             (span(0x1000, 0x200), true),
             (span(0x1200, 0x200), true),
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_large_table_counts_as_several() {
-        let (mut tables, large) = (OddTables::new(5), Span::new(HostOffset(0), 4 << 20));
+        let (mut tables, large) = (Repeated::new(5), Span::new(HostOffset(0), 4 << 20));
         assert!(tables.is_new(large) && tables.is_new(large) && !tables.is_new(large));
         tables.start_again();
         assert!(tables.is_new(large));

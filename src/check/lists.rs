@@ -1,0 +1,217 @@
+//! The first cluster and the lists: judged, and the clusters counted that they take and lead to.
+
+use std::convert::Infallible;
+
+use super::context::Context;
+use super::counted::Counted;
+use super::reporter::Reporter;
+use crate::finding::Structure;
+use crate::format::Layout;
+use crate::format::bitmap::{BitmapData, BitmapTableEntry};
+use crate::format::header::CRYPT_LUKS;
+use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
+use crate::rules::codes::{S01, S04, S05, S06, S13};
+use crate::rules::{Judge, check_refcount_table_cover, stopped};
+use crate::source::ReadAt;
+use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
+use crate::{Error, Image};
+
+/// QEMU refuses an image with more (block/qcow2.h, `QCOW_MAX_SNAPSHOTS`), and counts nothing.
+const QEMU_MAX_SNAPSHOTS: u64 = 65_536;
+
+/// What the lists lead to.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    /// The bytes of the snapshot table that QEMU counts.
+    pub(super) snapshot_table: Span,
+    /// The tree of an entry of the snapshot table whose texts are cut by the end of the file: QEMU uses it.
+    pub(super) cut: Option<DiskTree>,
+    /// Whether a bitmap's table was left out, because too many lie one over the other.
+    pub(super) is_spent: bool,
+}
+
+/// Judges the first cluster and the lists, and counts the clusters that they take and lead to.
+pub(super) fn count<R: ReadAt>(
+    cx: &Context<'_, R>,
+    judge: &mut Judge<'_, R>,
+    counted: &mut Counted,
+    reporter: &mut Reporter<'_>,
+) -> Lists {
+    let image = cx.image;
+    first_cluster(image, judge, reporter);
+    check_refcount_table_cover(image, &mut reporter.found);
+    let table = snapshots(image, judge, reporter);
+    if image.header().has_v3() {
+        reporter.qemu.corrupt(table.missing);
+    }
+    reporter.end_table();
+    counted.claim(cx, table.span, 1, reporter);
+    if let Some(table) = image.refcount_table() {
+        counted.claim(cx, table.span, 1, reporter);
+    }
+    if let Some((_, extension)) = image.crypto_extension()
+        && image.header().v2.crypt_method == CRYPT_LUKS
+    {
+        counted.claim(cx, Span::new(extension.offset, extension.length), 1, reporter);
+    }
+    let is_spent = bitmaps(cx, judge, counted, reporter);
+    Lists { snapshot_table: table.span, cut: table.cut, is_spent }
+}
+
+/// Judges the first cluster, and the lists that need no clusters.
+pub(super) fn without_tables<R: ReadAt>(
+    image: &Image<R>,
+    judge: &mut Judge<'_, R>,
+    reporter: &mut Reporter<'_>,
+) {
+    first_cluster(image, judge, reporter);
+    snapshots(image, judge, reporter);
+    reporter.hand_on_each();
+    reporter.check_unchanged(image);
+}
+
+fn first_cluster<R: ReadAt>(image: &Image<R>, judge: &mut Judge<'_, R>, reporter: &mut Reporter<'_>) {
+    let mut walk = Walk::new(image, Tables::Unread);
+    for section in [Section::Header, Section::Extensions, Section::Luks] {
+        let Ok(()) = walk.section(section, &mut |part| -> Result<(), Infallible> {
+            judge.part(&part, &mut reporter.found);
+            reporter.hand_on_each();
+            Ok(())
+        });
+    }
+}
+
+/// What the snapshot table takes.
+struct SnapshotTable {
+    /// The bytes that QEMU counts for it.
+    span: Span,
+    /// Entries behind the end of the file, which QEMU reads as zeros.
+    missing: u64,
+    /// See [`Lists`].
+    cut: Option<DiskTree>,
+}
+
+fn snapshots<R: ReadAt>(
+    image: &Image<R>,
+    judge: &mut Judge<'_, R>,
+    reporter: &mut Reporter<'_>,
+) -> SnapshotTable {
+    let (mut fault, at) = (None, image.header().v2.snapshots_offset);
+    let (mut end, mut index) = (at, 0_u64);
+    let mut walk = Walk::new(image, Tables::Unread);
+    let mut out = Vec::new();
+    let Ok(()) = walk.section(Section::Snapshots, &mut |part| -> Result<(), Infallible> {
+        judge.part(&part, &mut out);
+        let counted = out.iter().filter(|finding| [&S04, &S05, &S06, &S13].contains(&finding.rule));
+        reporter.qemu.corrupt(to_u64(counted.count()));
+        reporter.found.append(&mut out);
+        match part {
+            Part::Snapshot(snapshot) => {
+                (end, index) = (snapshot.padding_at(), index.saturating_add(1));
+                reporter.keep_few();
+            }
+            Part::End(_, ended_by) => fault = ended_by,
+            _ => {}
+        }
+        Ok(())
+    });
+    let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
+    let all = u64::from(image.header().v2.nb_snapshots);
+    if let (Some(Error::Cut { .. }), true) = (fault, all <= QEMU_MAX_SNAPSHOTS) {
+        let start = end.saturating_add(end.0.wrapping_neg() & 7);
+        let mut chunks = image.chunks("a snapshot", Span::new(start, SnapshotHead::LEN + SnapshotExtra::LEN));
+        let bytes = match chunks.next() {
+            Some(Ok(chunk)) => chunk.bytes,
+            Some(Err(error)) => {
+                reporter.found.push(stopped(error, Structure::Snapshot, &S01));
+                &[]
+            }
+            None => &[],
+        };
+        let head = SnapshotHead::decode_zero_filled(bytes).unwrap_or_default();
+        let extra = bytes.get(to_usize(SnapshotHead::LEN)..).and_then(SnapshotExtra::decode_zero_filled);
+        let disk_size = extra.filter(|_| head.extra_data_size >= 16).map(|extra| extra.disk_size.0);
+        table.missing = all.saturating_sub(index).saturating_sub(u64::from(head.extra_data_size >= 16));
+        table.cut = Some(DiskTree {
+            l1: L1Table {
+                tree: Tree::Snapshot(u32::try_from(index).unwrap_or(u32::MAX)),
+                at: head.l1_table_offset,
+                size: head.l1_size,
+            },
+            disk_size: disk_size.unwrap_or(image.header().v2.size.0),
+        });
+        let further = all.saturating_sub(index).saturating_sub(1);
+        let entry_end = start.saturating_add(head.entry_len());
+        end = match further {
+            0 => entry_end,
+            _ => HostOffset(entry_end.0.saturating_add(7) & !7)
+                .saturating_add(further.saturating_mul(SnapshotHead::LEN)),
+        };
+    }
+    table.span.len = end.0.saturating_sub(at.0);
+    table
+}
+
+/// Judges and counts the bitmaps; whether a table was left out.
+fn bitmaps<R: ReadAt>(
+    cx: &Context<'_, R>,
+    judge: &mut Judge<'_, R>,
+    counted: &mut Counted,
+    reporter: &mut Reporter<'_>,
+) -> bool {
+    let image = cx.image;
+    // What QEMU does not load it does not count either: those clusters are leaked.
+    let is_counted = image.header().has_v3() && image.bitmaps_are_loaded();
+    if let Some(directory) = image.bitmap_directory().filter(|_| is_counted) {
+        counted.claim(cx, directory, 1, reporter);
+    }
+    let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
+    let mut is_broken = false;
+    let Ok(()) = walk.section(Section::Bitmaps, &mut |part| -> Result<(), Infallible> {
+        judge.part(&part, &mut reporter.found);
+        match part {
+            Part::Table(table) => {
+                reporter.hand_on_each();
+                is_broken = false;
+                if is_counted {
+                    counted.claim(cx, table.span, 1, reporter);
+                }
+            }
+            Part::Entry(_, entry) => {
+                reporter.keep_few();
+                match data_of(cx, BitmapTableEntry(entry.raw)) {
+                    Ok(Some(data)) if is_counted => counted.claim(cx, data, 1, reporter),
+                    Ok(_) => {}
+                    Err(Broken) => is_broken = true,
+                }
+            }
+            Part::TableEnd(table, _) => {
+                reporter.end_table();
+                // QEMU's check reads the table of a bitmap in use too, and gives up where an entry is broken.
+                let in_use = matches!(table.kind, TableKind::Bitmap { in_use: true, .. });
+                if is_broken && is_counted && in_use {
+                    reporter.qemu.check_errors = reporter.qemu.check_errors.saturating_add(1);
+                }
+            }
+            _ => reporter.hand_on_each(),
+        }
+        Ok(())
+    });
+    walk.is_spent
+}
+
+/// An entry that QEMU does not take.
+struct Broken;
+
+/// The cluster of data that an entry of a bitmap table leads to, if it leads to one.
+fn data_of<R: ReadAt>(cx: &Context<'_, R>, entry: BitmapTableEntry) -> Result<Option<Span>, Broken> {
+    let is_good = entry.reserved() == 0 && !entry.is_ambiguous();
+    match entry.data() {
+        BitmapData::Serialized(data) if is_good && data.is_aligned(cx.geometry.cluster_size()) => {
+            Ok(Some(cx.cluster_at(data)))
+        }
+        BitmapData::Zeroes | BitmapData::Ones if is_good => Ok(None),
+        _ => Err(Broken),
+    }
+}

@@ -1,0 +1,181 @@
+//! What a check has found so far: handed on as soon as it is certain, counted for the verdict.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::groups::Group;
+use super::{CheckOptions, Progress, Watch, outcome};
+use crate::finding::{Finding, Rule, Severity, Structure};
+use crate::format::features::DIRTY;
+use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01, T02};
+use crate::rules::{check_unchanged, stopped};
+use crate::source::ReadAt;
+use crate::units::HostOffset;
+use crate::{Error, Image};
+
+/// Limits on what QEMU does not look at, or counts without looking.
+const BESIDE_QEMU: [&str; 6] =
+    ["compressed_clusters", "conflicts", "decoded_bytes", "lost_ranges", "odd_tables", "trailing_bytes"];
+
+/// So many breaches in one table are still told one by one.
+const TOLD: usize = 8;
+/// So many are kept of a table before they are handed on, or join their groups. A table may have millions.
+const KEPT: usize = 256;
+
+/// Takes what the passes find, hands it on, and keeps what the verdict needs.
+pub(super) struct Reporter<'w> {
+    watch: &'w mut dyn Watch,
+    /// Whether each breach is a finding of its own.
+    each: bool,
+    /// What was found in the structure at hand, and what else was found in it, by rule and severity.
+    pub(super) found: Vec<Finding>,
+    groups: BTreeMap<(&'static str, Severity), Group>,
+    is_dirty: bool,
+    has_v3: bool,
+    pub(super) rules: BTreeMap<&'static str, (&'static Rule, u64)>,
+    pub(super) severities: BTreeMap<Severity, u64>,
+    /// Whether something was not looked at.
+    pub(super) is_cut: bool,
+    /// Whether something was not looked at that `qemu-img check` counts.
+    pub(super) is_qemu_unknown: bool,
+    pub(super) excused: u64,
+    pub(super) refused: Option<&'static Rule>,
+    pub(super) qemu: Tally,
+}
+
+/// What qemu-img check would count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) corruptions: u64,
+    pub(super) leaks: u64,
+    pub(super) check_errors: u64,
+}
+
+impl Tally {
+    pub(super) fn corrupt(&mut self, times: u64) {
+        self.corruptions = self.corruptions.saturating_add(times);
+    }
+}
+
+impl<'w> Reporter<'w> {
+    /// Nothing found yet.
+    pub(super) fn new<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &'w mut dyn Watch) -> Self {
+        Self {
+            watch,
+            each: options.each,
+            found: Vec::new(),
+            groups: BTreeMap::new(),
+            is_dirty: image.header().v3().incompatible_features.contains(DIRTY),
+            has_v3: image.header().has_v3(),
+            rules: BTreeMap::new(),
+            severities: BTreeMap::new(),
+            is_cut: false,
+            is_qemu_unknown: false,
+            excused: 0,
+            refused: None,
+            qemu: Tally::default(),
+        }
+    }
+
+    /// Hands a finding on.
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.is_qemu_unknown |= [&T01, &T02].contains(&finding.rule);
+        self.hand_on(finding);
+    }
+
+    /// Under the dirty bit, refcounts are expected to be stale (R11).
+    fn hand_on(&mut self, finding: Finding) {
+        let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
+        let (severity, count) = (finding.severity, finding.consequences);
+        let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
+        if finding.severity != severity {
+            self.excused = self.excused.saturating_add(count);
+        }
+        self.is_cut |= finding.rule.is_cut();
+        if finding.severity == Severity::Fatal
+            && self.refused.is_none()
+            && outcome::is_refusal(finding.rule, self.has_v3)
+        {
+            self.refused = Some(finding.rule);
+        }
+        let (_, count) = self.rules.entry(finding.rule.code).or_insert((finding.rule, 0));
+        *count = count.saturating_add(finding.consequences);
+        let count = self.severities.entry(finding.severity).or_default();
+        *count = count.saturating_add(finding.consequences);
+        self.watch.finding(finding);
+    }
+
+    /// Asks whether the file held still.
+    pub(super) fn check_unchanged<R: ReadAt>(&mut self, image: &Image<R>) {
+        let mut found = Vec::new();
+        check_unchanged(image, &mut found);
+        found.into_iter().for_each(|finding| self.push(finding));
+    }
+
+    /// Takes what keeps a structure from being read.
+    pub(super) fn stop(&mut self, error: Error, structure: Structure) {
+        let is_beside = matches!(error, Error::Budget { limit, .. } if BESIDE_QEMU.contains(&limit));
+        let finding = stopped(error, structure, &T02);
+        self.is_qemu_unknown |= finding.rule.is_cut() && !is_beside;
+        self.hand_on(finding);
+    }
+
+    /// The same of a limit that no place is told of.
+    pub(super) fn spent(&mut self, limit: &'static str, value: u64, structure: Structure) {
+        self.stop(Error::Budget { limit, value, at: HostOffset(0) }, structure);
+    }
+
+    /// Whether so much was found in the table at hand that no more should be kept of it.
+    pub(super) fn has_many(&self) -> bool {
+        self.found.len() >= KEPT
+    }
+
+    /// To be called after each entry of a table that goes on: keeps no more of it than it must.
+    pub(super) fn keep_few(&mut self) {
+        if !self.has_many() {
+            return;
+        }
+        if self.each {
+            self.hand_on_each();
+        } else {
+            self.group();
+        }
+    }
+
+    /// Hands on what was found in a table: each breach, or one finding for each rule where there are many.
+    pub(super) fn end_table(&mut self) {
+        if !self.groups.is_empty() || self.found.len() > TOLD && !self.each {
+            self.group();
+            self.found.extend(std::mem::take(&mut self.groups).into_values().map(Group::finding));
+        }
+        self.hand_on_each();
+    }
+
+    /// Hands on what was found in the structure at hand.
+    pub(super) fn hand_on_each(&mut self) {
+        let mut found = std::mem::take(&mut self.found);
+        found.drain(..).for_each(|finding| self.push(finding));
+        self.found = found;
+    }
+
+    fn group(&mut self) {
+        for finding in self.found.drain(..) {
+            match self.groups.entry((finding.rule.code, finding.severity)) {
+                Entry::Occupied(mut group) => group.get_mut().add(&finding),
+                Entry::Vacant(place) => _ = place.insert(Group::new(finding)),
+            }
+        }
+    }
+
+    /// Tells how far a stage is, a few hundred times in all.
+    pub(super) fn progress(&mut self, stage: &'static str, done: u64, of: u64) {
+        if done.is_multiple_of((of / 256).max(1)) {
+            self.tell_progress(stage, done, of);
+        }
+    }
+
+    /// The same at once.
+    pub(super) fn tell_progress(&mut self, stage: &'static str, done: u64, of: u64) {
+        self.watch.progress(Progress { stage, done, of });
+    }
+}
