@@ -247,5 +247,7 @@ fn add_tables<R: ReadAt>(
             }
         }
     }
-    Ok(true)
+    // What is all zeros at the end was read too.
+    *steps = steps.saturating_sub(entries.passed().saturating_sub(passed).div_ceil(STEP_ENTRIES));
+    Ok(*steps != 0 || damaged.is_empty())
 }
