@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::streams::{Stream, Taken};
 use super::trees::L2Use;
 use super::{Engine, Progress};
-use crate::Error;
 use crate::finding::Structure;
 use crate::guest::{Batch, Compression, Outcome, Streams, decompress_all};
 use crate::rules::codes::L15;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
+use crate::{Error, Limit};
 
 /// Bytes that are read at once, unless two clusters are more.
 const WINDOW_LEN: u64 = 1 << 20;
@@ -71,13 +71,12 @@ impl<'e, 'a, 'w, R: ReadAt> Deep<'e, 'a, 'w, R> {
     /// Decompresses all of them, on so many threads.
     pub(super) fn run(mut self, threads: NonZero<usize>) {
         let (image, cluster_size) = (self.engine.image, self.engine.geometry.cluster_size());
-        let (limit, value) = ("decoded_cluster_len", image.limits().decoded_cluster_len);
         // Without a method that anybody knows the image is refused for that.
         if let Some(method) = Compression::new(image.header().compression_type()) {
             match self.to_do.first() {
-                Some(first) if cluster_size > value => {
+                Some(first) if cluster_size > image.limits().decoded_cluster_len => {
                     let at = self.engine.streams.span(*first).at;
-                    self.spent = Some(Error::Budget { limit, value, at });
+                    self.spent = Some(image.limits().spent(Limit::DecodedClusterLen, at));
                 }
                 Some(_) => decompress_all(method, cluster_size, threads, &mut self),
                 None => {}
@@ -131,7 +130,7 @@ impl<'e, 'a, 'w, R: ReadAt> Deep<'e, 'a, 'w, R> {
 impl<R: ReadAt> Streams for Deep<'_, '_, '_, R> {
     fn next(&mut self) -> Option<Batch> {
         let cluster_size = self.engine.geometry.cluster_size();
-        let limit = self.engine.image.limits().decoded_bytes;
+        let limits = self.engine.image.limits();
         let mut batch = Batch { bytes: Arc::default(), streams: Vec::new() };
         let mut decoded = 0_u64;
         while let Some(same) = self.to_do.chunk_by(Stream::is_same).next() {
@@ -152,8 +151,8 @@ impl<R: ReadAt> Streams for Deep<'_, '_, '_, R> {
                 break;
             }
             self.decoded = self.decoded.saturating_add(cluster_size);
-            if self.decoded > limit {
-                self.spent = Some(Error::Budget { limit: "decoded_bytes", value: limit, at: span.at });
+            if self.decoded > limits.decoded_bytes {
+                self.spent = Some(limits.spent(Limit::DecodedBytes, span.at));
             }
             if self.spent.is_some() {
                 break;

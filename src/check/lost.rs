@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Engine, Owner, Ranges};
-use crate::Error;
+use crate::Limit;
 use crate::finding::{Finding, Guest, Severity, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
@@ -201,7 +201,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
         }
         if is_cut {
-            let error = Error::Budget { limit: "lost_ranges", value: to_u64(limit), at: HostOffset(0) };
+            let error = self.image.limits().spent(Limit::LostRanges, HostOffset(0));
             self.totals.stop(error, Structure::File, &T01);
         }
         all

@@ -38,7 +38,7 @@ use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01};
 use crate::rules::{MappingRules, check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
-use crate::{Error, Image};
+use crate::{Error, Image, Limit};
 use counts::Clusters;
 #[cfg(feature = "testkit")]
 use counts::PAGE_LEN;
@@ -127,10 +127,6 @@ pub fn count_references<R: ReadAt>(image: &Image<R>) -> Vec<(u64, u64)> {
     numbers.map(|cluster| (cluster, clusters.count(cluster))).filter(|(_, count)| *count != 0).collect()
 }
 
-/// Limits on what QEMU does not look at, or counts without looking.
-const BESIDE_QEMU: [&str; 6] =
-    ["compressed_clusters", "conflicts", "decoded_bytes", "lost_ranges", "odd_tables", "trailing_bytes"];
-
 /// What was found so far.
 struct Totals<'w> {
     watch: &'w mut dyn Watch,
@@ -205,7 +201,7 @@ impl<'w> Totals<'w> {
     }
 
     fn stop(&mut self, error: Error, structure: Structure, cut: &'static Rule) {
-        let is_beside = matches!(error, Error::Budget { limit, .. } if BESIDE_QEMU.contains(&limit));
+        let is_beside = matches!(error, Error::Budget { limit, .. } if limit.is_beside_qemu());
         let finding = stopped(error, structure, cut);
         self.is_qemu_unknown |= finding.rule.is_cut() && !is_beside;
         self.push(finding);
@@ -305,8 +301,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
         self.walk_tables();
         self.count_blocks();
         if self.clusters.is_spent() {
-            let value = crate::units::to_u64(self.image.limits().counted_pages);
-            let error = Error::Budget { limit: "counted_pages", value, at: HostOffset(0) };
+            let error = self.image.limits().spent(Limit::CountedPages, HostOffset(0));
             self.totals.stop(error, Structure::File, &T01);
         } else if !self.blocks.is_cut {
             self.compare();
@@ -318,8 +313,7 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
         self.find_owners();
         self.judge_streams();
         if self.odd.is_spent {
-            let value = self.image.limits().odd_tables;
-            let error = Error::Budget { limit: "odd_tables", value, at: HostOffset(0) };
+            let error = self.image.limits().spent(Limit::OddTables, HostOffset(0));
             self.totals.stop(error, Structure::File, &T01);
         }
     }

@@ -8,7 +8,6 @@ use serde::{Serialize, Serializer};
 use super::Engine;
 use super::claims::{Claims, Search};
 use super::sharing::Sharers;
-use crate::Error;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
@@ -19,6 +18,7 @@ use crate::rules::guest;
 use crate::rules::names;
 use crate::source::ReadAt;
 use crate::units::{GuestSpan, HostOffset, Span, Tree};
+use crate::{Error, Limit};
 
 /// What a cluster is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,8 +108,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             self.name_owners();
         }
         if self.conflicts.further() != 0 {
-            let value = self.conflicts.len();
-            let error = Error::Budget { limit: "conflicts", value, at: HostOffset(0) };
+            let error = self.image.limits().spent(Limit::Conflicts, HostOffset(0));
             self.totals.stop(error, Structure::File, &T01);
         }
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Engine;
 use super::counts::PAGE_LEN;
-use crate::Error;
+use crate::Limit;
 use crate::finding::Structure;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::rules::RefcountRules;
@@ -71,7 +71,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let mut chunks =
             image.chunks("the refcount table", Span::new(table.at, table.len.min(MAX_ENTRIES * 8)));
         let (mut index, mut blocks) = (0_u64, Vec::new());
-        let most = image.limits().refcount_blocks;
+        let limits = image.limits();
         'table: while let Some(chunk) = chunks.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
@@ -82,8 +82,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 }
             };
             for (entry_at, raw) in chunk.entries() {
-                if raw != 0 && blocks.len() >= most {
-                    let error = Error::Budget { limit: "refcount_blocks", value: to_u64(most), at: entry_at };
+                if raw != 0 && blocks.len() >= limits.refcount_blocks {
+                    let error = limits.spent(Limit::RefcountBlocks, entry_at);
                     self.totals.stop(error, Structure::RefcountTable, &H34);
                     self.blocks.is_cut = true;
                     self.settle_grouped();

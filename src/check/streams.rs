@@ -5,14 +5,14 @@ use super::Engine;
 use super::deep::Deep;
 use super::sharing::Sharers;
 use super::trees::L2Use;
-use crate::Error;
+use crate::Limit;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::mapping::Compressed;
 use crate::guest::Outcome;
 use crate::rules::codes::{L15, O04, T01};
 use crate::rules::guest;
 use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, Span, to_u64, to_usize};
+use crate::units::{Geometry, HostOffset, Span, to_usize};
 
 /// Bytes of the last sector that need not belong to a stream.
 const SECTOR_REST: u64 = 511;
@@ -120,8 +120,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         self.settle_grouped();
         self.same_streams(&all, &tables);
         if self.streams.is_spent {
-            let value = to_u64(self.streams.limit);
-            let error = Error::Budget { limit: "compressed_clusters", value, at: HostOffset(0) };
+            let error = self.image.limits().spent(Limit::CompressedClusters, HostOffset(0));
             self.totals.stop(error, Structure::L2Table, &T01);
         }
     }
@@ -205,9 +204,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             let mut entries = same.iter().filter_map(|stream| self.place_of(tables, *stream));
             let Some(first) = entries.next() else { continue };
             let Some(other) = entries.find(|place| !first.is_copy(place)) else { continue };
-            if lists.len() >= self.image.limits().conflicts {
-                let value = to_u64(lists.len());
-                let error = Error::Budget { limit: "conflicts", value, at: other.entry.at };
+            let limits = self.image.limits();
+            if lists.len() >= limits.conflicts {
+                let error = limits.spent(Limit::Conflicts, other.entry.at);
                 self.totals.stop(error, Structure::L2Table, &T01);
                 break;
             }

@@ -1,11 +1,11 @@
 //! R12: what the file has behind its last cluster in use.
 
 use super::Engine;
-use crate::Error;
 use crate::finding::{Finding, Structure};
 use crate::rules::codes::R12;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
+use crate::{Error, Limit};
 
 impl<R: ReadAt> Engine<'_, '_, R> {
     pub(super) fn trailing_data(&mut self) {
@@ -31,11 +31,11 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     /// cost nothing.
     fn look_behind(&self, mut at: HostOffset, hidden: &mut Option<Span>) -> Result<(), Error> {
         let source = self.image.source();
-        let (limit, value) = ("trailing_bytes", self.image.limits().trailing_bytes);
-        let mut left = value;
+        let limits = self.image.limits();
+        let mut left = limits.trailing_bytes;
         while let Some(data) = source.next_data(at)? {
             if left == 0 {
-                return Err(Error::Budget { limit, value, at: data });
+                return Err(limits.spent(Limit::TrailingBytes, data));
             }
             let stored = source.next_hole(data)?.0.saturating_sub(data.0);
             let piece = Span::new(data, stored.clamp(1, left));

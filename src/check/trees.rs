@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Engine;
-use crate::Error;
 use crate::finding::{Evidence, Finding, Guest, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
@@ -12,6 +11,7 @@ use crate::rules::codes::{H34, L26, S01, S08, T01};
 use crate::rules::guest;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
+use crate::{Error, Limit};
 
 /// QEMU's limit on the entries of an L1 table.
 const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
@@ -273,9 +273,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
     }
 
     fn remember(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, l2: HostOffset) -> bool {
-        let limit = self.image.limits().l2_tables;
-        if self.tables.l2.len() >= limit && !self.tables.l2.contains_key(&l2.0) {
-            let error = Error::Budget { limit: "l2_tables", value: to_u64(limit), at };
+        let limits = self.image.limits();
+        if self.tables.l2.len() >= limits.l2_tables && !self.tables.l2.contains_key(&l2.0) {
+            let error = limits.spent(Limit::L2Tables, at);
             self.totals.stop(error, Structure::L1Table, &T01);
             return false;
         }

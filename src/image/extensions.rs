@@ -12,7 +12,7 @@ use crate::format::scalar::Magic;
 use crate::parse::extensions::{Extension, Extensions};
 use crate::source::{Metered, ReadAt};
 use crate::units::{Geometry, HostOffset, Span, to_u64, to_usize};
-use crate::{Error, Limits};
+use crate::{Error, Limit, Limits};
 
 use super::Header;
 
@@ -59,8 +59,7 @@ impl ExtensionArea {
                 return Ok(area.indexed());
             }
             if want >= limits.extension_area_len {
-                let (limit, value) = ("extension_area_len", limits.extension_area_len);
-                let cut = Some(Error::Budget { limit, value, at: at.saturating_add(want) });
+                let cut = Some(limits.spent(Limit::ExtensionAreaLen, at.saturating_add(want)));
                 return Ok(Self { cut, ..area.indexed() });
             }
             want = want.saturating_mul(8).min(area_len).min(limits.extension_area_len);
@@ -168,7 +167,7 @@ pub(super) fn unknown_fields<R: ReadAt>(
     let Some(Span { at, len }) = header.unknown_fields() else { return Ok(None) };
     let len = len.min(first_cluster_len(geometry).saturating_sub(at.0));
     if len > limits.extension_area_len {
-        return Err(Error::Budget { limit: "extension_area_len", value: limits.extension_area_len, at });
+        return Err(limits.spent(Limit::ExtensionAreaLen, at));
     }
     Chunks::new(source, "the header", Span::new(at, len)).nonzero()
 }

@@ -13,7 +13,7 @@ use crate::rules::codes::{B01, B02, B03, B04, B05, B06, B07, B08, B09, B10, B11,
 use crate::source::ReadAt;
 use crate::text;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
-use crate::{Error, Image};
+use crate::{Error, Image, Limit};
 
 /// QEMU's limits (block/qcow2-bitmap.c): BME_MAX_TABLE_SIZE, BME_MAX_PHYS_SIZE, BME_MAX_NAME_SIZE and the
 /// granularities.
@@ -238,7 +238,7 @@ fn extra_data(span: Span, len: u64) -> Finding {
 
 /// Where `extra_data_size` stands in an entry that was too long to be read, and what it is at least.
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
-    let Error::Budget { limit: "entry_len", value, at } = fault else { return None };
+    let Error::Budget { limit: Limit::EntryLen, value, at } = fault else { return None };
     let least = value.checked_sub(MAX_BARE_ENTRY_LEN).filter(|least| *least != 0)?;
     Some((Span::new(at.saturating_add(BitmapHead::LEN.saturating_sub(4)), 4), least))
 }

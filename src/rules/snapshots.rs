@@ -10,7 +10,7 @@ use crate::rules::codes::{S01, S02, S03, S04, S05, S06, S07, S08, S09, S10, S11,
 use crate::source::ReadAt;
 use crate::text;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
-use crate::{Error, Image};
+use crate::{Error, Image, Limit};
 
 /// QEMU's limits: QCOW_MAX_SNAPSHOT_EXTRA_DATA, QCOW_MAX_SNAPSHOTS_SIZE and QCOW_MAX_L1_SIZE (block/qcow2.h).
 const MAX_EXTRA_LEN: u32 = 1024;
@@ -211,7 +211,7 @@ fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
         Error::Cut { what: "extra_data", at, wanted, .. } if wanted > MAX_EXTRA_LEN.into() => {
             Some((Span::new(HostOffset(at.0.checked_sub(4)?), 4), wanted))
         }
-        Error::Budget { limit: "entry_len", value, at } => {
+        Error::Budget { limit: Limit::EntryLen, value, at } => {
             let least = value.checked_sub(MAX_BARE_ENTRY_LEN)?;
             let span = Span::new(at.saturating_add(SnapshotHead::LEN.saturating_sub(4)), 4);
             (least > MAX_EXTRA_LEN.into()).then_some((span, least))

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::{Search, Told, whole};
-use crate::Error;
 use crate::format::mapping::{L1Entry, L2Entry, Mapping, SubclusterBitmap};
 use crate::guest::{Disk, State};
 use crate::image::Visited;
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree, to_u64};
+use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
+use crate::{Error, Limit};
 
 /// QEMU's limit on the entries of a snapshot's L1 table; a longer one it does not read.
 const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
@@ -134,9 +134,9 @@ impl<'i, R: ReadAt> Search<'i, R> {
                 _ => Ok(()),
             }
         })?;
-        let limit = self.image.limits().l2_tables;
-        if known.l2.len() >= limit {
-            return Err(Error::Budget { limit: "l2_tables", value: to_u64(limit), at });
+        let limits = self.image.limits();
+        if known.l2.len() >= limits.l2_tables {
+            return Err(limits.spent(Limit::L2Tables, at));
         }
         known.l2.insert(at, KnownL2 { told, start });
         Ok(())
