@@ -6,14 +6,12 @@ use super::Engine;
 use super::counts::PAGE_LEN;
 use crate::Limit;
 use crate::finding::Structure;
+use crate::format::qemu;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::rules::RefcountRules;
 use crate::rules::codes::{H34, R03};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
-
-/// QEMU's limit on the entries of the refcount table; a longer one (H30) is read up to there.
-const MAX_ENTRIES: u64 = (8 << 20) / 8;
 
 /// The refcount table's entries that are not zero.
 #[derive(Debug, Default)]
@@ -68,8 +66,9 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         };
         self.blocks.per_block = width.block_entry_count(self.geometry);
         let cluster_size = self.geometry.cluster_size();
-        let mut chunks =
-            image.chunks("the refcount table", Span::new(table.at, table.len.min(MAX_ENTRIES * 8)));
+        // QEMU opens no image with a longer one (H30).
+        let mut chunks = image
+            .chunks("the refcount table", Span::new(table.at, table.len.min(qemu::MAX_REFCOUNT_TABLE_LEN)));
         let (mut index, mut blocks) = (0_u64, Vec::new());
         let limits = image.limits();
         'table: while let Some(chunk) = chunks.next() {

@@ -2,10 +2,10 @@
 
 use super::{CheckOptions, Engine, Totals};
 use crate::finding::{Finding, Structure};
-use crate::format::Layout;
 use crate::format::bitmap::{BitmapData, BitmapFlags, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::format::{Layout, qemu};
 use crate::image::{Bitmap, DiskTree, L1Table};
 use crate::rules::codes::{B04, B18, E13, H43, S01, S04, S05, S06, S13};
 use crate::rules::{
@@ -15,9 +15,6 @@ use crate::rules::{
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Image};
-
-/// QEMU refuses an image with more (block/qcow2.h, `QCOW_MAX_SNAPSHOTS`), and counts nothing.
-const QEMU_MAX_SNAPSHOTS: u64 = 65_536;
 
 /// The rules of the first cluster, and of the lists that need no clusters.
 pub(super) fn without_tables<R: ReadAt>(image: &Image<R>, options: &CheckOptions, totals: &mut Totals<'_>) {
@@ -95,7 +92,8 @@ fn snapshots<R: ReadAt>(
     rules.finish(fault, &mut out);
     let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
     let all = u64::from(image.header().v2.nb_snapshots);
-    if let (Some(Error::Cut { .. }), true) = (fault, all <= QEMU_MAX_SNAPSHOTS) {
+    // QEMU refuses an image with more, and counts nothing.
+    if let (Some(Error::Cut { .. }), true) = (fault, all <= qemu::MAX_SNAPSHOTS.into()) {
         let start = end.saturating_add(end.0.wrapping_neg() & 7);
         let mut chunks = image.chunks("a snapshot", Span::new(start, SnapshotHead::LEN + SnapshotExtra::LEN));
         let bytes = match chunks.next() {

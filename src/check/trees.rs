@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::Engine;
 use crate::finding::{Evidence, Finding, Guest, Structure};
 use crate::format::mapping::L1Entry;
+use crate::format::qemu;
 use crate::image::DiskTree;
 use crate::image::ends_past_file;
 use crate::rules::codes::{H34, L26, S01, S08, T01};
@@ -12,9 +13,6 @@ use crate::rules::guest;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Limit};
-
-/// QEMU's limit on the entries of an L1 table.
-const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
 
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
@@ -158,7 +156,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         for tree in self.trees() {
             let span = tree.l1.span();
             let is_active = tree.l1.tree == Tree::Active;
-            let is_too_large = tree.l1.size > MAX_L1_ENTRIES && !is_active;
+            let is_too_large = tree.l1.size > qemu::MAX_L1_ENTRIES && !is_active;
             if span.len == 0 || is_too_large || !span.at.is_aligned(self.geometry.cluster_size()) {
                 continue;
             }

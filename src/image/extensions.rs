@@ -8,6 +8,7 @@ use crate::format::extension::{
     BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
 };
 use crate::format::features::FeatureName;
+use crate::format::header::MAX_BACKING_NAME_LEN;
 use crate::format::scalar::Magic;
 use crate::parse::extensions::{Extension, Extensions};
 use crate::source::{Metered, ReadAt};
@@ -18,8 +19,6 @@ use super::Header;
 
 /// Bytes read at first; nearly every list ends within them.
 const FIRST_READ: u64 = 4096;
-/// Longest backing file name, by the specification.
-const MAX_BACKING_NAME: u64 = 1023;
 /// Stands in for the cluster size where `cluster_bits` makes no sense.
 const DEFAULT_CLUSTER_SIZE: u64 = 64 << 10;
 
@@ -195,6 +194,6 @@ pub(super) fn backing_name<R: ReadAt>(source: &Metered<R>, header: &Header) -> R
     if at.0 == 0 || len == 0 {
         return Ok(None);
     }
-    let bytes = source.read_vec("the backing file's name", at, len.min(MAX_BACKING_NAME))?;
+    let bytes = source.read_vec("the backing file's name", at, len.min(MAX_BACKING_NAME_LEN.into()))?;
     Ok(Some(Name { at, bytes }))
 }

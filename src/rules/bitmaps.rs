@@ -4,10 +4,10 @@ use super::seen::Seen;
 use super::span::field_span;
 use super::{ends_past_file, is_cut, stopped};
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
-use crate::format::Layout;
 use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING};
 use crate::format::extension::BitmapsExtension;
 use crate::format::scalar::text as before_nul;
+use crate::format::{Layout, qemu};
 use crate::image::Bitmap;
 use crate::rules::codes::{B01, B02, B03, B04, B05, B06, B07, B08, B09, B10, B11, B12, B13, B17, B19};
 use crate::source::ReadAt;
@@ -15,12 +15,6 @@ use crate::text;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
 use crate::{Error, Image, Limit};
 
-/// QEMU's limits (block/qcow2-bitmap.c): BME_MAX_TABLE_SIZE, BME_MAX_PHYS_SIZE, BME_MAX_NAME_SIZE and the
-/// granularities.
-const MAX_TABLE_SIZE: u64 = 0x800_0000;
-const MAX_DATA_LEN: u64 = 512 << 20;
-const MAX_NAME_LEN: u16 = 1023;
-const GRANULARITIES: std::ops::RangeInclusive<u8> = 9..=31;
 /// The greatest `granularity_bits` of the specification.
 const MAX_GRANULARITY: u8 = 63;
 /// The longest entry without extra data, padded.
@@ -124,7 +118,8 @@ impl BitmapRules {
         let head = &bitmap.head;
         let size = u64::from(head.bitmap_table_size);
         let wanted_size = head.table_size_for(self.disk_len, geometry);
-        let max_size = MAX_TABLE_SIZE.min(MAX_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
+        let max_size = qemu::MAX_BITMAP_TABLE_ENTRIES
+            .min(qemu::MAX_BITMAP_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
         if size == 0 || size > max_size {
             let finding = self.field(bitmap, &B05, "bitmap_table_size", size, format!("1 to {max_size}"));
             // Without entries, a bitmap of a disk that has any bytes breaks the specification too.
@@ -160,8 +155,9 @@ impl BitmapRules {
     fn kind(&self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
         let head = &bitmap.head;
         let granularity = head.granularity_bits.0;
-        if !GRANULARITIES.contains(&granularity) {
-            let wanted = format!("{} to {}", GRANULARITIES.start(), GRANULARITIES.end());
+        let granularities = qemu::BITMAP_GRANULARITY_BITS;
+        if !granularities.contains(&granularity) {
+            let wanted = format!("{} to {}", granularities.start(), granularities.end());
             let finding = self.field(bitmap, &B06, "granularity_bits", u64::from(granularity), wanted);
             out.push(if granularity <= MAX_GRANULARITY { finding.only_qemu() } else { finding });
         }
@@ -193,8 +189,8 @@ impl BitmapRules {
         let size = |rule: &'static Rule, wanted: String| {
             self.field(bitmap, rule, "name_size", u64::from(len), wanted)
         };
-        if len > MAX_NAME_LEN {
-            out.push(size(&B09, format!("at most {MAX_NAME_LEN}")).only_qemu());
+        if len > qemu::MAX_BITMAP_NAME_LEN {
+            out.push(size(&B09, format!("at most {}", qemu::MAX_BITMAP_NAME_LEN)).only_qemu());
         }
         if len == 0 {
             out.push(size(&B10, "at least 1".to_owned()));

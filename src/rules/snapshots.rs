@@ -3,19 +3,15 @@
 use super::seen::Seen;
 use super::{ends_past_file, is_cut, stopped};
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
-use crate::format::Layout;
 use crate::format::snapshot::SnapshotHead;
+use crate::format::{Layout, qemu};
 use crate::image::Snapshot;
 use crate::rules::codes::{S01, S02, S03, S04, S05, S06, S07, S08, S09, S10, S11, S12, S13, S14, S15, S18};
 use crate::source::ReadAt;
 use crate::text;
-use crate::units::{Geometry, HostOffset, Span, to_u64};
+use crate::units::{Geometry, HostOffset, SECTOR, Span, to_u64};
 use crate::{Error, Image, Limit};
 
-/// QEMU's limits: QCOW_MAX_SNAPSHOT_EXTRA_DATA, QCOW_MAX_SNAPSHOTS_SIZE and QCOW_MAX_L1_SIZE (block/qcow2.h).
-const MAX_EXTRA_LEN: u32 = 1024;
-const MAX_TABLE_LEN: u64 = 64 << 20;
-const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
 /// The start of 2009: a clock that shows less was not set.
 const EARLIEST_DATE: i64 = 1_230_768_000;
 /// The longest entry without extra data, padded: one that is longer has more extra data than QEMU takes.
@@ -77,9 +73,11 @@ impl SnapshotRules {
         let header = |rule: &'static Rule, found: Evidence, wanted: String| {
             Finding::new(rule, Structure::Header, self.count_span, found, wanted)
         };
-        if self.table_len > MAX_TABLE_LEN {
+        if self.table_len > qemu::MAX_SNAPSHOT_TABLE_LEN {
             let found = format!("a table of {} bytes", self.table_len);
-            out.push(header(&S03, found.into(), format!("at most {MAX_TABLE_LEN}")).only_qemu());
+            out.push(
+                header(&S03, found.into(), format!("at most {}", qemu::MAX_SNAPSHOT_TABLE_LEN)).only_qemu(),
+            );
         }
         if self.external_data && self.count != 0 {
             out.push(header(&S13, self.count.into(), "0 with an external data file".to_owned()));
@@ -89,7 +87,7 @@ impl SnapshotRules {
     fn extra_data(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let len = snapshot.head.extra_data_size;
         let span = || head_span(snapshot, "extra_data_size");
-        if len > MAX_EXTRA_LEN {
+        if len > qemu::MAX_SNAPSHOT_EXTRA_LEN {
             out.push(extra_data_too_large(span(), len.into()));
         }
         if len < 16 && self.has_v3 {
@@ -111,9 +109,9 @@ impl SnapshotRules {
         if !offset.is_aligned(cluster_size) {
             out.push(offset_finding(&S05, format!("a multiple of {cluster_size:#x}")));
         }
-        let is_too_large = size > MAX_L1_ENTRIES;
+        let is_too_large = size > qemu::MAX_L1_ENTRIES;
         if is_too_large {
-            out.push(size_finding(&S06, format!("at most {MAX_L1_ENTRIES}")).only_qemu());
+            out.push(size_finding(&S06, format!("at most {}", qemu::MAX_L1_ENTRIES)).only_qemu());
         }
         let wanted = snapshot.l1_entries_wanted(geometry, self.virtual_size);
         if u64::from(size) < wanted {
@@ -134,7 +132,7 @@ impl SnapshotRules {
             out.push(Finding::new(&S11, Structure::Snapshot, span, short, wanted));
         }
         if let Some(size) = snapshot.disk_size()
-            && (size == 0 || size % 512 != 0)
+            && (size == 0 || size % SECTOR != 0)
         {
             let span = extra_span(snapshot, "disk_size");
             let wanted = "a multiple of 512 and not 0";
@@ -200,7 +198,7 @@ impl SnapshotRules {
 }
 
 fn extra_data_too_large(span: Span, len: u64) -> Finding {
-    let wanted = format!("at most {MAX_EXTRA_LEN}");
+    let wanted = format!("at most {}", qemu::MAX_SNAPSHOT_EXTRA_LEN);
     Finding::new(&S02, Structure::Snapshot, span, len, wanted).only_qemu()
 }
 
@@ -208,13 +206,13 @@ fn extra_data_too_large(span: Span, len: u64) -> Finding {
 /// within QEMU's limit, or not known.
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
     match fault {
-        Error::Cut { what: "extra_data", at, wanted, .. } if wanted > MAX_EXTRA_LEN.into() => {
+        Error::Cut { what: "extra_data", at, wanted, .. } if wanted > qemu::MAX_SNAPSHOT_EXTRA_LEN.into() => {
             Some((Span::new(HostOffset(at.0.checked_sub(4)?), 4), wanted))
         }
         Error::Budget { limit: Limit::EntryLen, value, at } => {
             let least = value.checked_sub(MAX_BARE_ENTRY_LEN)?;
             let span = Span::new(at.saturating_add(SnapshotHead::LEN.saturating_sub(4)), 4);
-            (least > MAX_EXTRA_LEN.into()).then_some((span, least))
+            (least > qemu::MAX_SNAPSHOT_EXTRA_LEN.into()).then_some((span, least))
         }
         _ => None,
     }

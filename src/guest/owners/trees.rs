@@ -4,14 +4,12 @@ use std::collections::HashMap;
 
 use super::{Search, Told, whole};
 use crate::format::mapping::{L1Entry, L2Entry, Mapping, SubclusterBitmap};
+use crate::format::qemu;
 use crate::guest::{Disk, State};
 use crate::image::Visited;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
 use crate::{Error, Limit};
-
-/// QEMU's limit on the entries of a snapshot's L1 table; a longer one it does not read.
-const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
 
 /// The tables that were looked through.
 struct Known {
@@ -56,7 +54,7 @@ impl<'i, R: ReadAt> Search<'i, R> {
             (owner.index, owner.tree) = (index, Some(l1.tree));
         }
         // Where it is no table for QEMU, nobody knows what its bytes would mean.
-        let is_too_large = l1.size > MAX_L1_ENTRIES && l1.tree != Tree::Active;
+        let is_too_large = l1.size > qemu::MAX_L1_ENTRIES && l1.tree != Tree::Active;
         if is_too_large || !l1.at.is_aligned(self.geometry.cluster_size()) {
             return Ok(());
         }

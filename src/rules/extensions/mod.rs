@@ -13,14 +13,12 @@ use crate::format::Layout;
 use crate::format::extension::{self as kinds, ExtensionHead};
 use crate::format::features::{BITMAPS, FeatureName};
 use crate::format::header::CRYPT_LUKS;
+use crate::format::qemu;
 use crate::format::scalar::Magic;
 use crate::image::{Extension, Image};
 use crate::rules::codes::{E01, E02, E03, E04, E05, E06, E09, E21, E22, E23, E26};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
-
-/// QEMU's longest name of a format, whose buffer has 16 bytes.
-const QEMU_MAX_FORMAT: u32 = 15;
 
 /// Judges one extension after the other, in the order of the file. It remembers the first of each type, which
 /// costs at most some bytes for each 8 of the extension area.
@@ -161,7 +159,7 @@ impl ExtensionRules {
     }
 
     fn backing_format(&self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
-        if extension.head.length > QEMU_MAX_FORMAT {
+        if extension.head.length > qemu::MAX_FORMAT_NAME_LEN {
             let finding = about(extension, &E05, "length", extension.head.length, "at most 15");
             out.push(finding.only_qemu());
         }

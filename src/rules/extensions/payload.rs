@@ -2,18 +2,13 @@
 
 use super::about;
 use crate::finding::{Evidence, Finding, Severity, Structure};
-use crate::format::Layout;
 use crate::format::extension::{BitmapsExtension, CryptoExtension};
+use crate::format::{Layout, qemu};
 use crate::image::Extension;
 use crate::rules::codes::{E11, E12, E14, E15, E16, E17, E18, E19, E25, E27};
 use crate::rules::names;
 use crate::rules::span::field_span;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
-
-/// QEMU's largest number of bitmaps (block/qcow2.h, `QCOW2_MAX_BITMAPS`).
-const QEMU_MAX_BITMAPS: u32 = 65_535;
-/// QEMU's longest bitmap directory (block/qcow2.h, `QCOW2_MAX_BITMAP_DIRECTORY_SIZE`).
-const QEMU_MAX_BITMAP_DIRECTORY: u64 = 67_107_840;
 
 /// The names of QEMU's formats and protocols, by which it opens a backing file.
 const FORMATS: &[&str] = &[
@@ -109,7 +104,7 @@ pub(super) fn bitmaps(
     }
     match bitmaps.nb_bitmaps {
         0 => out.push(finding(&E16, "nb_bitmaps", 0_u32.into(), "at least 1".into())),
-        many if many > QEMU_MAX_BITMAPS => {
+        many if many > qemu::MAX_BITMAPS => {
             out.push(finding(&E17, "nb_bitmaps", many.into(), "at most 65535".into()).only_qemu());
         }
         _ => {}
@@ -117,7 +112,7 @@ pub(super) fn bitmaps(
     match bitmaps.bitmap_directory_size {
         // No bitmap's entry has room in it: not only QEMU's limit.
         0 => out.push(finding(&E19, "bitmap_directory_size", 0_u32.into(), "at least 1".into())),
-        long if long > QEMU_MAX_BITMAP_DIRECTORY => {
+        long if long > qemu::MAX_BITMAP_DIRECTORY_LEN => {
             let finding = finding(&E19, "bitmap_directory_size", long.into(), "at most 67107840".into());
             out.push(finding.only_qemu());
         }

@@ -3,14 +3,12 @@
 use super::field;
 use crate::finding::{Evidence, Finding, Structure};
 use crate::format::extension::BACKING_FORMAT;
+use crate::format::header::MAX_BACKING_NAME_LEN;
 use crate::image::{Header, Image};
 use crate::rules::codes::{H36, H37, H38, H39, H40, H41, H42};
 use crate::rules::{names, stopped};
 use crate::source::ReadAt;
 use crate::units::Geometry;
-
-/// Longest name, by the specification.
-const MAX_NAME: u32 = 1023;
 
 const OFFSET: &str = "backing_file_offset";
 const SIZE: &str = "backing_file_size";
@@ -45,7 +43,7 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
         let wanted = format!("at least {}", header.extensions_at());
         out.push(field(header, &H38, OFFSET, Evidence::Hex(at.0), wanted));
     }
-    if len > MAX_NAME {
+    if len > MAX_BACKING_NAME_LEN {
         out.push(field(header, &H37, SIZE, len, "at most 1023"));
     }
     let Some(cluster_size) = image.geometry().map(Geometry::cluster_size) else { return };
@@ -54,7 +52,7 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
             let wanted = format!("at most {cluster_size:#x}");
             out.push(field(header, &H36, OFFSET, Evidence::Hex(at.0), wanted));
         }
-        Some(room) if u64::from(len) > room && len <= MAX_NAME => {
+        Some(room) if u64::from(len) > room && len <= MAX_BACKING_NAME_LEN => {
             out.push(field(header, &H37, SIZE, len, format!("at most {room}, the rest of the cluster")));
         }
         Some(_) => {}

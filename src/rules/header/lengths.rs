@@ -4,13 +4,12 @@ use super::field;
 use crate::finding::{Evidence, Finding, Severity, Structure};
 use crate::format::features::EXTENDED_L2;
 use crate::format::header::{COMPRESSION_ZSTD, HeaderAdditional};
+use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
 use crate::image::Header;
 use crate::rules::codes::{H01, H03, H04, H05, H06, H07, H08, H09, H10, H16, H21, H22};
 use crate::units::{Geometry, HostOffset, Span, to_usize};
 
-/// QEMU's largest `cluster_bits` (block/qcow2.h, `MAX_CLUSTER_BITS`).
-const QEMU_MAX_CLUSTER_BITS: u32 = 21;
 /// The smallest `cluster_bits` with extended L2 entries: 32 subclusters of 512 bytes.
 const EXTENDED_MIN_CLUSTER_BITS: u32 = 14;
 /// Bytes of a version 2 header without which QEMU does not open the image: the refcount table's fields.
@@ -53,7 +52,7 @@ fn clusters(header: &Header, out: &mut Vec<Finding>) {
         wrong(&H04, "at least 9");
     } else if bits < EXTENDED_MIN_CLUSTER_BITS && header.v3().incompatible_features.contains(EXTENDED_L2) {
         wrong(&H06, "at least 14");
-    } else if bits > QEMU_MAX_CLUSTER_BITS {
+    } else if bits > qemu::MAX_CLUSTER_BITS {
         let finding = field(header, &H05, "cluster_bits", bits, "at most 21");
         // The specification has no upper bound, but host offsets have 64 bits.
         out.push(if bits < u64::BITS { finding.only_qemu() } else { finding });

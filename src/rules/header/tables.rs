@@ -2,21 +2,12 @@
 
 use super::field;
 use crate::finding::{Evidence, Finding, Rule};
-use crate::format::Layout;
 use crate::format::snapshot::SnapshotHead;
+use crate::format::{Layout, qemu};
 use crate::image::Header;
 use crate::rules::codes::{H24, H25, H26, H27, H28, H29, H30, H31, H32, H33, H34, H35};
 use crate::rules::is_cut;
 use crate::units::{Geometry, HostOffset, SECTOR, Span};
-
-/// QEMU's longest L1 table (block/qcow2.h, `QCOW_MAX_L1_SIZE`: 32 MiB).
-const QEMU_MAX_L1_SIZE: u32 = 4_194_304;
-/// QEMU's longest refcount table in bytes (block/qcow2.h, `QCOW_MAX_REFTABLE_SIZE`).
-const QEMU_MAX_REFCOUNT_TABLE: u64 = 8 << 20;
-/// QEMU's largest number of snapshots (block/qcow2.h, `QCOW_MAX_SNAPSHOTS`).
-const QEMU_MAX_SNAPSHOTS: u32 = 65_536;
-/// Where QEMU's largest file ends (include/block/block-common.h, `BDRV_MAX_LENGTH`); reading behind it fails.
-const MAX_FILE_LEN: u64 = 0x7fff_ffff_c000_0000;
 
 /// The disk's size, and whether the L1 table is long enough for it.
 pub(super) fn check_size(header: &Header, geometry: Geometry, out: &mut Vec<Finding>) {
@@ -33,7 +24,7 @@ pub(super) fn check_size(header: &Header, geometry: Geometry, out: &mut Vec<Find
     if u64::from(l1_size) < wanted {
         out.push(field(header, &H26, "l1_size", l1_size, format!("at least {wanted}")));
     }
-    if l1_size > QEMU_MAX_L1_SIZE {
+    if l1_size > qemu::MAX_L1_ENTRIES {
         out.push(field(header, &H25, "l1_size", l1_size, "at most 4194304").only_qemu());
     }
 }
@@ -52,12 +43,13 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
     if v2.refcount_table_clusters == 0 {
         out.push(field(header, &H29, "refcount_table_clusters", 0_u32, "at least 1"));
     }
-    if refcount_table_len > QEMU_MAX_REFCOUNT_TABLE {
-        let wanted = format!("at most {}", QEMU_MAX_REFCOUNT_TABLE.unbounded_shr(geometry.cluster_bits()));
+    if refcount_table_len > qemu::MAX_REFCOUNT_TABLE_LEN {
+        let wanted =
+            format!("at most {}", qemu::MAX_REFCOUNT_TABLE_LEN.unbounded_shr(geometry.cluster_bits()));
         let clusters = v2.refcount_table_clusters;
         out.push(field(header, &H30, "refcount_table_clusters", clusters, wanted).only_qemu());
     }
-    if v2.nb_snapshots > QEMU_MAX_SNAPSHOTS {
+    if v2.nb_snapshots > qemu::MAX_SNAPSHOTS {
         out.push(field(header, &H33, "nb_snapshots", v2.nb_snapshots, "at most 65536").only_qemu());
     }
 
@@ -84,7 +76,7 @@ fn place(header: &Header, table: &Table, geometry: Geometry, file_len: u64) -> O
     if !at.is_aligned(cluster_size) {
         return wrong(rule, format!("a multiple of {cluster_size:#x}").into());
     }
-    let max_end = if span.len == 0 { i64::MAX.unsigned_abs() } else { MAX_FILE_LEN };
+    let max_end = if span.len == 0 { i64::MAX.unsigned_abs() } else { qemu::MAX_FILE_LEN };
     if span.len > max_end || at.0 > max_end.saturating_sub(span.len) {
         return wrong(rule, format!("a table that ends at {max_end:#x} or before").into());
     }

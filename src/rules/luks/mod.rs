@@ -8,13 +8,13 @@ use super::span::field_span;
 use crate::Error;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
 use crate::format::Layout;
-use crate::format::luks::{MAGIC, SECTOR};
+use crate::format::luks::MAGIC;
 use crate::format::scalar::Chars;
 use crate::image::{Image, Luks};
 use crate::rules::codes::{K01, K02, K03, K04};
 use crate::source::ReadAt;
 use crate::text;
-use crate::units::to_u64;
+use crate::units::{SECTOR, to_u64};
 
 /// Where the first key slot's material may start, in QEMU and cryptsetup alike.
 const KEY_MATERIAL_START: u64 = 4096;

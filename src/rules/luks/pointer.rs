@@ -4,13 +4,12 @@ use crate::Error;
 use crate::finding::{Evidence, Finding, Severity, Structure};
 use crate::format::Layout;
 use crate::format::extension::CryptoExtension;
-use crate::format::luks::SECTOR;
 use crate::image::{Image, Luks};
 use crate::rules::codes::E13;
 use crate::rules::ends_past_file;
 use crate::rules::span::{field_span, not_zeros};
 use crate::source::ReadAt;
-use crate::units::Span;
+use crate::units::{SECTOR, Span};
 
 pub(super) fn check<R: ReadAt>(image: &Image<R>, luks: &Luks, out: &mut Vec<Finding>) -> Result<(), Error> {
     let file_len = image.file_len();

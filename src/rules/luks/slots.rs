@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::KEY_MATERIAL_START;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
 use crate::format::Layout;
-use crate::format::luks::{LuksHead, LuksSlot, SECTOR, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES};
+use crate::format::luks::{LuksHead, LuksSlot, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES};
 use crate::image::Luks;
 use crate::rules::codes::{K05, K06, K07, K08};
 use crate::rules::span::field_span;
-use crate::units::{HostOffset, Span, to_u64};
+use crate::units::{HostOffset, SECTOR, Span, to_u64};
 
 pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
     let payload = u64::from(luks.head.payload_offset).saturating_mul(SECTOR);
