@@ -15,8 +15,8 @@ use crate::format::mapping::{L2Entry, Mapping};
 use crate::image::DiskTree;
 use crate::rules::codes::{B01, B04, L03, L27, S01, T01};
 use crate::rules::guest;
-use crate::rules::names;
 use crate::source::ReadAt;
+use crate::text;
 use crate::units::{GuestSpan, HostOffset, Span, Tree};
 use crate::{Error, Limit};
 
@@ -227,7 +227,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
                 Err(error) => return self.totals.stop(error, Structure::Snapshot, &S01),
             };
             if wanted.contains(&snapshot.index) {
-                self.names.insert(snapshot.index, names::shown(&snapshot.name));
+                self.names.insert(snapshot.index, text::shown(&snapshot.name));
             }
         }
     }

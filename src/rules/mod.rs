@@ -12,7 +12,7 @@ mod header;
 mod l2;
 mod luks;
 mod mapping;
-pub(crate) mod names;
+mod names;
 mod reasons;
 mod refcounts;
 mod rows;

@@ -8,6 +8,7 @@ use crate::image::Extension;
 use crate::rules::codes::{E07, E08};
 use crate::rules::names;
 use crate::rules::span::field_span;
+use crate::text;
 use crate::units::{HostOffset, to_u64};
 
 /// The features that a table has named so far, one bit each, by their sets.
@@ -52,6 +53,6 @@ pub(super) fn check_row(at: HostOffset, row: &FeatureName, named: &mut Named, ou
         *seen |= mask;
     }
     if let Some(known) = set.known().find(|known| known.bit == bit && known.name.as_bytes() != name) {
-        out.push(finding(&E08, "name", names::shown(name).into(), known.name.into()));
+        out.push(finding(&E08, "name", text::shown(name).into(), known.name.into()));
     }
 }

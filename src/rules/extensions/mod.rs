@@ -18,6 +18,7 @@ use crate::format::scalar::Magic;
 use crate::image::{Extension, Image};
 use crate::rules::codes::{E01, E02, E03, E04, E05, E06, E09, E21, E22, E23, E26};
 use crate::source::ReadAt;
+use crate::text;
 use crate::units::{Geometry, HostOffset, Span};
 
 /// Judges one extension after the other, in the order of the file. It remembers the first of each type, which
@@ -171,7 +172,7 @@ impl ExtensionRules {
             unexpected("a backing format".into(), "no such extension without a backing file");
         }
         if !payload::is_known_format(extension.data) {
-            unexpected(super::names::shown(extension.data), "the name of a format that QEMU knows");
+            unexpected(text::shown(extension.data), "the name of a format that QEMU knows");
         }
         payload::string(extension, Structure::Extension, out);
     }
