@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
-/// Declares the rows of one family, and `ALL` with each of them.
+/// Declares the rules of one file: each as a static that is called by its code, all of them as `ALL`, and `codes` for
+/// re-exporting them.
 macro_rules! rules {
     ($($code:ident $slug:literal $severity:ident $origin:ident {
         title: $title:literal,
+        why: $why:literal,
+        advice: $advice:literal,
         spec: $spec:literal,
         fields: [$($field:literal),* $(,)?],
         qemu: $opens:ident $checks:ident $says:literal
@@ -25,9 +28,14 @@ macro_rules! rules {
                 checks: $crate::finding::Checks::$checks,
                 qemu_says: $says,
                 reported_as: rules!(@alias $($alias)?),
+                why: $why,
+                advice: $advice,
             };
         )*
-        pub(super) static ALL: &[&$crate::finding::Rule] = &[$(&$code),*];
+        pub(crate) static ALL: &[&$crate::finding::Rule] = &[$(&$code),*];
+        pub(crate) mod codes {
+            $(pub use super::$code;)*
+        }
     };
     (@alias) => { None };
     (@alias $alias:literal) => { Some($alias) };
@@ -134,4 +142,10 @@ pub struct Rule {
     pub qemu_says: &'static str,
     /// The rule that reports in its place, where this one has no finding of its own.
     pub reported_as: Option<&'static str>,
+    /// What goes wrong where it is broken, for people who met it in a report.
+    #[serde(skip)]
+    pub why: &'static str,
+    /// What one can do.
+    #[serde(skip)]
+    pub advice: &'static str,
 }

@@ -5,6 +5,7 @@
 
 mod bitmap_tables;
 mod bitmaps;
+mod catalogue;
 mod changed;
 mod extensions;
 mod gap;
@@ -13,7 +14,6 @@ mod l2;
 mod luks;
 mod mapping;
 mod names;
-mod reasons;
 mod refcounts;
 mod rows;
 mod seen;
@@ -30,17 +30,13 @@ pub(crate) mod testing_header;
     reason = "a test may stop at what it does not expect"
 )]
 pub(crate) mod testing_tables;
-#[cfg(test)]
-mod tests;
-
-use std::collections::HashSet;
-use std::sync::LazyLock;
 
 use crate::finding::Rule;
 use crate::image::{ends_past_file, is_cut};
 
 pub use bitmap_tables::check_bitmap_tail;
 pub use bitmaps::BitmapRules;
+pub use catalogue::{Example, catalogue, codes, find, judges};
 pub use changed::check_unchanged;
 pub use extensions::ExtensionRules;
 pub use gap::check_header_gap;
@@ -48,9 +44,7 @@ pub use header::{check_backing_file, check_header};
 pub use luks::check_luks;
 pub(crate) use mapping::guest;
 pub use mapping::{L2Place, MappingRules};
-pub use reasons::{Example, Reason, reasons};
 pub use refcounts::{RefcountRules, check_refcount_table_cover};
-pub use rows::{catalogue, codes};
 pub use snapshots::SnapshotRules;
 pub use stop::stopped;
 
@@ -59,17 +53,4 @@ impl Rule {
     pub fn is_cut(&self) -> bool {
         [&codes::T01, &codes::T02, &codes::T03].contains(&self)
     }
-}
-
-/// The rule with this code, in either case.
-pub fn find(code: &str) -> Option<&'static Rule> {
-    catalogue().find(|rule| rule.code.eq_ignore_ascii_case(code))
-}
-
-/// Whether some rule judges this field of this structure: without one, a dump cannot call it valid.
-pub fn judges(structure: &str, field: &str) -> bool {
-    static JUDGED: LazyLock<HashSet<(&str, &str)>> = LazyLock::new(|| {
-        catalogue().flat_map(|rule| rule.fields).filter_map(|name| name.split_once('.')).collect()
-    });
-    JUDGED.contains(&(structure, field))
 }

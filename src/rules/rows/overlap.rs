@@ -6,6 +6,9 @@ rules! {
     O01 "metadata-overlap" Corruption Must {
         title: "no two metadata structures may share a cluster: header, L1 and L2 tables, refcount table and \
             blocks, snapshot table, bitmap directory and tables, encryption header",
+        why: "updating one structure destroys the other",
+        advice: "do not write; the one whose contents make no sense is the one that lost, and can be rebuilt if it is \
+            refcounts",
         spec: "Host cluster management",
         fields: [],
         qemu: Silently Silently "check counts references only: 'ERROR cluster N refcount=1 reference=2', and \
@@ -13,6 +16,8 @@ rules! {
     }
     O02 "data-over-metadata" Corruption Must {
         title: "no guest cluster may lie over metadata: the guest could read it and write it",
+        why: "the guest can read the image's own metadata, and by writing point it at anything",
+        advice: "treat it as an attack until shown otherwise; copy out the guest's other data and rebuild the image",
         spec: "Host cluster management",
         fields: ["l2-table.entry"],
         qemu: Silently Silently "the guest reads the image's own metadata. Check: 'ERROR cluster N \
@@ -20,6 +25,8 @@ rules! {
     }
     O03 "bitmap-overlap" Corruption Must {
         title: "bitmap data must not share a cluster with another bitmap, guest data or metadata",
+        why: "a bitmap that shares a cluster marks the wrong guest data as changed, or overwrites it",
+        advice: "drop the bitmaps on a copy (`qemu-img bitmap --remove`), and check the data that shared with them",
         spec: "Bitmap data",
         fields: ["bitmap-table.entry", "bitmap.bitmap_table_offset"],
         qemu: Silently Silently "check: 'ERROR cluster N refcount=1 reference=2', and nothing where the \
@@ -27,12 +34,16 @@ rules! {
     }
     O04 "compressed-overlap" Corruption Extra {
         title: "the compressed data of two guest clusters must not overlap byte for byte",
+        why: "one of the streams was written over the other, or a write that frees one frees the other's clusters",
+        advice: "find with `--deep` which of the two still decompresses, and restore the other",
         spec: "not in the specification; nothing that QEMU writes looks like that",
         fields: ["l2-table.entry"],
         qemu: Silently Silently "each stream is read as it stands; check counts clusters, not bytes",
     }
     O05 "refcount-block-shared" Corruption Must {
         title: "a refcount block must be pointed at once, and by nothing but the refcount table",
+        why: "a refcount update of one range changes the other's counts, so that clusters in use get free",
+        advice: "have the refcounts rebuilt on a copy: they follow from the tables",
         spec: "Host cluster management",
         fields: ["refcount-table.entry"],
         qemu: Silently Corruption "check: 'ERROR refcount block N refcount=M', M being the references \
@@ -41,6 +52,8 @@ rules! {
     O06 "legal-sharing" Note Must {
         title: "a cluster may be shared only by snapshots and the active disk, or by several compressed \
             clusters",
+        why: "snapshots and compression live from it",
+        advice: "nothing: the other rules of this family say what may not be shared",
         spec: "Snapshots",
         fields: [],
         qemu: Silently Silently "nothing to say: this is how snapshots and compression work",

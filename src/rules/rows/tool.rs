@@ -5,6 +5,8 @@ use crate::finding::rules;
 rules! {
     T01 "budget-spent" Note Extra {
         title: "the image asked for more work than one of the limits allows, so a part of it was not judged",
+        why: "what was not looked at can hold anything, so the image is never called clean",
+        advice: "raise the limit that is named (`--limit NAME=NUMBER`), or distrust the image: no ordinary one comes near it",
         spec: "not in the specification; a limit of this tool, which can be raised",
         fields: [],
         qemu: Silently Silently "QEMU has limits of its own for each table, and none for the work as a \
@@ -12,6 +14,8 @@ rules! {
     }
     T02 "read-error" Note Extra {
         title: "the file must be readable: an I/O error cut a structure short, and a part was not judged",
+        why: "what could not be read can hold anything, and the finding says where",
+        advice: "copy the file from the failing medium with a tool that goes on after errors, and check the copy",
         spec: "not in the specification; an error of the medium",
         fields: [],
         qemu: Varies Varies "it depends on what cannot be read: tables of the header keep the image from \
@@ -19,18 +23,25 @@ rules! {
     }
     T03 "file-changed" Warning Extra {
         title: "the file must not change while it is inspected",
+        why: "parts of two states were read together, so that findings may be of neither",
+        advice: "stop what writes to it, or make a snapshot of the storage, and inspect that",
         spec: "not in the specification; findings about a moving file cannot be relied on",
         fields: [],
         qemu: Silently Silently "QEMU locks the file against other QEMUs, not against other programs",
     }
     T04 "other-format-inside" Warning Extra {
         title: "the file is not expected to read as another format too, where other tools look for one",
+        why: "a scanner, a boot loader or a probe by content sees another file than QEMU does",
+        advice: "reject it from strangers; name the format wherever you open it",
         spec: "not in the specification; two readers would see two different files",
         fields: [],
         qemu: Silently Silently "not looked for: once the header says qcow2, that settles it",
     }
     T05 "guest-looks-like-image" Warning Extra {
         title: "the guest's first sectors are not expected to look like the header of a disk image",
+        why: "whoever converts the disk to raw and lets a program probe it hands the guest the choice of the \
+            format",
+        advice: "always name the format of the raw copy: `-f raw`",
         spec: "not in the specification; a raw copy of the disk would be probed as that format",
         fields: [],
         qemu: Silently Silently "not looked at here; a raw copy of the disk, opened without naming its \
