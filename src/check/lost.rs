@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::{Engine, Owner, Ranges};
 use crate::Limit;
-use crate::finding::{Finding, Guest, Severity, Structure};
+use crate::finding::{Finding, Guest, GuestData, Severity, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
-use crate::rules::codes::{H34, L04, L11, L20, L26, T01};
+use crate::rules::codes::{H34, L26, T01};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Tree, to_u64};
 
@@ -107,12 +107,15 @@ impl Losses {
 /// What a finding hits, and whether that is lost, or else doubtful.
 fn hit(finding: &Finding) -> Option<(Guest, bool)> {
     let guest = finding.guest?;
-    // Flags say something of the next write, and the sharing of a warning is deliberate or already O or L26.
-    if finding.severity < Severity::Corruption || finding.rule == &L04 || finding.rule == &L11 {
+    // The sharing of a warning is deliberate or already O or L26.
+    if finding.severity < Severity::Corruption {
         return None;
     }
-    let is_lost = finding.rule.code.starts_with('L') && finding.rule.code <= L20.code;
-    Some((guest, is_lost))
+    match finding.rule.attributes.guest {
+        GuestData::Lost => Some((guest, true)),
+        GuestData::Doubtful => Some((guest, false)),
+        GuestData::Unharmed => None,
+    }
 }
 
 /// What is hit of one tree, as its tables come by.

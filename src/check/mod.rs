@@ -34,7 +34,7 @@ use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::format::features::DIRTY;
 use crate::format::refcount::RefcountWidth;
 use crate::image::ends_past_file;
-use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01};
+use crate::rules::codes::T01;
 use crate::rules::{MappingRules, check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
@@ -174,7 +174,7 @@ impl<'w> Totals<'w> {
 
     /// Hands a finding on. Under the dirty bit, refcounts are expected to be stale (R11).
     fn push(&mut self, finding: Finding) {
-        let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
+        let may_be_stale = finding.rule.attributes.stale_when_dirty;
         let (severity, count) = (finding.severity, finding.consequences);
         let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
         if finding.severity != severity {

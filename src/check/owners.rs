@@ -166,14 +166,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         }
         let found = format!("cluster {}: {}", at.at, owners.join(" and "));
         let data = claims.owners.iter().find(|owner| owner.guest.is_some());
-        let structure = match rule.code {
-            "O05" => Structure::RefcountBlock,
-            "L28" => Structure::L1Table,
-            "O03" => Structure::BitmapTable,
-            "O01" => Structure::File,
-            _ => Structure::L2Table,
-        };
-        let mut finding = Finding::new(rule, structure, at, found, "one owner");
+        let mut finding = Finding::new(rule, rule.attributes.shared, at, found, "one owner");
         finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
         finding.consequences = len;
         self.totals.push(finding);

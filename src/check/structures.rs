@@ -7,7 +7,7 @@ use crate::format::header::CRYPT_LUKS;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
 use crate::format::{Layout, qemu};
 use crate::image::{Bitmap, DiskTree, L1Table};
-use crate::rules::codes::{B04, B18, E13, H43, S01, S04, S05, S06, S13};
+use crate::rules::codes::{B04, B18, E13, H43, S01};
 use crate::rules::{
     BitmapRules, ExtensionRules, SnapshotRules, check_backing_file, check_bitmap_tail, check_header,
     check_header_gap, check_luks, check_refcount_table_cover, stopped,
@@ -134,7 +134,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let image = self.image;
         first_cluster(image, &mut self.totals);
         check_refcount_table_cover(image, &mut self.found);
-        let is_counted = |finding: &&Finding| [&S04, &S05, &S06, &S13].contains(&finding.rule);
+        let is_counted = |finding: &&Finding| finding.rule.attributes.counted_one_by_one;
         let options = self.options;
         let table = snapshots(image, &options, &mut |found| {
             let counted = found.iter().filter(is_counted).count();

@@ -31,7 +31,6 @@ pub(crate) mod testing_header;
 )]
 pub(crate) mod testing_tables;
 
-use crate::finding::Rule;
 use crate::image::{ends_past_file, is_cut};
 
 pub use bitmap_tables::check_bitmap_tail;
@@ -47,10 +46,3 @@ pub use mapping::{L2Place, MappingRules};
 pub use refcounts::{RefcountRules, check_refcount_table_cover};
 pub use snapshots::SnapshotRules;
 pub use stop::stopped;
-
-impl Rule {
-    /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
-    pub fn is_cut(&self) -> bool {
-        [&codes::T01, &codes::T02, &codes::T03].contains(&self)
-    }
-}

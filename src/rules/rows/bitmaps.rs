@@ -30,6 +30,7 @@ rules! {
         spec: "Bitmap directory",
         fields: ["bitmap.extra_data_size"],
         qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
+        bitmap: Broken,
     }
     B04 "bitmap-table-offset-invalid" Fatal Must {
         title: "a bitmap's bitmap_table_offset must be a multiple of the cluster size, not 0, and inside the \
@@ -41,6 +42,7 @@ rules! {
         qemu: Varies Varies "0 or unaligned: 'Bitmap 'N' doesn't satisfy the constraints'. Behind the end it \
             opens, with all bits 0; check then counts a region past the end and leaks, but nothing for a \
             small table less than a cluster behind it",
+        bitmap: Broken,
     }
     B05 "bitmap-table-size-invalid" Fatal Qemu {
         title: "a bitmap table must have from 1 to 134,217,728 entries, and the bitmap at most 512 MiB, for \
@@ -58,6 +60,7 @@ rules! {
         spec: "Bitmap directory",
         fields: ["bitmap.granularity_bits"],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+        bitmap: Broken,
     }
     B07 "bitmap-flags-reserved" Fatal Must {
         title: "the reserved bits 3 to 31 of a bitmap's flags must be zero, and for QEMU bit 2 too",
@@ -66,6 +69,7 @@ rules! {
         spec: "Bitmap directory",
         fields: ["bitmap.flags"],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
+        bitmap: Broken,
     }
     B08 "bitmap-type-unknown" Fatal Must {
         title: "a bitmap's type must be 1, the dirty tracking bitmap",
@@ -74,6 +78,7 @@ rules! {
         spec: "Bitmap directory",
         fields: ["bitmap.type"],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+        bitmap: Broken,
     }
     B09 "bitmap-name-too-long" Fatal Qemu {
         title: "a bitmap's name must have at most 1023 bytes for QEMU to open the image",
@@ -90,6 +95,7 @@ rules! {
         spec: "Bitmap directory",
         fields: ["bitmap.name_size"],
         qemu: Silently Silently "accepted",
+        risk: FalseName,
     }
     B11 "duplicate-bitmap" Fatal Must {
         title: "bitmap names must be unique",
@@ -107,6 +113,7 @@ rules! {
         fields: ["bitmap.name"],
         qemu: Varies Varies "accepted, and shown with U+FFFD for each bad byte. A NUL cuts the name, so that \
             'a\\0b' and 'a\\0c' collide: 'Bitmap already exists: a'",
+        risk: FalseName,
     }
     B13 "bitmap-padding-nonzero" Warning Must {
         title: "the padding behind a bitmap directory entry must be zero",
@@ -115,6 +122,7 @@ rules! {
         spec: "Bitmap directory",
         fields: ["bitmap.padding"],
         qemu: Silently Silently "not looked at",
+        risk: HiddenBytes,
     }
     B14 "bitmap-entry-reserved-bits" Fatal Must {
         title: "the reserved bits 1 to 8 and 56 to 63 of a bitmap table entry must be zero",
@@ -125,6 +133,7 @@ rules! {
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
+        bitmap: Broken,
     }
     B15 "bitmap-entry-flag-with-offset" Fatal Must {
         title: "bit 0 of a bitmap table entry must be zero where the entry has a cluster",
@@ -135,6 +144,7 @@ rules! {
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
+        bitmap: Broken,
     }
     B16 "bitmap-data-offset-invalid" Fatal Must {
         title: "a cluster of bitmap data must start on a cluster boundary and lie inside the file",
@@ -145,6 +155,7 @@ rules! {
         qemu: Varies Varies "unaligned: 'Could not read bitmap_table table from image for bitmap 'N': \
             Invalid argument'. Behind the end: reads as zeros, and check counts a corruption from a cluster \
             on",
+        bitmap: Broken,
     }
     B17 "bitmap-table-size-mismatch" Fatal Must {
         title: "a bitmap table must have as many entries as the disk's size and the granularity call for",
@@ -154,6 +165,7 @@ rules! {
         fields: ["bitmap.bitmap_table_size", "bitmap.granularity_bits"],
         qemu: Refused Refused "'Could not read bitmap 'N' from image: Invalid argument', or 'doesn't satisfy \
             the constraints'; a bitmap marked in_use may have any size",
+        bitmap: Broken,
     }
     B18 "bitmap-tail-bits" Warning Must {
         title: "the bits of a bitmap behind the end of the disk must be zero",
@@ -162,6 +174,7 @@ rules! {
         spec: "Bitmap data",
         fields: [],
         qemu: Silently Silently "not looked at",
+        risk: HiddenBytes,
     }
     B19 "bitmap-in-use" Note Should {
         title: "the bitmap is marked in_use: it was not saved, and no backup may rely on it",
@@ -170,17 +183,17 @@ rules! {
         spec: "Dirty tracking bitmaps",
         fields: ["bitmap.flags"],
         qemu: Silently Silently "info shows the flag 'in-use'",
+        bitmap: InUse,
     }
-    B20 "bitmap-auto-wrong-type" Note Must {
+    B20 "bitmap-auto-wrong-type" Note Must reported_as "B08" {
         title: "only a dirty tracking bitmap, type 1, may have the auto flag",
         why: "only for dirty tracking is it defined what automatic means",
         advice: "see B08",
         spec: "Bitmap directory",
         fields: ["bitmap.type", "bitmap.flags"],
         qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
-        reported_as: "B08",
     }
-    B21 "bitmap-refcounts" Note Must {
+    B21 "bitmap-refcounts" Note Must reported_as "R05" {
         title: "the clusters of the bitmap directory, the bitmap tables and the bitmap data must have \
             refcount 1",
         why: "a bitmap's cluster that is free gets overwritten, and then marks anything",
@@ -189,6 +202,5 @@ rules! {
         fields: ["refcount-block.entry"],
         qemu: Silently Varies "check: 'ERROR cluster N refcount=A reference=B' where it is too low, 'Leaked \
             cluster N …' where it is too high",
-        reported_as: "R05",
     }
 }

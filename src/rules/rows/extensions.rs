@@ -19,6 +19,7 @@ rules! {
         spec: "Header extensions",
         fields: ["extension.magic"],
         qemu: Silently Silently "the last one wins; other readers take the first, or refuse",
+        risk: TwoReadings,
     }
     E03 "extension-end-missing" Warning Should {
         title: "the list of header extensions should close with an end mark, or fill its space exactly",
@@ -29,6 +30,7 @@ rules! {
         qemu: Silently Silently "accepted, also where only the padding of the last extension passes the end. \
             Where 1 to 7 bytes are left over they are taken for one more extension: 'Header extension too \
             large'",
+        risk: TwoReadings,
     }
     E04 "extension-end-length" Note Should {
         title: "the extension that ends the list should have length 0",
@@ -38,6 +40,7 @@ rules! {
         fields: ["extension.length"],
         qemu: Varies Varies "a length that still fits is ignored; a larger one: 'Header extension too \
             large', because lengths are checked before the type is looked at",
+        risk: TwoReadings,
     }
     E05 "backing-format-too-long" Fatal Qemu {
         title: "the backing format's name must have at most 15 bytes for QEMU to open the image",
@@ -66,6 +69,7 @@ rules! {
         fields: ["extension.length", "feature-name.type", "feature-name.bit", "feature-name.name"],
         qemu: Silently Silently "used only to name an unknown incompatible bit, and not checked: the bit \
             number counts modulo 64, the first of two rows wins, and a table of 47 bytes is used too",
+        risk: FalseName,
     }
     E08 "feature-name-spoofed" Warning Extra {
         title: "the feature name table must give the known feature bits their usual names",
@@ -74,6 +78,7 @@ rules! {
         spec: "not in the specification; readers print these names in their messages",
         fields: ["feature-name.name"],
         qemu: Silently Silently "names of bits that QEMU knows are never used",
+        risk: FalseName,
     }
     E09 "crypto-extension-unexpected" Fatal Must {
         title: "the encryption header extension may occur only where crypt_method is 2 (LUKS)",
@@ -190,6 +195,7 @@ rules! {
         qemu: Varies Leak "opens with the warning 'a program lacking bitmap support modified this file, so \
             all bitmaps are now considered inconsistent', and checks only the extension's length. Check \
             counts their clusters as leaks; opening for writing drops the extension",
+        bitmap: Inconsistent,
     }
     E22 "bitmaps-in-version-2" Warning Extra {
         title: "a version 2 image is not expected to have a bitmaps extension: it has no bit to say that it \
@@ -201,6 +207,7 @@ rules! {
         qemu: Varies Varies "opens with the warning 'This qcow2 v2 image contains bitmaps, but they may have \
             been modified by a program without persistent bitmap support'. Check counts leaks only where the \
             bitmaps' clusters have a refcount",
+        bitmap: Inconsistent,
     }
     E23 "data-file-name-unexpected" Warning Extra {
         title: "a data file name is expected only with the external data file bit (incompatible bit 2)",
@@ -211,6 +218,7 @@ rules! {
         fields: ["extension.magic"],
         qemu: Silently Silently "info shows the name as the data file, though it is not used; the next \
             rewrite of the header drops it",
+        risk: UnclearDataFile,
     }
     E24 "data-file-name-missing" Warning Extra {
         title: "an image with an external data file should name it; otherwise each user must supply it",
@@ -220,6 +228,7 @@ rules! {
         fields: ["header.incompatible_features"],
         qemu: Varies Refused "info shows the image; opening it for data: ''data-file' is required for this \
             image'",
+        risk: UnclearDataFile,
     }
     E25 "data-file-untrusted" Warning Extra {
         title: "the data file name decides which file of the host QEMU takes for the guest's disk",
@@ -230,6 +239,7 @@ rules! {
         qemu: Varies Varies "info does not open it; check, map and reading do. json: and nbd: are plain file \
             names here, a NUL cuts the name, the image itself is accepted. Missing file: exit 1; empty name: \
             'The 'file' block driver requires a file name'",
+        risk: OtherFile,
     }
     E26 "unknown-extension" Note Extra {
         title: "a header extension of unknown type may be ignored; it can carry any data",
@@ -239,6 +249,7 @@ rules! {
         fields: ["extension.magic"],
         qemu: Silently Silently "ignored, and kept when QEMU rewrites the header, though several change \
             their order",
+        risk: HiddenBytes,
     }
     E27 "extension-string-malformed" Warning Extra {
         title: "an extension that holds a name must be valid UTF-8 without NUL",
@@ -247,5 +258,6 @@ rules! {
         spec: "String header extensions",
         fields: ["extension.data", "data-file.name"],
         qemu: Silently Silently "the string is cut at its first NUL, and otherwise taken as it stands",
+        risk: FalseName,
     }
 }

@@ -15,6 +15,7 @@ rules! {
             'Unsupported cluster size: 2^0'; version 3 below 104: 'qcow2 header too short'; version 2 below \
             60: 'Image does not contain a reference count table'. Cut later it opens, and check counts \
             corruptions",
+        opens_in_version_2: true,
     }
     H02 "bad-magic" Fatal Must {
         title: "the file must begin with the magic 0x514649fb, the letters QFI and the byte 0xfb",
@@ -85,6 +86,7 @@ rules! {
         qemu: Silently Silently "any number is taken as it stands: 105, 113 or 121 open if the extensions \
             start exactly there. Where they start elsewhere, 'Header extension too large' can follow by \
             accident",
+        risk: TwoReadings,
     }
     H09 "header-beyond-cluster" Fatal Must {
         title: "header_length must not exceed the cluster size: the header lies in the first cluster",
@@ -102,6 +104,7 @@ rules! {
         spec: "Header padding",
         fields: ["header.padding"],
         qemu: Silently Silently "these bytes are not looked at",
+        risk: HiddenBytes,
     }
     H11 "unknown-header-fields" Note Should {
         title: "header fields behind the known ones belong to a later version of the format, and may be \
@@ -114,6 +117,7 @@ rules! {
         fields: ["header.unknown_fields"],
         qemu: Silently Silently "they are ignored, and kept together with header_length when QEMU rewrites \
             the header",
+        risk: HiddenBytes,
     }
     H12 "unknown-incompatible-feature" Fatal Must {
         title: "no incompatible feature bit above 4 may be set: a reader that does not know it must refuse",
@@ -143,14 +147,13 @@ rules! {
         qemu: Silently Silently "ignored while the image is read only; opening it for writing rewrites the \
             header without the bits",
     }
-    H15 "version-2-header-fields" Note Must {
+    H15 "version-2-header-fields" Note Must reported_as "none" {
         title: "a version 2 header ends at byte 72: what follows is extensions, and no field of version 3",
         why: "a reader that takes those bytes for version 3 fields sees feature bits where extensions stand",
         advice: "nothing to do: this tool reads version 2 as QEMU does",
         spec: "Header",
         fields: [],
         qemu: Silently Silently "every field of version 3 counts as 0, refcount_order as 4",
-        reported_as: "none",
     }
     H16 "refcount-order-too-large" Fatal Must {
         title: "refcount_order must be at most 6, which is a refcount of 64 bits",
@@ -190,6 +193,7 @@ rules! {
         fields: ["header.incompatible_features"],
         qemu: Silently Silently "info shows 'dirty-flag'. Check compares the refcounts as ever; opening for \
             writing repairs them, which destroys evidence",
+        risk: NotClosed,
     }
     H20 "corrupt-bit-set" Warning Should {
         title: "the corrupt bit (incompatible bit 1) is set: a program found broken metadata and forbade \
@@ -202,6 +206,7 @@ rules! {
         qemu: Varies Silently "read only it opens, and info shows 'corrupt'; for writing: 'qcow2: Image is \
             corrupt; cannot be opened read/write'. Check does not count the bit, and a repair that ends \
             clean removes it",
+        risk: Unsound,
     }
     H21 "compression-bit-mismatch" Fatal Must {
         title: "the compression bit (incompatible bit 3) must be set exactly where compression_type is \
@@ -222,7 +227,7 @@ rules! {
         fields: ["header.compression_type"],
         qemu: Refused Refused "'qcow2: unknown compression type: N', before the compression bit is looked at",
     }
-    H23 "compression-type-absent" Fatal Must {
+    H23 "compression-type-absent" Fatal Must reported_as "H21" {
         title: "the compression bit needs a header_length above 104, so that compression_type is present",
         why: "the field that the bit speaks of would not exist",
         advice: "treat it as H21: lengthen the header in a copy, or clear the bit",
@@ -230,7 +235,6 @@ rules! {
         fields: ["header.incompatible_features", "header.header_length"],
         qemu: Refused Refused "an absent compression_type counts as 0: 'qcow2: Compression type incompatible \
             feature bit must not be set'",
-        reported_as: "H21",
     }
     H24 "l1-offset-invalid" Fatal Must {
         title: "l1_table_offset must be a multiple of the cluster size, and the table must end below 2^63",
@@ -279,6 +283,7 @@ rules! {
         spec: "not in the specification; QEMU rounds down to sectors",
         fields: ["header.size"],
         qemu: Silently Silently "the size is rounded down to 512 bytes, so the last bytes are out of reach",
+        risk: TwoReadings,
     }
     H29 "refcount-table-missing" Fatal Must {
         title: "refcount_table_clusters must be at least 1",
@@ -333,6 +338,7 @@ rules! {
         qemu: Silently Varies "bytes behind the end read as zeros. Check: 'counting reference for region \
             exceeding the end of the file' where a cluster or more is missing, and leaks for what the table \
             led to; a small table that starts less than a cluster behind the end gives leaks only",
+        reads_as_unallocated: true,
     }
     H35 "table-in-header-cluster" Corruption Extra {
         title: "no table may lie in cluster 0, which belongs to the header",
@@ -370,6 +376,7 @@ rules! {
         fields: ["header.backing_file_offset"],
         qemu: Silently Silently "extensions end where the name starts, so a name at offset 4 hides all of \
             them; other readers may still see them",
+        risk: TwoReadings,
     }
     H39 "backing-offset-without-size" Warning Extra {
         title: "backing_file_offset and backing_file_size are expected to be both 0 or both not 0",
@@ -380,6 +387,7 @@ rules! {
         fields: ["header.backing_file_offset", "header.backing_file_size"],
         qemu: Silently Silently "no backing file; but an offset with length 0 still ends the extensions \
             there, which can hide them",
+        risk: TwoReadings,
     }
     H40 "backing-name-malformed" Warning Extra {
         title: "the backing file name must be valid UTF-8 without NUL and control characters",
@@ -388,6 +396,7 @@ rules! {
         spec: "not in the specification; what is shown would not be what is opened",
         fields: ["backing-file.name"],
         qemu: Silently Silently "the name is cut at its first NUL: 'bk.raw\\0zz' opens bk.raw",
+        risk: FalseName,
     }
     H41 "backing-file-untrusted" Warning Extra {
         title: "the backing file name decides what QEMU opens next: another file of the host, a device, a \
@@ -400,6 +409,7 @@ rules! {
         qemu: Varies Varies "info shows the name only; check, map and reading open it, and connect for nbd: \
             and the like. Missing file: exit 1. An image that is its own backing file never ends: memory \
             grows without bound; only --backing-chain says 'creates an infinite loop'",
+        risk: OtherFile,
     }
     H42 "backing-format-missing" Warning Extra {
         title: "an image with a backing file should name that file's format, or readers must guess it",
@@ -419,6 +429,7 @@ rules! {
         spec: "Header extensions",
         fields: [],
         qemu: Silently Silently "not looked at, and zeroed without a word by any rewrite of the header",
+        risk: HiddenBytes,
     }
     H44 "raw-bit-without-data-file" Fatal Must {
         title: "the raw external data bit (autoclear bit 1) needs the external data file bit (incompatible \
@@ -447,13 +458,12 @@ rules! {
         fields: ["header.compatible_features"],
         qemu: Silently Silently "info shows 'lazy-refcounts'",
     }
-    H47 "version-2-newer-features" Note Must {
+    H47 "version-2-newer-features" Note Must reported_as "L07" {
         title: "a version 2 image has no zero clusters, no compression type and no extended L2 entries",
         why: "a version 2 reader does not know the flag, and reads the cluster as data or fails",
         advice: "upgrade a copy with `qemu-img amend -o compat=1.1` if the flag is meant",
         spec: "Standard Cluster Descriptor",
         fields: ["l2-table.entry"],
         qemu: FailsOnRead Silently "a zero flag: 'Zero cluster entry found in pre-v3 image' when it is read",
-        reported_as: "L07",
     }
 }

@@ -24,6 +24,7 @@ rules! {
         qemu: FailsOnRead Corruption "'L2 table offset 0x.. unaligned (L1 index: ..)' when it is read. \
             Check: 'ERROR l2_offset=HEX: Table is not cluster aligned; L1 entry corrupted', then it reads \
             the shifted table all the same",
+        guest: Lost,
     }
     L03 "l2-table-beyond-file" Corruption Must {
         title: "an L2 table must lie inside the file",
@@ -34,6 +35,8 @@ rules! {
         qemu: Silently Corruption "all that it maps reads as zeros. Check: 'region exceeding the end of the \
             file by one cluster or more', leaks for the clusters that are lost, and 'ERROR OFLAG_COPIED L2 \
             cluster' where bit 63 is set",
+        guest: Lost,
+        reads_as_unallocated: true,
     }
     L04 "l1-copied-flag-wrong" Corruption Must {
         title: "bit 63 of an active L1 entry must be set exactly where the L2 table's refcount is 1",
@@ -44,6 +47,8 @@ rules! {
         fields: ["l1-table.entry"],
         qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED L2 cluster: l1_index=N l1_entry=HEX \
             refcount=N'",
+        guest: Unharmed,
+        stale_when_dirty: true,
     }
     L05 "l2-reserved-bits" Corruption Must {
         title: "the reserved bits 1 to 8 and 56 to 61 of a standard L2 entry must be zero",
@@ -72,6 +77,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: FailsOnRead Silently "'Zero cluster entry found in pre-v3 image (…)' when it is read; check \
             counts the cluster and says nothing",
+        guest: Lost,
     }
     L08 "data-cluster-unaligned" Corruption Must {
         title: "a data cluster must start on a cluster boundary",
@@ -82,6 +88,7 @@ rules! {
         qemu: FailsOnRead Corruption "'Cluster allocation offset 0x.. unaligned (…)' when it is read. Check: \
             'ERROR offset=HEX: Data cluster is not properly aligned; L2 entry corrupted.', or the same of a \
             'Preallocated cluster', and it counts both clusters touched",
+        guest: Lost,
     }
     L09 "data-cluster-beyond-file" Corruption Must {
         title: "a data cluster must lie inside the file",
@@ -92,6 +99,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: Silently Corruption "reads as zeros. Check: 'region exceeding the end of the file by one \
             cluster or more', and 'ERROR OFLAG_COPIED data cluster' where bit 63 is set",
+        guest: Lost,
     }
     L10 "data-cluster-cut" Note Extra {
         title: "the file is expected to hold a data cluster up to its last allocated byte; a cut one hints \
@@ -102,6 +110,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: Silently Silently "the missing bytes read as zeros; less than a cluster past the end is not \
             counted",
+        risk: TwoReadings,
     }
     L11 "l2-copied-flag-wrong" Corruption Must {
         title: "bit 63 of a standard entry in an active L2 table must be set exactly where the cluster's \
@@ -112,6 +121,8 @@ rules! {
         spec: "L2 table entry",
         fields: ["l2-table.entry"],
         qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=N'",
+        guest: Unharmed,
+        stale_when_dirty: true,
     }
     L12 "compressed-copied-flag" Corruption Must {
         title: "bit 63 must be zero in the L2 entry of a compressed cluster",
@@ -131,6 +142,7 @@ rules! {
         qemu: FailsOnRead Corruption "plain 'Input/output error' when it is read. Check takes the bits as \
             part of the offset: 'region exceeding the end of the file', and a leak of the cluster that is \
             meant",
+        guest: Lost,
     }
     L14 "compressed-beyond-file" Corruption Must {
         title: "a compressed cluster's data must lie inside the file",
@@ -140,6 +152,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: FailsOnRead Corruption "plain 'Input/output error' when it is read. Check: 'region exceeding \
             the end of the file by one cluster or more', and a leak of the lost cluster",
+        guest: Lost,
     }
     L15 "compressed-data-broken" Corruption Must {
         title: "a compressed cluster must decompress to exactly one cluster of data",
@@ -152,6 +165,7 @@ rules! {
         qemu: FailsOnRead Silently "plain 'Input/output error' when it is read, if the stream is cut, too \
             short or damaged; too long is an error with zstd, accepted with deflate. Check decompresses \
             nothing",
+        guest: Lost,
     }
     L16 "compressed-with-data-file" Corruption Must {
         title: "an image with an external data file must not have compressed clusters",
@@ -161,6 +175,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: FailsOnRead Corruption "'Compressed cluster entry found in image with external data file' when \
             it is read. Check: 'ERROR compressed cluster N with data file, entry=0x..'",
+        guest: Lost,
     }
     L17 "compressed-with-subclusters" Corruption Must {
         title: "the subcluster bitmap of a compressed cluster must be zero",
@@ -179,6 +194,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: FailsOnRead Corruption "'Invalid cluster entry found' when any subcluster of the entry is \
             read; check counts the entry",
+        guest: Lost,
     }
     L19 "subcluster-without-cluster" Corruption Must {
         title: "no subcluster may be marked allocated where the entry has no host cluster",
@@ -188,6 +204,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: FailsOnRead Corruption "'Invalid cluster entry found' when it is read. Check: 'ERROR: \
             Unallocated cluster has non-zero subcluster allocation map', without saying where",
+        guest: Lost,
     }
     L20 "data-file-offset-mismatch" Corruption Must {
         title: "with an external data file, each cluster's offset in that file must equal its guest offset",
@@ -197,6 +214,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: FailsOnRead Silently "'External data file host cluster offset 0x.. does not match guest \
             cluster offset' when it is read",
+        guest: Lost,
     }
     L21 "data-file-copied-flag-clear" Corruption Should {
         title: "with an external data file, bit 63 should be set in the L2 entry of every allocated cluster",
@@ -208,7 +226,7 @@ rules! {
             guest cluster 0 is lost. Check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=1'; \
             nothing for offset 0",
     }
-    L22 "host-offset-zero" Note Must {
+    L22 "host-offset-zero" Note Must reported_as "L23" {
         title: "host offset 0 with bit 63 set is valid only for guest cluster 0 of an image with an external \
             data file",
         why: "only there can an offset of 0 be told from no offset",
@@ -217,7 +235,6 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: Varies Silently "without a data file the cluster is unallocated; with one, reading any cluster \
             but the first: 'External data file host cluster offset 0 does not match guest cluster offset'",
-        reported_as: "L23",
     }
     L23 "unallocated-copied-flag" Warning Must {
         title: "bit 63 must be zero in an L2 entry without a host cluster, unless there is an external data \
@@ -235,6 +252,7 @@ rules! {
         spec: "not in the specification; no guest can read what is hidden there",
         fields: ["l2-table.entry"],
         qemu: Silently Silently "counted like any other: '3/2 = 150.00% allocated'",
+        risk: HiddenBytes,
     }
     L25 "l1-entry-beyond-disk" Note Extra {
         title: "L1 entries behind the end of the virtual disk are expected to be used only for the VM state of \
@@ -245,6 +263,7 @@ rules! {
         fields: ["l1-table.entry"],
         qemu: Silently Silently "their clusters are counted like any other; a deleted snapshot leaves VM state \
             there that was loaded before",
+        risk: HiddenBytes,
     }
     L26 "l2-table-shared-in-tree" Corruption Extra {
         title: "an L1 table must not point twice at the same L2 table",
@@ -264,6 +283,8 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: Silently Silently "nothing where the refcount agrees; otherwise only 'ERROR cluster N \
             refcount=1 reference=2'",
+        shared: L2Table,
+        risk: Unsound,
     }
     L28 "l2-table-over-metadata" Corruption Must {
         title: "an L1 entry must point at an L2 table, not at the header or at a cluster of other metadata",
@@ -273,6 +294,7 @@ rules! {
         fields: ["l1-table.entry"],
         qemu: Silently Varies "the metadata is read as L2 entries. Check notices it only by refcounts that \
             do not agree, or by what those entries happen to say",
+        shared: L1Table,
     }
     L29 "l1-flags-without-l2-table" Corruption Should {
         title: "an L1 entry without an L2 table should be zero in all its other bits too",

@@ -13,6 +13,7 @@ rules! {
         fields: [],
         qemu: Silently Silently "check counts references only: 'ERROR cluster N refcount=1 reference=2', and \
             nothing where the stored refcount says 2 and bit 63 is clear",
+        shared: File,
     }
     O02 "data-over-metadata" Corruption Must {
         title: "no guest cluster may lie over metadata: the guest could read it and write it",
@@ -22,6 +23,7 @@ rules! {
         fields: ["l2-table.entry"],
         qemu: Silently Silently "the guest reads the image's own metadata. Check: 'ERROR cluster N \
             refcount=1 reference=2', and nothing where the stored refcount says 2 and bit 63 is clear",
+        shared: L2Table,
     }
     O03 "bitmap-overlap" Corruption Must {
         title: "bitmap data must not share a cluster with another bitmap, guest data or metadata",
@@ -31,6 +33,7 @@ rules! {
         fields: ["bitmap-table.entry", "bitmap.bitmap_table_offset"],
         qemu: Silently Silently "check: 'ERROR cluster N refcount=1 reference=2', and nothing where the \
             stored refcount says 2",
+        shared: BitmapTable,
     }
     O04 "compressed-overlap" Corruption Extra {
         title: "the compressed data of two guest clusters must not overlap byte for byte",
@@ -39,6 +42,7 @@ rules! {
         spec: "not in the specification; nothing that QEMU writes looks like that",
         fields: ["l2-table.entry"],
         qemu: Silently Silently "each stream is read as it stands; check counts clusters, not bytes",
+        shared: L2Table,
     }
     O05 "refcount-block-shared" Corruption Must {
         title: "a refcount block must be pointed at once, and by nothing but the refcount table",
@@ -48,8 +52,9 @@ rules! {
         fields: ["refcount-table.entry"],
         qemu: Silently Corruption "check: 'ERROR refcount block N refcount=M', M being the references \
             counted, whatever refcount is stored",
+        shared: RefcountBlock,
     }
-    O06 "legal-sharing" Note Must {
+    O06 "legal-sharing" Note Must reported_as "none" {
         title: "a cluster may be shared only by snapshots and the active disk, or by several compressed \
             clusters",
         why: "snapshots and compression live from it",
@@ -57,6 +62,5 @@ rules! {
         spec: "Snapshots",
         fields: [],
         qemu: Silently Silently "nothing to say: this is how snapshots and compression work",
-        reported_as: "none",
     }
 }

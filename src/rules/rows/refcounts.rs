@@ -41,6 +41,7 @@ rules! {
         fields: ["refcount-block.entry"],
         qemu: Silently Varies "stored 0: 'ERROR cluster N refcount=0 reference=1'; stored 2 or more: 'Leaked \
             cluster N refcount=2 reference=1', exit 3; referenced twice: 'ERROR refcount block N refcount=2'",
+        stale_when_dirty: true,
     }
     R05 "refcount-too-low" Corruption Must {
         title: "a cluster's refcount must not be less than the number of references to it",
@@ -49,6 +50,7 @@ rules! {
         spec: "Host cluster management",
         fields: ["refcount-block.entry"],
         qemu: Silently Corruption "check: 'ERROR cluster N refcount=A reference=B'",
+        stale_when_dirty: true,
     }
     R06 "refcount-too-high" Leak Must {
         title: "a cluster's refcount must not be more than the number of references to it",
@@ -59,6 +61,7 @@ rules! {
         fields: ["refcount-block.entry"],
         qemu: Silently Leak "check: 'Leaked cluster N refcount=A reference=B', exit 3; exit 2 where bit 63 \
             of an active entry that maps the cluster becomes wrong by it",
+        stale_when_dirty: true,
     }
     R07 "refcount-zero-but-used" Corruption Must {
         title: "a cluster in use must not have refcount 0: the next write may allocate it again",
@@ -68,6 +71,7 @@ rules! {
         fields: ["refcount-block.entry"],
         qemu: Silently Corruption "check: 'ERROR cluster N refcount=0 reference=1'; -r leaks fails with \
             'ERROR need to rebuild refcount structures', -r all rebuilds them",
+        stale_when_dirty: true,
     }
     R08 "refcount-beyond-file" Warning Extra {
         title: "clusters behind the end of the file are expected to have refcount 0",
@@ -95,7 +99,7 @@ rules! {
         qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
             is not covered, and nothing where none is",
     }
-    R11 "refcounts-stale" Note Should {
+    R11 "refcounts-stale" Note Should reported_as "none" {
         title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",
         why: "a crash with lazy refcounts leaves them so by design",
         advice: "let QEMU bring them up to date on a copy; this tool calls them notes until then",
@@ -103,7 +107,6 @@ rules! {
         fields: [],
         qemu: Silently Corruption "check counts them all the same: exit 2 for the image of a killed program \
             that updated refcounts lazily",
-        reported_as: "none",
     }
     R12 "trailing-data" Note Extra {
         title: "behind the last cluster in use the file is expected to end, or to hold zeros only",
@@ -113,8 +116,9 @@ rules! {
         spec: "not in the specification; any data can be hidden there",
         fields: [],
         qemu: Silently Silently "check tells only the 'Image end offset'",
+        risk: HiddenBytes,
     }
-    R13 "refcount-block-unreadable" Note Extra {
+    R13 "refcount-block-unreadable" Note Extra reported_as "T02" {
         title: "every refcount block must be readable",
         why: "the counts of its range are not known",
         advice: "see T02: the medium has to be read first",
@@ -122,6 +126,5 @@ rules! {
         fields: [],
         qemu: Silently CheckError "check: 'Can't get refcount for cluster N: Input/output error', then \
             'Check failed'",
-        reported_as: "T02",
     }
 }

@@ -45,6 +45,7 @@ rules! {
         spec: "Snapshots",
         fields: ["snapshot.extra_data_size"],
         qemu: Silently Corruption "check: 'ERROR snapshot table entry N is incomplete'",
+        counted_one_by_one: true,
     }
     S05 "snapshot-l1-unaligned" Corruption Must {
         title: "a snapshot's L1 table must start on a cluster boundary",
@@ -54,6 +55,7 @@ rules! {
         fields: ["snapshot.l1_table_offset"],
         qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
             (NAME) l1_offset=0x..: L1 table is not cluster aligned; snapshot table entry corrupted'",
+        counted_one_by_one: true,
     }
     S06 "snapshot-l1-too-large" Corruption Qemu {
         title: "a snapshot's L1 table must have at most 32 MiB for QEMU to use it",
@@ -63,6 +65,7 @@ rules! {
         fields: ["snapshot.l1_size"],
         qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
             (NAME) l1_size=0x..: L1 table is too large; snapshot table entry corrupted'",
+        counted_one_by_one: true,
     }
     S07 "snapshot-l1-too-small" Corruption Extra {
         title: "a snapshot's L1 table must give its whole disk, and its VM state, an entry",
@@ -77,6 +80,7 @@ rules! {
         ],
         qemu: Silently Varies "check: leaks, of the clusters that the missing entries led to; nothing where they \
             led to none",
+        reads_as_unallocated: true,
     }
     S08 "snapshot-l1-beyond-file" Corruption Must {
         title: "a snapshot's L1 table must lie inside the file",
@@ -86,6 +90,7 @@ rules! {
         fields: ["snapshot.l1_table_offset", "snapshot.l1_size"],
         qemu: Silently Corruption "its entries read as zeros. Check: 'counting reference for region \
             exceeding the end of the file'",
+        reads_as_unallocated: true,
     }
     S09 "duplicate-snapshot" Warning Must {
         title: "snapshot ids must be unique, and names should be",
@@ -94,6 +99,7 @@ rules! {
         spec: "Snapshots",
         fields: ["snapshot.id_str", "snapshot.name"],
         qemu: Silently Silently "not compared",
+        risk: FromWarning,
     }
     S10 "snapshot-date-nanoseconds" Note Extra {
         title: "a snapshot's date_nsec is expected to be less than 1,000,000,000",
@@ -127,6 +133,7 @@ rules! {
         spec: "Header",
         fields: ["header.nb_snapshots", "header.incompatible_features"],
         qemu: Silently Corruption "check: 'ERROR N snapshots in image with data file'",
+        counted_one_by_one: true,
     }
     S14 "snapshot-name-malformed" Warning Extra {
         title: "a snapshot's id and name must be printable UTF-8 without NUL, and the id must not be empty",
@@ -135,6 +142,7 @@ rules! {
         spec: "not in the specification; readers would see different names",
         fields: ["snapshot.id_str", "snapshot.name", "snapshot.id_str_size"],
         qemu: Silently Silently "cut at the first NUL; an empty id is shown as it is",
+        risk: FalseName,
     }
     S15 "snapshot-padding-nonzero" Note Extra {
         title: "the padding behind a snapshot table entry is expected to be zero",
@@ -146,16 +154,15 @@ rules! {
         fields: ["snapshot.padding"],
         qemu: Silently Silently "not looked at, nor cleared where the table is written to freed clusters",
     }
-    S16 "snapshot-copied-flag" Note Must {
+    S16 "snapshot-copied-flag" Note Must reported_as "none" {
         title: "bit 63 may be out of date in the L1 and L2 tables of a snapshot",
         why: "QEMU sets the bit anew when it goes back to the snapshot",
         advice: "nothing: it is not reported",
         spec: "Snapshots",
         fields: [],
         qemu: Silently Silently "not checked in snapshots, and rebuilt when one is loaded",
-        reported_as: "none",
     }
-    S17 "snapshot-tree" Note Must {
+    S17 "snapshot-tree" Note Must reported_as "none" {
         title: "what must hold for the tables and clusters of the active disk must hold for every snapshot's \
             too",
         why: "a snapshot that cannot be read is found out when it is needed",
@@ -164,7 +171,6 @@ rules! {
         fields: [],
         qemu: Silently Varies "check walks every snapshot as it does the active disk, but does not compare \
             bit 63 there",
-        reported_as: "none",
     }
     S18 "snapshot-date-implausible" Note Extra {
         title: "a snapshot's date is expected to lie between 2009 and today, and ids to rise in the table's \

@@ -11,6 +11,7 @@ rules! {
         fields: [],
         qemu: Silently Silently "QEMU has limits of its own for each table, and none for the work as a \
             whole: a small hostile image can keep it busy without end",
+        is_cut: true,
     }
     T02 "read-error" Note Extra {
         title: "the file must be readable: an I/O error cut a structure short, and a part was not judged",
@@ -20,6 +21,7 @@ rules! {
         fields: [],
         qemu: Varies Varies "it depends on what cannot be read: tables of the header keep the image from \
             opening, the rest fails when it is read, and check ends with 'Check failed: Input/output error'",
+        is_cut: true,
     }
     T03 "file-changed" Warning Extra {
         title: "the file must not change while it is inspected",
@@ -28,6 +30,7 @@ rules! {
         spec: "not in the specification; findings about a moving file cannot be relied on",
         fields: [],
         qemu: Silently Silently "QEMU locks the file against other QEMUs, not against other programs",
+        is_cut: true,
     }
     T04 "other-format-inside" Warning Extra {
         title: "the file is not expected to read as another format too, where other tools look for one",
@@ -36,6 +39,7 @@ rules! {
         spec: "not in the specification; two readers would see two different files",
         fields: [],
         qemu: Silently Silently "not looked for: once the header says qcow2, that settles it",
+        risk: FromWarning,
     }
     T05 "guest-looks-like-image" Warning Extra {
         title: "the guest's first sectors are not expected to look like the header of a disk image",
@@ -46,5 +50,6 @@ rules! {
         fields: [],
         qemu: Silently Silently "not looked at here; a raw copy of the disk, opened without naming its \
             format, is taken for what the guest wrote",
+        risk: FromWarning,
     }
 }
