@@ -40,8 +40,8 @@ macro_rules! rules {
                 },
             };
         )*
-        pub(crate) static ALL: &[&$crate::finding::Rule] = &[$(&$code),*];
-        pub(crate) mod codes {
+        pub(super) static ALL: &[&$crate::finding::Rule] = &[$(&$code),*];
+        pub(super) mod codes {
             $(pub use super::$code;)*
         }
     };

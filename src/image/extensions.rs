@@ -110,6 +110,16 @@ impl<R: ReadAt> Image<R> {
         self.extensions.cut
     }
 
+    /// Whether the list, as far as it was read, has an extension of this type.
+    pub fn has_extension(&self, magic: Magic) -> bool {
+        self.extensions().flatten().any(|extension| extension.head.magic == magic)
+    }
+
+    /// Whether it has one, or may have one in a part that was not read.
+    pub fn may_have_extension(&self, magic: Magic) -> bool {
+        self.unread_extensions().is_some() || self.has_extension(magic)
+    }
+
     /// The backing file's format, as its extension has it, and where that stands.
     pub fn backing_format(&self) -> Option<(HostOffset, &[u8])> {
         self.extensions.data(BACKING_FORMAT)

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use serde::Serialize;
 
-use super::rows::{bitmaps, extensions, header, luks, mapping, overlap, refcounts, snapshots, tool};
 use crate::finding::Rule;
 
 /// Takes the rules of each file into the catalogue.
@@ -13,14 +12,35 @@ macro_rules! register {
     ($($file:ident),* $(,)?) => {
         /// Every rule by its code.
         pub mod codes {
-            $(pub use super::$file::codes::*;)*
+            $(pub use crate::rules::$file::codes::*;)*
         }
 
-        const FILES: &[&[&Rule]] = &[$($file::ALL),*];
+        const FILES: &[&[&Rule]] = &[$(super::$file::ALL),*];
     };
 }
 
-register![bitmaps, extensions, header, luks, mapping, overlap, refcounts, snapshots, tool];
+register![
+    header,
+    features,
+    header_tables,
+    backing,
+    extensions,
+    bitmaps_extension,
+    data_file,
+    encryption,
+    luks,
+    luks_slots,
+    l1,
+    l2,
+    l2_compressed,
+    sharing,
+    refcounts,
+    snapshots,
+    snapshot_labels,
+    bitmaps,
+    bitmap_tables,
+    tool,
+];
 
 /// The families in their order, by the letter that codes start with.
 const FAMILIES: &str = "HELORSBKT";

@@ -3,23 +3,28 @@
 //! the bytes; what to do about them is the report's business.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod backing;
 mod bitmap_tables;
 mod bitmaps;
+mod bitmaps_extension;
 mod catalogue;
-mod changed;
+mod data_file;
+mod encryption;
 mod extensions;
-mod gap;
+mod features;
+mod field;
 mod header;
+mod header_tables;
+mod l1;
 mod l2;
+mod l2_compressed;
 mod luks;
-mod mapping;
+mod luks_slots;
 mod names;
 mod refcounts;
-mod rows;
-mod seen;
+mod sharing;
+mod snapshot_labels;
 mod snapshots;
-mod span;
-mod stop;
 #[cfg(all(test, feature = "testkit"))]
 pub(crate) mod testing_header;
 #[cfg(all(test, feature = "testkit"))]
@@ -30,19 +35,19 @@ pub(crate) mod testing_header;
     reason = "a test may stop at what it does not expect"
 )]
 pub(crate) mod testing_tables;
+mod tool;
 
 use crate::image::{ends_past_file, is_cut};
 
+pub use backing::check_backing_file;
 pub use bitmap_tables::check_bitmap_tail;
 pub use bitmaps::BitmapRules;
 pub use catalogue::{Example, catalogue, codes, find, judges};
-pub use changed::check_unchanged;
 pub use extensions::ExtensionRules;
-pub use gap::check_header_gap;
-pub use header::{check_backing_file, check_header};
+pub use header::{check_header, check_header_gap};
+pub(crate) use l1::guest;
+pub use l1::{L2Place, MappingRules};
 pub use luks::check_luks;
-pub(crate) use mapping::guest;
-pub use mapping::{L2Place, MappingRules};
 pub use refcounts::{RefcountRules, check_refcount_table_cover};
 pub use snapshots::SnapshotRules;
-pub use stop::stopped;
+pub use tool::{check_unchanged, stopped};

@@ -1,6 +1,9 @@
-//! What the names in an image lead to: a name is a program's next thing to open.
+//! Names in an image: whether they are text, which were there before, and what they lead to, since a name is a program's
+//! next thing to open.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Component, Path};
 
 use crate::finding::{Finding, Rule, Severity, Structure};
@@ -91,6 +94,20 @@ pub(super) fn not_a_string(bytes: &[u8]) -> Option<String> {
     let at = bytes.iter().take(valid).position(|byte| *byte == 0).unwrap_or(valid);
     let byte = bytes.get(at)?;
     Some(format!("the byte {byte:#04x} at position {at}"))
+}
+
+/// Hashes of the byte strings seen so far, eight bytes each. The key is fixed, so that the same image always gives the same
+/// findings; a pair that collides by accident is not to be expected among 65,536 names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen(HashSet<u64>);
+
+impl Seen {
+    /// Whether these bytes are new; from now on they are not.
+    pub(super) fn is_new(&mut self, bytes: &[u8]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        self.0.insert(hasher.finish())
+    }
 }
 
 #[cfg(test)]

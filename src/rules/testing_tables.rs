@@ -1,6 +1,6 @@
 //! Runs the rules of this half of the house over whole images, for the tests of several files.
 
-use super::span::field_span;
+use super::field::field_span;
 use super::*;
 use crate::finding::{Finding, Severity, Structure};
 use crate::format::Layout;

@@ -1,8 +1,40 @@
-//! Family O: one host cluster in two roles.
+//! Clusters with more than one owner. All of these are judged where references are counted: by whose owners they are in
+//! check/claims, L26 in check/trees, and the bytes of O04 in check/streams.
 
 use crate::finding::rules;
 
 rules! {
+    L26 "l2-table-shared-in-tree" Corruption Extra {
+        title: "an L1 table must not point twice at the same L2 table",
+        why: "a write to one guest range changes the other too",
+        advice: "read both ranges out of a copy: one of them is the true owner, and the other has to be restored",
+        spec: "not in the specification; a write to one guest range would change another",
+        fields: ["l1-table.entry"],
+        qemu: Silently Silently "nothing where the refcount agrees; otherwise only 'ERROR cluster N \
+            refcount=1 reference=2'",
+    }
+    L27 "data-cluster-shared-in-tree" Warning Extra {
+        title: "two guest clusters of one disk are not expected to share a host cluster",
+        why: "a write through one of them changes the other, and which of the two the data belongs to is not known",
+        advice: "read both and compare with what the guest expects; rewriting one of them in a repaired copy gives it \
+            a cluster of its own",
+        spec: "not in the specification; nothing that QEMU writes looks like that",
+        fields: ["l2-table.entry"],
+        qemu: Silently Silently "nothing where the refcount agrees; otherwise only 'ERROR cluster N \
+            refcount=1 reference=2'",
+        shared: L2Table,
+        risk: Unsound,
+    }
+    L28 "l2-table-over-metadata" Corruption Must {
+        title: "an L1 entry must point at an L2 table, not at the header or at a cluster of other metadata",
+        why: "metadata is read as a table, and a guest write changes it",
+        advice: "find the true table among the leaked clusters (R06), which then has no owner",
+        spec: "Cluster mapping",
+        fields: ["l1-table.entry"],
+        qemu: Silently Varies "the metadata is read as L2 entries. Check notices it only by refcounts that \
+            do not agree, or by what those entries happen to say",
+        shared: L1Table,
+    }
     O01 "metadata-overlap" Corruption Must {
         title: "no two metadata structures may share a cluster: header, L1 and L2 tables, refcount table and \
             blocks, snapshot table, bitmap directory and tables, encryption header",
