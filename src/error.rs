@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::limits::{Limit, Limits};
 use crate::units::HostOffset;
 
 /// Why a structure, or the whole file, cannot be read further.
@@ -39,14 +40,21 @@ pub enum Error {
         had: u64,
     },
 
-    /// A limit of [`Limits`](crate::Limits) is spent.
+    /// A limit is spent.
     #[error("stopped at {at}: the limit {limit} of {value} is spent")]
     Budget {
-        /// The limit's name, which is its field in [`Limits`](crate::Limits).
-        limit: &'static str,
+        /// Which one.
+        limit: Limit,
         /// Its value.
         value: u64,
         /// What was to be read next.
         at: HostOffset,
     },
+}
+
+impl Limits {
+    /// The error for a limit that is spent where `at` was to be read next.
+    pub fn spent(&self, limit: Limit, at: HostOffset) -> Error {
+        Error::Budget { limit, value: self.get(limit), at }
+    }
 }

@@ -40,4 +40,4 @@ pub mod units;
 
 pub use error::Error;
 pub use image::Image;
-pub use limits::Limits;
+pub use limits::{Limit, Limits};

@@ -1,14 +1,18 @@
 //! How much work and memory one image may cost, whatever its counts say.
 
+use std::fmt;
+
 /// Bytes of memory that nothing here bounds, whatever the image: buffers, the first cluster, the lists of snapshots
 /// and bitmaps as long as QEMU takes them, and what is found.
 const FIXED_MEMORY: u64 = 64 << 20;
 
-/// Declares each limit once: its reason, name, type and default, and the most bytes of memory that one of each takes.
+/// Declares each limit once: its reason, name, type and default, the most bytes of memory that one of each takes, and
+/// whether it bounds only what QEMU does not look at, or counts without looking.
 macro_rules! limits {
     ($(
         $(#[doc = $doc:literal])*
-        $name:ident: $type:ty = $default:expr $(, $bytes:literal bytes each $(beyond $free:literal)?)?;
+        $limit:ident $name:ident: $type:ty = $default:expr
+            $(, $bytes:literal bytes each $(beyond $free:literal)?)? $(, $beside:ident)?;
     )*) => {
         /// Every cap, with its reason. A structure within QEMU's own limits is never cut by the defaults. Where one is
         /// reached, a finding T01 names it, and nothing is called clean.
@@ -20,98 +24,128 @@ macro_rules! limits {
         impl Limits {
             /// What nobody asked to change.
             pub const DEFAULT: Self = Self { $($name: $default,)* };
-            /// The name of each, and what it is for.
-            pub const NAMES: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),*)),)*];
 
             /// The limits that bound memory, how many of each the fixed part has room for, and the most bytes that
             /// one more takes.
-            const MEMORY: &[(&str, u64, u64)] = &[$($((stringify!($name), 0 $(+ $free)?, $bytes),)?)*];
+            const MEMORY: &[(Limit, u64, u64)] = &[$($((Limit::$limit, 0 $(+ $free)?, $bytes),)?)*];
 
-            /// The limit of this name; `None` where none has it.
-            pub fn get(&self, name: &str) -> Option<u64> {
-                match name {
-                    $(stringify!($name) => u64::try_from(self.$name).ok(),)*
-                    _ => None,
+            /// The value of a limit.
+            pub fn get(&self, limit: Limit) -> u64 {
+                match limit {
+                    $(Limit::$limit => u64::try_from(self.$name).unwrap_or(u64::MAX),)*
                 }
             }
 
-            /// Changes the limit of this name; `false` where none has it.
-            pub fn set(&mut self, name: &str, value: u64) -> bool {
-                match name {
-                    $(stringify!($name) => self.$name = <$type>::try_from(value).unwrap_or(<$type>::MAX),)*
-                    _ => return false,
+            /// Changes a limit.
+            pub fn set(&mut self, limit: Limit, value: u64) {
+                match limit {
+                    $(Limit::$limit => self.$name = <$type>::try_from(value).unwrap_or(<$type>::MAX),)*
                 }
-                true
+            }
+        }
+
+        /// The name of a limit.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Limit {
+            $($(#[doc = $doc])* $limit,)*
+        }
+
+        impl Limit {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$limit,)*];
+
+            /// The name that reports and options use, which is that of the field in [`Limits`].
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$limit => stringify!($name),)*
+                }
+            }
+
+            /// What it is for.
+            pub const fn purpose(self) -> &'static str {
+                match self {
+                    $(Self::$limit => concat!($($doc),*),)*
+                }
+            }
+
+            /// Whether it bounds only what QEMU does not look at, or counts without looking.
+            pub const fn is_beside_qemu(self) -> bool {
+                match self {
+                    $(Self::$limit => limits!(@beside $($beside)?),)*
+                }
             }
         }
     };
+    (@beside) => { false };
+    (@beside beside_qemu) => { true };
 }
 
 limits! {
     /// Bytes read from the file in all. QEMU has no such limit; this one lets a dump walk the metadata of the
     /// largest disk that QEMU can open (2^61 bytes in clusters of 2 MiB has 2^43), while an image whose tables
     /// refer to each other over and over comes to an end.
-    read_bytes: u64 = 1 << 40;
+    ReadBytes read_bytes: u64 = 1 << 40;
     /// Calls of the reader in all, so that many small reads end as surely as few large ones.
-    reads: u64 = 1 << 32;
+    Reads reads: u64 = 1 << 32;
     /// Bytes of the first cluster that hold extensions. QEMU's largest cluster has 2 MiB.
-    extension_area_len: u64 = 2 << 20;
+    ExtensionAreaLen extension_area_len: u64 = 2 << 20;
     /// Bytes of one snapshot table entry or bitmap directory entry that are read whole. QEMU allows 1024 bytes
     /// of extra data, and 65,535 of a name and an id each come on top.
-    entry_len: u64 = 256 << 10;
+    EntryLen entry_len: u64 = 256 << 10;
     /// Snapshot table entries; QEMU's own limit.
-    snapshots: u64 = 65_536;
+    Snapshots snapshots: u64 = 65_536;
     /// Bitmap directory entries; QEMU's own limit.
-    bitmaps: u64 = 65_535;
+    Bitmaps bitmaps: u64 = 65_535;
     /// Tables whose place is remembered so that none is shown twice. It holds for the L1 tables and for the L2
     /// tables, each by themselves.
-    remembered_tables: usize = 131_072, 160 bytes each;
+    RememberedTables remembered_tables: usize = 131_072, 160 bytes each;
     /// Bytes of a compressed cluster, which is decoded in memory as a whole. QEMU's largest cluster has 2 MiB.
-    decoded_cluster_len: u64 = 2 << 20;
+    DecodedClusterLen decoded_cluster_len: u64 = 2 << 20;
     /// Compressed clusters that are compared with one another, and decompressed by a deep check. It is enough for
     /// 2 TiB of disk in clusters of 64 KiB, all compressed.
-    compressed_clusters: usize = 32 << 20, 48 bytes each;
+    CompressedClusters compressed_clusters: usize = 32 << 20, 48 bytes each, beside_qemu;
     /// Bytes that a deep check may decompress in all, an hour's work. Streams of a few bytes may hold a cluster of
     /// 2 MiB, so that the length of the file bounds nothing.
-    decoded_bytes: u64 = 4 << 40;
+    DecodedBytes decoded_bytes: u64 = 4 << 40, beside_qemu;
     /// Pages of 512 host clusters whose references are counted: about 1 KiB of memory each, more where a cluster has
     /// more than 255 references. It is enough for 32 TiB of clusters of 64 KiB that lie side by side, all in use.
-    counted_pages: usize = 1 << 20, 5_300 bytes each;
+    CountedPages counted_pages: usize = 1 << 20, 5_300 bytes each;
     /// Entries of the refcount table that are not zero; QEMU's table ends at as many.
-    refcount_blocks: usize = 1 << 20, 300 bytes each;
+    RefcountBlocks refcount_blocks: usize = 1 << 20, 300 bytes each;
     /// Distinct L2 tables that are walked: as many as 4 EiB of disk in clusters of 64 KiB call for, or 4,096 snapshots
     /// of 1 TiB that share nothing.
-    l2_tables: usize = 8 << 20, 300 bytes each;
+    L2Tables l2_tables: usize = 8 << 20, 300 bytes each;
     /// Tables that stand off a cluster boundary, or that are pointed at again, and are read all the same because
     /// QEMU does: they may share their bytes, so that more of them would cost more than the file is long.
-    odd_tables: u64 = 256;
+    OddTables odd_tables: u64 = 256, beside_qemu;
     /// Owners of one byte of the file that are told one by one: each of as many snapshots as QEMU allows, and the active
     /// disk, may own it.
-    owners: usize = 65_537, 512 bytes each;
+    Owners owners: usize = 65_537, 512 bytes each;
     /// Host clusters in conflict whose owners are looked for: about 1 KiB of memory each, more where thousands of tables map
     /// it.
-    conflicts: usize = 1024, 32_768 bytes each;
+    Conflicts conflicts: usize = 1024, 32_768 bytes each, beside_qemu;
     /// Guest ranges remembered as lost, for each tree and each damaged L2 table, and how many of these are told apart.
     /// Bytes of further ranges are counted without their places; what cannot be counted so is a finding.
-    lost_ranges: usize = 1024, 262_144 bytes each;
+    LostRanges lost_ranges: usize = 1024, 262_144 bytes each, beside_qemu;
     /// Bytes behind the last cluster in use that are looked at for hidden data.
-    trailing_bytes: u64 = 64 << 20;
+    TrailingBytes trailing_bytes: u64 = 64 << 20, beside_qemu;
     /// Findings of one rule that are kept one by one; the others are counted in one further finding. A hundred rules
     /// with so many take some 650 bytes for each.
-    findings_per_rule: usize = 100, 65_536 bytes each beyond 100;
+    FindingsPerRule findings_per_rule: usize = 100, 65_536 bytes each beyond 100;
     /// Bytes that a command writes. The dump of a large image has some GiB.
-    output_bytes: u64 = 1 << 40;
+    OutputBytes output_bytes: u64 = 1 << 40;
     /// Seconds of wall-clock time from the opening of the image on, looked at now and then while it is read. The
     /// largest images that were measured take a minute, a deep check of some TiB hours.
-    seconds: u64 = 4 * 3600;
+    Seconds seconds: u64 = 4 * 3600;
 }
 
 impl Limits {
     /// Bytes of memory that a command may take by these limits, the stacks of its threads apart. Few images come near:
     /// memory follows what an image has, and not what it claims.
     pub fn memory(&self) -> u64 {
-        let cost = |(name, free, bytes): &(&str, u64, u64)| {
-            self.get(name).unwrap_or_default().saturating_sub(*free).saturating_mul(*bytes)
+        let cost = |(limit, free, bytes): &(Limit, u64, u64)| {
+            self.get(*limit).saturating_sub(*free).saturating_mul(*bytes)
         };
         Self::MEMORY.iter().map(cost).fold(FIXED_MEMORY, u64::saturating_add)
     }
@@ -122,12 +156,12 @@ impl Limits {
     pub fn within_memory(mut self, bytes: u64) -> Self {
         let part = u128::from(bytes.saturating_sub(FIXED_MEMORY));
         let whole = u128::from(self.memory().saturating_sub(FIXED_MEMORY)).max(1);
-        for (name, free, _) in Self::MEMORY {
-            let count = self.get(name).unwrap_or_default();
+        for (limit, free, _) in Self::MEMORY {
+            let count = self.get(*limit);
             let more = u128::from(count.saturating_sub(*free));
             let more = more.saturating_mul(part).checked_div(whole).unwrap_or_default();
             let more = u64::try_from(more).unwrap_or(u64::MAX);
-            self.set(name, count.min(*free).saturating_add(more));
+            self.set(*limit, count.min(*free).saturating_add(more));
         }
         self
     }
@@ -139,21 +173,34 @@ impl Default for Limits {
     }
 }
 
+impl Limit {
+    /// The limit of this name; `None` where none has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|limit| limit.as_str() == name)
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn each_limit_goes_by_its_name() {
-        for (name, purpose) in Limits::NAMES {
+        for limit in Limit::ALL {
             let mut limits = Limits::DEFAULT;
-            assert!(limits.set(name, 7), "{name}");
-            assert_eq!(limits.get(name), Some(7), "{name}");
-            assert_ne!(limits, Limits::DEFAULT, "{name}");
-            assert!(purpose.len() > 20, "{name}");
+            limits.set(*limit, 7);
+            assert_eq!(limits.get(*limit), 7, "{limit}");
+            assert_ne!(limits, Limits::DEFAULT, "{limit}");
+            assert!(limit.purpose().len() > 20, "{limit}");
+            assert_eq!(Limit::named(limit.as_str()), Some(*limit));
         }
-        assert!(!Limits::DEFAULT.clone().set("no_such", 1));
-        assert_eq!(Limits::DEFAULT.get("no_such"), None);
+        assert_eq!(Limit::named("no_such"), None);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use crate::units::to_u64;
 
+/// Characters of a name in a line of a report.
+const SHOWN: usize = 64;
+
 /// Whether a terminal shows a character as itself: neither a control or format character, nor a separator of
 /// lines or paragraphs, nor private-use or unassigned.
 pub fn is_printable(character: char) -> bool {
@@ -69,6 +72,21 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A name for a line of a report: escaped, and cut to 64 characters.
+pub fn shown(name: &[u8]) -> String {
+    cut(name, SHOWN)
+}
+
+/// A name, escaped, and cut to `count` characters.
+pub fn cut(name: &[u8], count: usize) -> String {
+    // No character has more than four bytes, so the cut never falls into one that is shown.
+    let escaped = escape(name.get(..count.saturating_mul(4)).unwrap_or(name));
+    if escaped.chars().nth(count).is_none() {
+        return escaped.into_owned();
+    }
+    escaped.chars().take(count.saturating_sub(1)).chain(['…']).collect()
+}
+
 fn push_hex(shown: &mut String, bytes: &[u8]) {
     for byte in bytes {
         // Writing to a string does not fail.
@@ -107,6 +125,14 @@ mod tests {
             assert_eq!(unprintable(bytes).map_or(u64::MAX, |(at, _)| at), at, "{wanted}");
         }
         assert_eq!(unprintable(b"ab\x7fc"), Some((2, 0x7f)));
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        assert_eq!(shown(b"a\0"), r"a\x00");
+        assert_eq!(shown(&[b'a'; 64]), "a".repeat(64));
+        assert_eq!(shown(&[b'a'; 65]), format!("{}…", "a".repeat(63)));
+        assert_eq!(shown(&[0; 1023]).chars().count(), 64);
     }
 
     #[test]

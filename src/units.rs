@@ -205,7 +205,7 @@ impl Geometry {
     }
 }
 
-/// Bytes of the sectors that QEMU counts a disk in.
+/// Bytes of a sector, in which QEMU counts disks and files, compressed entries their streams, and LUKS its offsets.
 pub const SECTOR: u64 = 512;
 
 /// The length of a disk of `size` bytes as QEMU has it: whole sectors; the rest is not there.

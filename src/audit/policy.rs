@@ -7,8 +7,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::finding::{Finding, Severity};
-use crate::rules::find;
+use crate::finding::{Finding, Risk, Rule, Severity};
+use crate::rules::{catalogue, find};
 
 /// Characters of a policy's name.
 const NAME_LEN: usize = 64;
@@ -179,22 +179,6 @@ impl TryFrom<Written> for Policy {
     }
 }
 
-/// What two readers read differently: where extensions or the disk end, which of two counts, what is cut off.
-const TWO_READINGS: [&str; 8] = ["H08", "H28", "H38", "H39", "E02", "E03", "E04", "L10"];
-/// Bytes that no structure needs: in and behind the header and its extensions, behind the end, beyond the disk. Not the
-/// seven at most behind a snapshot's entry (S15), which QEMU leaves as they were in a cluster that it takes again.
-const HIDDEN: [&str; 9] = ["H10", "H11", "H43", "E26", "L24", "L25", "R12", "B13", "B18"];
-/// Names that are not what they look like.
-const NAMES: [&str; 7] = ["H40", "E07", "E08", "E27", "S14", "B10", "B12"];
-/// Another file that the image wants opened.
-const OTHER_FILES: [&str; 4] = ["H41", "E23", "E24", "E25"];
-/// What cannot be relied on: the image calls itself corrupt, a write to one guest cluster changes another.
-const UNSOUND: [&str; 2] = ["H20", "L27"];
-/// Nobody closed it: all refcounts may be wrong, and what they break is a note.
-const NOT_CLOSED: [&str; 1] = ["H19"];
-/// What is odd or harmless by how bad it is: two snapshots with one id, the file or the guest's disk as another format.
-const FROM_WARNING: [&str; 3] = ["S09", "T04", "T05"];
-
 impl Policy {
     /// The names of the policies that come with the crate.
     pub const BUILT_IN: [&str; 3] = ["upload", "import", "forensic"];
@@ -215,7 +199,6 @@ impl Policy {
     /// What a table leaves free of its last cluster, clusters in the middle of the file that are not in use, and the areas
     /// of a LUKS header are not looked at.
     pub fn upload() -> Self {
-        let always = [&TWO_READINGS[..], &HIDDEN, &NAMES, &OTHER_FILES, &UNSOUND, &NOT_CLOSED].concat();
         Self {
             name: "upload".to_owned(),
             // What is decompressed costs time in proportion to what the image claims, and a stream that is broken harms
@@ -233,20 +216,27 @@ impl Policy {
                 compressed_ratio: Some(1032),
             },
             default: Bar::Corruption,
-            rules: with(&always, Bar::Always).chain(with(&FROM_WARNING, Bar::Warning)).collect(),
+            rules: by_risk(|risk| match risk {
+                Risk::FromWarning => Some(Bar::Warning),
+                _ => Some(Bar::Always),
+            }),
         }
     }
 
     /// For images from one's own house: another file is fine where its name is a plain path.
     pub fn import() -> Self {
-        let always = [&TWO_READINGS[..], &NAMES, &["E23", "E24"], &UNSOUND].concat();
-        let warning = [&FROM_WARNING[..], &["H41", "E25"]].concat();
         Self {
             name: "import".to_owned(),
             deep: false,
             limits: Quotas::default(),
             default: Bar::Corruption,
-            rules: with(&always, Bar::Always).chain(with(&warning, Bar::Warning)).collect(),
+            rules: by_risk(|risk| match risk {
+                Risk::TwoReadings | Risk::FalseName | Risk::UnclearDataFile | Risk::Unsound => {
+                    Some(Bar::Always)
+                }
+                Risk::OtherFile | Risk::FromWarning => Some(Bar::Warning),
+                Risk::HiddenBytes | Risk::NotClosed => None,
+            }),
         }
     }
 
@@ -270,15 +260,15 @@ impl Policy {
     }
 }
 
-/// Each of these rules with the bar.
-fn with(codes: &[&'static str], bar: Bar) -> impl Iterator<Item = (&'static str, Bar)> {
-    codes.iter().map(move |code| (*code, bar))
+/// The bar of each rule that has a risk with one.
+fn by_risk(bar: impl Fn(Risk) -> Option<Bar>) -> BTreeMap<&'static str, Bar> {
+    let of = |rule: &'static Rule| Some((rule.code, bar(rule.attributes.risk?)?));
+    catalogue().filter_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::catalogue;
 
     fn written(text: &str) -> Result<Policy, String> {
         serde_json::from_str::<Policy>(text).map_err(|error| error.to_string())

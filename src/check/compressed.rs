@@ -7,13 +7,13 @@ use super::sharing::{Sharers, one_tree_has_two};
 use super::streams::{SECTOR_REST, Stream, Streams};
 use super::tables::L2Reading;
 use super::trees::{L2Use, Trees};
-use crate::Error;
+use crate::Limit;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::guest::Outcome;
 use crate::rules::codes::{L15, O04};
 use crate::rules::guest;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, to_u64, to_usize};
+use crate::units::{HostOffset, Span, to_usize};
 
 /// The bytes of the file that streams took so far, and whose entry says so.
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,10 +122,9 @@ impl<R: ReadAt> Judging<'_, '_, '_, R> {
             let mut entries = same.iter().filter_map(|stream| self.place_of(*stream));
             let Some(first) = entries.next() else { continue };
             let Some(other) = entries.find(|place| !first.is_copy(place)) else { continue };
-            if lists.len() >= self.cx.image.limits().conflicts {
-                let value = to_u64(lists.len());
-                let error = Error::Budget { limit: "conflicts", value, at: other.entry.at };
-                self.reporter.stop(error, Structure::L2Table);
+            let limits = self.cx.image.limits();
+            if lists.len() >= limits.conflicts {
+                self.reporter.stop(limits.spent(Limit::Conflicts, other.entry.at), Structure::L2Table);
                 break;
             }
             let mut sharers = Sharers::default();

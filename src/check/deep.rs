@@ -12,11 +12,11 @@ use super::lost::Losses;
 use super::reporter::Reporter;
 use super::streams::{Stream, Streams};
 use super::trees::Trees;
-use crate::Error;
 use crate::finding::Structure;
 use crate::guest::{self, Batch, Compression, Outcome, decompress_all};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
+use crate::{Error, Limit};
 
 /// Bytes that are read at once, unless two clusters are more.
 const WINDOW_LEN: u64 = 1 << 20;
@@ -48,7 +48,7 @@ pub(super) fn judge_streams<R: ReadAt>(
     judging.reporter.end_table();
     judging.same_streams(&all);
     if streams.is_spent {
-        reporter.spent("compressed_clusters", to_u64(streams.limit), Structure::L2Table);
+        reporter.spent(cx.image, Limit::CompressedClusters, Structure::L2Table);
     }
     decompressed
 }
@@ -93,13 +93,12 @@ impl<'e, 'p, 'a, 'w, R: ReadAt> Deep<'e, 'p, 'a, 'w, R> {
     /// Decompresses all of them, on so many threads, and answers how many were.
     fn run(mut self, threads: NonZero<usize>) -> u64 {
         let (image, cluster_size) = (self.judging.cx.image, self.judging.cx.geometry.cluster_size());
-        let (limit, value) = ("decoded_cluster_len", image.limits().decoded_cluster_len);
         // Without a method that anybody knows the image is refused for that.
         if let Some(method) = Compression::new(image.header().compression_type()) {
             match self.to_do.first() {
-                Some(first) if cluster_size > value => {
+                Some(first) if cluster_size > image.limits().decoded_cluster_len => {
                     let at = self.judging.streams.span(*first).at;
-                    self.spent = Some(Error::Budget { limit, value, at });
+                    self.spent = Some(image.limits().spent(Limit::DecodedClusterLen, at));
                 }
                 Some(_) => decompress_all(method, cluster_size, threads, &mut self),
                 None => {}
@@ -153,7 +152,7 @@ impl<'e, 'p, 'a, 'w, R: ReadAt> Deep<'e, 'p, 'a, 'w, R> {
 impl<R: ReadAt> guest::Streams for Deep<'_, '_, '_, '_, R> {
     fn next(&mut self) -> Option<Batch> {
         let cluster_size = self.judging.cx.geometry.cluster_size();
-        let limit = self.judging.cx.image.limits().decoded_bytes;
+        let limits = self.judging.cx.image.limits();
         let mut batch = Batch { bytes: Arc::default(), streams: Vec::new() };
         let mut decoded = 0_u64;
         while let Some(same) = self.to_do.chunk_by(Stream::is_same).next() {
@@ -174,8 +173,8 @@ impl<R: ReadAt> guest::Streams for Deep<'_, '_, '_, '_, R> {
                 break;
             }
             self.decoded = self.decoded.saturating_add(cluster_size);
-            if self.decoded > limit {
-                self.spent = Some(Error::Budget { limit: "decoded_bytes", value: limit, at: span.at });
+            if self.decoded > limits.decoded_bytes {
+                self.spent = Some(limits.spent(Limit::DecodedBytes, span.at));
             }
             if self.spent.is_some() {
                 break;

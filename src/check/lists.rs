@@ -9,16 +9,14 @@ use crate::finding::Structure;
 use crate::format::Layout;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
+use crate::format::qemu;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
 use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
-use crate::rules::codes::{S01, S04, S05, S06, S13};
+use crate::rules::codes::S01;
 use crate::rules::{Judge, check_refcount_table_cover, stopped};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Image};
-
-/// QEMU refuses an image with more (block/qcow2.h, `QCOW_MAX_SNAPSHOTS`), and counts nothing.
-const QEMU_MAX_SNAPSHOTS: u64 = 65_536;
 
 /// What the lists lead to.
 #[derive(Debug, Default)]
@@ -103,7 +101,7 @@ fn snapshots<R: ReadAt>(
     let mut out = Vec::new();
     let Ok(()) = walk.section(Section::Snapshots, &mut |part| -> Result<(), Infallible> {
         judge.part(&part, &mut out);
-        let counted = out.iter().filter(|finding| [&S04, &S05, &S06, &S13].contains(&finding.rule));
+        let counted = out.iter().filter(|finding| finding.rule.attributes.counted_one_by_one);
         reporter.qemu.corrupt(to_u64(counted.count()));
         reporter.found.append(&mut out);
         match part {
@@ -118,7 +116,8 @@ fn snapshots<R: ReadAt>(
     });
     let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
     let all = u64::from(image.header().v2.nb_snapshots);
-    if let (Some(Error::Cut { .. }), true) = (fault, all <= QEMU_MAX_SNAPSHOTS) {
+    // QEMU refuses an image with more, and counts nothing.
+    if let (Some(Error::Cut { .. }), true) = (fault, all <= qemu::MAX_SNAPSHOTS.into()) {
         let start = end.saturating_add(end.0.wrapping_neg() & 7);
         let mut chunks = image.chunks("a snapshot", Span::new(start, SnapshotHead::LEN + SnapshotExtra::LEN));
         let bytes = match chunks.next() {

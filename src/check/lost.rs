@@ -8,13 +8,13 @@ use super::context::Context;
 use super::reporter::Reporter;
 use super::trees::Trees;
 use super::{Owner, Ranges};
-use crate::Error;
-use crate::finding::{Finding, Guest, Severity, Structure};
+use crate::finding::{Finding, Guest, GuestData, Severity, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table};
-use crate::rules::codes::{L04, L11, L20, L26};
+use crate::rules::codes::L26;
 use crate::source::ReadAt;
 use crate::units::{Tree, to_u64};
+use crate::{Error, Limit};
 
 /// Steps for each range that may be kept, over all trees, to find the L1 entries that share a damaged table. An entry
 /// is one, and so is a range that is looked at for it.
@@ -110,12 +110,15 @@ impl Losses {
 /// What a finding hits, and whether that is lost, or else doubtful.
 fn hit(finding: &Finding) -> Option<(Guest, bool)> {
     let guest = finding.guest?;
-    // Flags say something of the next write, and the sharing of a warning is deliberate or already O or L26.
-    if finding.severity < Severity::Corruption || finding.rule == &L04 || finding.rule == &L11 {
+    // The sharing of a warning is deliberate or already O or L26.
+    if finding.severity < Severity::Corruption {
         return None;
     }
-    let is_lost = finding.rule.code.starts_with('L') && finding.rule.code <= L20.code;
-    Some((guest, is_lost))
+    match finding.rule.attributes.guest {
+        GuestData::Lost => Some((guest, true)),
+        GuestData::Doubtful => Some((guest, false)),
+        GuestData::Unharmed => None,
+    }
 }
 
 /// What is hit of one tree, as its tables come by.
@@ -210,7 +213,7 @@ impl Losses {
             all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
         }
         if is_cut {
-            reporter.spent("lost_ranges", to_u64(limit), Structure::File);
+            reporter.spent(cx.image, Limit::LostRanges, Structure::File);
         }
         all
     }

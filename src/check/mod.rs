@@ -34,11 +34,11 @@ mod trees;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 
-use crate::Image;
 use crate::finding::{Finding, Structure};
 use crate::rules::Judge;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, to_u64};
+use crate::units::{HostOffset, Span};
+use crate::{Image, Limit};
 
 use compare::compare;
 use context::Context;
@@ -157,7 +157,7 @@ fn passes<R: ReadAt>(
 
     let mut image_end = 0;
     if counted.is_spent() {
-        reporter.spent("counted_pages", to_u64(limits.counted_pages), Structure::File);
+        reporter.spent(cx.image, Limit::CountedPages, Structure::File);
     } else if !stored.is_cut {
         let known = (&mut counted, &mut flags);
         image_end = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
@@ -181,7 +181,7 @@ fn passes<R: ReadAt>(
     .find();
     let decompressed = judge_streams(cx, &trees, streams, &mut losses, reporter);
     if repeated.is_spent || lists.is_spent {
-        reporter.spent("odd_tables", limits.odd_tables, Structure::File);
+        reporter.spent(cx.image, Limit::OddTables, Structure::File);
     }
     reporter.check_unchanged(cx.image);
     let losses = losses.of_trees(cx, &trees, reporter);

@@ -8,7 +8,6 @@ use crate::Image;
 use crate::finding::{Checks, Rule, Severity};
 use crate::format::features::EXTERNAL_DATA;
 use crate::format::header::CRYPT_NONE;
-use crate::rules::codes::H01;
 use crate::source::ReadAt;
 
 /// What the image is, the worst first.
@@ -133,9 +132,8 @@ pub(super) struct Parts {
 /// Whether QEMU refuses an image for this rule where its finding is fatal: nearly always. `qemu-img check` opens
 /// an image without a refcount table.
 pub(super) fn is_refusal(rule: &Rule, has_v3: bool) -> bool {
-    // The header of version 2 has no field that must not be zero, for qemu-img check.
-    let is_short_v2 = rule == &H01 && !has_v3;
-    !is_short_v2 && !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
+    let is_opened = rule.attributes.opens_in_version_2 && !has_v3;
+    !is_opened && !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
 }
 
 impl Reporter<'_> {
@@ -157,7 +155,7 @@ impl Reporter<'_> {
             () => Verdict::Clean,
         };
         let rules: Vec<_> = self.rules.values().copied().collect();
-        let cut = rules.iter().filter(|(rule, _)| rule.code.starts_with('T')).map(|(_, count)| *count);
+        let cut = rules.iter().filter(|(rule, _)| rule.is_cut()).map(|(_, count)| *count);
         Checked {
             verdict,
             complete: !self.is_cut,

@@ -17,16 +17,17 @@ use super::sharing::{Sharers, one_tree_has_two};
 use super::stored::Stored;
 use super::tables::L2Reading;
 use super::trees::Trees;
-use crate::Error;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::image::{DiskTree, Part, Section, Table, TableKind, Tables, Walk};
 use crate::rules::codes::L27;
-use crate::rules::{guest, names};
+use crate::rules::guest;
 use crate::source::ReadAt;
+use crate::text;
 use crate::units::{GuestSpan, HostOffset, Span, Tree};
+use crate::{Error, Limit};
 
 /// What a cluster is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,7 +133,7 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
             self.name_owners();
         }
         if self.conflicts.further() != 0 {
-            self.reporter.spent("conflicts", self.conflicts.len(), Structure::File);
+            self.reporter.spent(self.cx.image, Limit::Conflicts, Structure::File);
         }
         self.found
     }
@@ -190,14 +191,7 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
         }
         let found = format!("cluster {}: {}", at.at, owners.join(" and "));
         let data = claims.owners.iter().find(|owner| owner.guest.is_some());
-        let structure = match rule.code {
-            "O05" => Structure::RefcountBlock,
-            "L28" => Structure::L1Table,
-            "O03" => Structure::BitmapTable,
-            "O01" => Structure::File,
-            _ => Structure::L2Table,
-        };
-        let mut finding = Finding::new(rule, structure, at, found, "one owner");
+        let mut finding = Finding::new(rule, rule.attributes.shared, at, found, "one owner");
         finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
         finding.consequences = len;
         self.reporter.push(finding);
@@ -251,7 +245,7 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
                 Err(error) => return self.reporter.stop(error, Structure::Snapshot),
             };
             if wanted.contains(&snapshot.index) {
-                self.names.insert(snapshot.index, names::shown(&snapshot.name));
+                self.names.insert(snapshot.index, text::shown(&snapshot.name));
             }
         }
     }

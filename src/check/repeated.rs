@@ -1,11 +1,12 @@
 //! Tables that are read although their bytes were read before, or stand off a cluster boundary: as QEMU reads them, but
 //! only so many that the work stays in proportion to the file.
 
+use crate::format::qemu;
 use crate::image::Visited;
 use crate::units::Span;
 
 /// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
-const REPEATED_LEN: u64 = 2 << 20;
+const REPEATED_LEN: u64 = 1 << qemu::MAX_CLUSTER_BITS;
 
 /// Which bytes were read as tables, and how often more was read than these.
 #[derive(Debug)]

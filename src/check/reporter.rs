@@ -7,15 +7,11 @@ use super::groups::Group;
 use super::{CheckOptions, Progress, Watch, outcome};
 use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::format::features::DIRTY;
-use crate::rules::codes::{L04, L11, R04, R05, R06, R07, T01, T02};
+use crate::rules::codes::{T01, T02};
 use crate::rules::{check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::HostOffset;
-use crate::{Error, Image};
-
-/// Limits on what QEMU does not look at, or counts without looking.
-const BESIDE_QEMU: [&str; 6] =
-    ["compressed_clusters", "conflicts", "decoded_bytes", "lost_ranges", "odd_tables", "trailing_bytes"];
+use crate::{Error, Image, Limit};
 
 /// So many breaches in one table are still told one by one.
 const TOLD: usize = 8;
@@ -85,7 +81,7 @@ impl<'w> Reporter<'w> {
 
     /// Under the dirty bit, refcounts are expected to be stale (R11).
     fn hand_on(&mut self, finding: Finding) {
-        let may_be_stale = [&R04, &R05, &R06, &R07, &L04, &L11].contains(&finding.rule);
+        let may_be_stale = finding.rule.attributes.stale_when_dirty;
         let (severity, count) = (finding.severity, finding.consequences);
         let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
         if finding.severity != severity {
@@ -114,15 +110,15 @@ impl<'w> Reporter<'w> {
 
     /// Takes what keeps a structure from being read.
     pub(super) fn stop(&mut self, error: Error, structure: Structure) {
-        let is_beside = matches!(error, Error::Budget { limit, .. } if BESIDE_QEMU.contains(&limit));
+        let is_beside = matches!(error, Error::Budget { limit, .. } if limit.is_beside_qemu());
         let finding = stopped(error, structure, &T02);
         self.is_qemu_unknown |= finding.rule.is_cut() && !is_beside;
         self.hand_on(finding);
     }
 
     /// The same of a limit that no place is told of.
-    pub(super) fn spent(&mut self, limit: &'static str, value: u64, structure: Structure) {
-        self.stop(Error::Budget { limit, value, at: HostOffset(0) }, structure);
+    pub(super) fn spent<R: ReadAt>(&mut self, image: &Image<R>, limit: Limit, structure: Structure) {
+        self.stop(image.limits().spent(limit, HostOffset(0)), structure);
     }
 
     /// Whether so much was found in the table at hand that no more should be kept of it.

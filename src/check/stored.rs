@@ -7,13 +7,13 @@ use super::counted::Counted;
 use super::counts::PAGE_LEN;
 use super::repeated::Repeated;
 use super::reporter::Reporter;
-use crate::Error;
 use crate::finding::Structure;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::image::{Part, Table, TableKind};
 use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, to_u64, to_usize};
+use crate::{Error, Limit};
 
 /// The refcount table's entries that are not zero, and the refcounts that they lead to.
 #[derive(Debug, Default)]
@@ -102,10 +102,10 @@ impl Stored {
         judge: &mut Judge<'_, R>,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), Error> {
-        let most = cx.image.limits().refcount_blocks;
+        let limits = cx.image.limits();
         cx.image.entries(*table).for_each(|slot| {
-            if self.blocks.len() >= most {
-                return Err(Error::Budget { limit: "refcount_blocks", value: to_u64(most), at: slot.at });
+            if self.blocks.len() >= limits.refcount_blocks {
+                return Err(limits.spent(Limit::RefcountBlocks, slot.at));
             }
             judge.entry(table, &slot, &mut reporter.found);
             reporter.keep_few();

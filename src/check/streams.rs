@@ -1,10 +1,10 @@
 //! The compressed clusters of all trees, 16 bytes each.
 
 use crate::format::mapping::Compressed;
-use crate::units::{Geometry, HostOffset, Span};
+use crate::units::{Geometry, HostOffset, SECTOR, Span};
 
 /// Bytes of the last sector that need not belong to a stream.
-pub(super) const SECTOR_REST: u64 = 511;
+pub(super) const SECTOR_REST: u64 = SECTOR - 1;
 
 /// A compressed cluster, by its L2 entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ impl Streams {
             return self.is_spent = true;
         }
         let sectors = stream.at.0 & SECTOR_REST;
-        let sectors = stream.len.saturating_add(sectors) / 512;
+        let sectors = stream.len.saturating_add(sectors) / SECTOR;
         let place = stream.at.0.unbounded_shl(self.sector_bits) | sectors.saturating_sub(1);
         // A table has 2^27 entries at most.
         self.all.push(Stream { place, table, index: u32::try_from(index).unwrap_or(u32::MAX) });
@@ -50,7 +50,7 @@ impl Streams {
     pub(super) fn span(&self, stream: Stream) -> Span {
         let at = stream.place.unbounded_shr(self.sector_bits);
         let sectors = stream.place & !u64::MAX.unbounded_shl(self.sector_bits);
-        let len = sectors.saturating_add(1).saturating_mul(512).saturating_sub(at & SECTOR_REST);
+        let len = sectors.saturating_add(1).saturating_mul(SECTOR).saturating_sub(at & SECTOR_REST);
         Span::new(HostOffset(at), len)
     }
 

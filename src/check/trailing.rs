@@ -6,7 +6,7 @@ use crate::finding::{Finding, Structure};
 use crate::rules::codes::R12;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
-use crate::{Error, Image};
+use crate::{Error, Image, Limit};
 
 /// Looks at what the file has behind the end of the image, which is behind the last cluster that is counted.
 pub(super) fn trailing_data<R: ReadAt>(
@@ -40,11 +40,10 @@ fn look_behind<R: ReadAt>(
     hidden: &mut Option<Span>,
 ) -> Result<(), Error> {
     let source = image.source();
-    let (limit, value) = ("trailing_bytes", image.limits().trailing_bytes);
-    let mut left = value;
+    let mut left = image.limits().trailing_bytes;
     while let Some(data) = source.next_data(at)? {
         if left == 0 {
-            return Err(Error::Budget { limit, value, at: data });
+            return Err(image.limits().spent(Limit::TrailingBytes, data));
         }
         let stored = source.next_hole(data)?.0.saturating_sub(data.0);
         let piece = Span::new(data, stored.clamp(1, left));

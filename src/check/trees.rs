@@ -10,17 +10,15 @@ use super::lost::Losses;
 use super::repeated::Repeated;
 use super::reporter::Reporter;
 use super::stored::Stored;
-use crate::Error;
 use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
+use crate::format::qemu;
 use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
 use crate::rules::codes::L26;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
-
-/// QEMU's limit on the entries of an L1 table.
-const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
+use crate::{Error, Limit};
 
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
@@ -190,7 +188,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         let mut places: HashMap<Span, usize> = HashMap::new();
         for tree in &self.trees.all {
             let span = tree.l1.span();
-            let is_too_large = tree.l1.size > MAX_L1_ENTRIES && tree.l1.tree != Tree::Active;
+            let is_too_large = tree.l1.size > qemu::MAX_L1_ENTRIES && tree.l1.tree != Tree::Active;
             if span.len == 0 || is_too_large || !span.at.is_aligned(self.cx.geometry.cluster_size()) {
                 continue;
             }
@@ -286,10 +284,9 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     }
 
     fn remember(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, l2: HostOffset) -> bool {
-        let limit = self.cx.image.limits().l2_tables;
-        if self.trees.l2.len() >= limit && !self.trees.l2.contains_key(&l2.0) {
-            let error = Error::Budget { limit: "l2_tables", value: to_u64(limit), at };
-            self.reporter.stop(error, Structure::L1Table);
+        let limits = self.cx.image.limits();
+        if self.trees.l2.len() >= limits.l2_tables && !self.trees.l2.contains_key(&l2.0) {
+            self.reporter.stop(limits.spent(Limit::L2Tables, at), Structure::L1Table);
             return false;
         }
         let is_active = cover.active.is_some();

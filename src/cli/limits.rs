@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
-use qcow2_inspect::Limits;
+use qcow2_inspect::{Limit, Limits};
 
 use super::number::number;
 
@@ -18,17 +18,16 @@ pub(super) struct Changes {
     /// Changes a limit on the work that one image may cost, such as `seconds=10` or `memory=256M`. Where one is
     /// reached, a finding T01 names it; `--limit help` lists them.
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = change)]
-    changes: Vec<(String, u64)>,
+    changes: Vec<Change>,
 }
 
 impl Changes {
     /// These limits with the changes.
     pub(super) fn applied_to(&self, mut limits: Limits) -> Limits {
-        for (name, value) in &self.changes {
-            if name == MEMORY {
-                limits = limits.within_memory(*value);
-            } else {
-                limits.set(name, *value);
+        for Change { limit, value } in &self.changes {
+            match limit {
+                Some(limit) => limits.set(*limit, *value),
+                None => limits = limits.within_memory(*value),
             }
         }
         limits
@@ -47,16 +46,25 @@ pub(super) enum NoChange {
 }
 
 /// A limit and its new value.
-pub(super) fn change(text: &str) -> Result<(String, u64), NoChange> {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// Which one; `None` for all that bound memory together.
+    limit: Option<Limit>,
+    value: u64,
+}
+
+/// The change that an argument asks for.
+pub(super) fn change(text: &str) -> Result<Change, NoChange> {
     if text == HELP {
         return Err(NoChange::HelpWanted);
     }
     let bad = |reason: &str| NoChange::Bad(reason.to_owned());
     let (name, value) = text.split_once('=').ok_or_else(|| bad("wanted NAME=NUMBER"))?;
-    if name != MEMORY && Limits::DEFAULT.get(name).is_none() {
+    let limit = Limit::named(name);
+    if name != MEMORY && limit.is_none() {
         return Err(bad("there is no such limit; `--limit help` lists them"));
     }
-    Ok((name.to_owned(), number(value).map_err(NoChange::Bad)?))
+    Ok(Change { limit, value: number(value).map_err(NoChange::Bad)? })
 }
 
 /// Each limit with its default and what it bounds, one a line.
@@ -64,10 +72,10 @@ pub(super) fn list() -> String {
     let memory =
         "Bytes of memory in all, of which 64M are always needed; scales every limit above that costs memory";
     let memory = (MEMORY, Limits::DEFAULT.memory(), memory);
-    let known = Limits::NAMES.iter().map(|(name, purpose)| {
-        let value = Limits::DEFAULT.get(name).unwrap_or(u64::MAX);
+    let known = Limit::ALL.iter().map(|limit| {
         // The reasons behind the first sentence are for who reads the source.
-        (*name, value, purpose.split(". ").next().unwrap_or_default())
+        let purpose = limit.purpose().split(". ").next().unwrap_or_default();
+        (limit.as_str(), Limits::DEFAULT.get(*limit), purpose)
     });
     let mut list = "The limits and their defaults:\n".to_owned();
     for (name, value, purpose) in known.chain([memory]) {

@@ -16,7 +16,7 @@ use crate::units::{GuestSpan, Span, Tree};
 pub use evidence::Evidence;
 pub use findings::Findings;
 pub(crate) use rule::rules;
-pub use rule::{Checks, Opens, Origin, Rule, Severity};
+pub use rule::{Attributes, BitmapTrust, Checks, GuestData, Opens, Origin, Risk, Rule, Severity};
 pub use structure::Structure;
 
 /// A range of guest offsets that a finding concerns.

@@ -2,14 +2,21 @@
 
 use serde::Serialize;
 
-/// Declares the rows of one family, and `ALL` with each of them.
+use super::Structure;
+
+/// Declares the rules of one file: each as a static that is called by its code, all of them as `ALL`, and `codes` for
+/// re-exporting them. In a row stand the code, the readable name, the highest severity and who asks for it; for a rule
+/// without findings of its own the rule that `reported_as` names, or "none"; in braces its words, and last those of its
+/// [`Attributes`] that are not as by default.
 macro_rules! rules {
-    ($($code:ident $slug:literal $severity:ident $origin:ident {
+    ($($code:ident $slug:literal $severity:ident $origin:ident $(reported_as $alias:literal)? {
         title: $title:literal,
+        why: $why:literal,
+        advice: $advice:literal,
         spec: $spec:literal,
         fields: [$($field:literal),* $(,)?],
         qemu: $opens:ident $checks:ident $says:literal
-        $(, reported_as: $alias:literal)? $(,)?
+        $(, $attribute:ident: $value:ident)* $(,)?
     })*) => {
         $(
             #[doc = $title]
@@ -25,12 +32,26 @@ macro_rules! rules {
                 checks: $crate::finding::Checks::$checks,
                 qemu_says: $says,
                 reported_as: rules!(@alias $($alias)?),
+                why: $why,
+                advice: $advice,
+                attributes: $crate::finding::Attributes {
+                    $($attribute: rules!(@$attribute $value),)*
+                    ..$crate::finding::Attributes::DEFAULT
+                },
             };
         )*
         pub(super) static ALL: &[&$crate::finding::Rule] = &[$(&$code),*];
+        pub(super) mod codes {
+            $(pub use super::$code;)*
+        }
     };
     (@alias) => { None };
     (@alias $alias:literal) => { Some($alias) };
+    (@guest $value:ident) => { $crate::finding::GuestData::$value };
+    (@bitmap $value:ident) => { $crate::finding::BitmapTrust::$value };
+    (@risk $value:ident) => { Some($crate::finding::Risk::$value) };
+    (@shared $value:ident) => { $crate::finding::Structure::$value };
+    (@$yes_or_no:ident $value:ident) => { $value };
 }
 pub(crate) use rules;
 
@@ -134,4 +155,104 @@ pub struct Rule {
     pub qemu_says: &'static str,
     /// The rule that reports in its place, where this one has no finding of its own.
     pub reported_as: Option<&'static str>,
+    /// What goes wrong where it is broken, for people who met it in a report.
+    #[serde(skip)]
+    pub why: &'static str,
+    /// What one can do.
+    #[serde(skip)]
+    pub advice: &'static str,
+    /// What other rooms ask of it.
+    #[serde(skip)]
+    pub attributes: Attributes,
+}
+
+/// What other rooms ask of a rule. Its row says what is not as by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// What a corruption means for the guest range that its finding names.
+    pub guest: GuestData,
+    /// What a breach means for the bitmap that it is found in, or for all of them.
+    pub bitmap: BitmapTrust,
+    /// Why an image may be turned away for a breach that QEMU does not mind; `None` leaves that to the severity.
+    pub risk: Option<Risk>,
+    /// Where a breach belongs that is a cluster with several owners.
+    pub shared: Structure,
+    /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
+    pub is_cut: bool,
+    /// Whether lazy refcounts leave such a breach behind by design, so that it is a note while the dirty bit is set (R11).
+    pub stale_when_dirty: bool,
+    /// Whether entries of a table are not there, for which QEMU reads zeros: it takes for unallocated what is lost.
+    pub reads_as_unallocated: bool,
+    /// Whether `qemu-img check` counts each breach as one corruption, wherever it finds it.
+    pub counted_one_by_one: bool,
+    /// Whether `qemu-img check` opens an image of version 2 where its finding is fatal.
+    pub opens_in_version_2: bool,
+}
+
+impl Attributes {
+    /// What most rules have.
+    pub(crate) const DEFAULT: Self = Self {
+        guest: GuestData::Doubtful,
+        bitmap: BitmapTrust::Kept,
+        risk: None,
+        shared: Structure::File,
+        is_cut: false,
+        stale_when_dirty: false,
+        reads_as_unallocated: false,
+        counted_one_by_one: false,
+        opens_in_version_2: false,
+    };
+}
+
+/// What a corruption means for guest data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestData {
+    /// It cannot be read, or reads as zeros.
+    Lost,
+    /// It may have been overwritten, or another owner may overwrite it.
+    Doubtful,
+    /// It is what it was: only the next write may do harm.
+    Unharmed,
+}
+
+/// What a breach means for bitmaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BitmapTrust {
+    /// They mark what has changed, as far as this rule knows.
+    Kept,
+    /// What it marks is not known.
+    Broken,
+    /// It was not saved when the image was closed.
+    InUse,
+    /// A program without support for bitmaps may have written to the image.
+    Inconsistent,
+}
+
+/// Why a gate may turn away an image that QEMU opens and checks without complaint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Risk {
+    /// Two readers read it differently: where extensions or the disk end, which of two counts, what is cut off.
+    TwoReadings,
+    /// Bytes that no structure needs: in and behind the header and its extensions, behind the end, beyond the disk. Not
+    /// the seven at most behind a snapshot's entry (S15), which QEMU leaves as they were in a cluster that it takes again.
+    HiddenBytes,
+    /// A name that is not what it looks like.
+    FalseName,
+    /// Which data file it wants is unclear.
+    UnclearDataFile,
+    /// A name in it decides which other file is opened.
+    OtherFile,
+    /// It cannot be relied on: it calls itself corrupt, or a write to one guest cluster changes another.
+    Unsound,
+    /// Nobody closed it: all refcounts may be wrong, and what they break is a note.
+    NotClosed,
+    /// From a warning on, and harmless below: two snapshots with one id, the file or the guest's disk as another format.
+    FromWarning,
+}
+
+impl Rule {
+    /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
+    pub fn is_cut(&self) -> bool {
+        self.attributes.is_cut
+    }
 }

@@ -21,6 +21,9 @@ pub const COMPRESSION_ZLIB: u8 = 0;
 /// `compression_type` of Zstandard frames.
 pub const COMPRESSION_ZSTD: u8 = 1;
 
+/// Bytes of the longest backing file name.
+pub const MAX_BACKING_NAME_LEN: u32 = 1023;
+
 /// The fields that both versions have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
 #[brw(big)]

@@ -15,8 +15,6 @@ pub const SLOT_DISABLED: u32 = 0x0000_dead;
 pub const SLOT_COUNT: u64 = 8;
 /// Stripes of the key material, the only number that LUKS1 and QEMU use.
 pub const STRIPES: u32 = 4000;
-/// Bytes of the sectors in which offsets are counted.
-pub const SECTOR: u64 = 512;
 
 /// The fixed part of the header; eight [`LuksSlot`]s follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]

@@ -1,6 +1,6 @@
 //! L1 and L2 table entries: from guest clusters to host clusters.
 
-use crate::units::{Geometry, HostOffset};
+use crate::units::{Geometry, HostOffset, SECTOR};
 
 /// Bits 9 to 55 of an entry: where a table or a cluster starts.
 const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
@@ -123,7 +123,7 @@ impl L2Entry {
         let sectors = (self.0.unbounded_shr(offset_bits) & low_bits(sector_bits)).saturating_add(1);
         Compressed {
             at: HostOffset(at),
-            len: sectors.saturating_mul(512).saturating_sub(at & 511),
+            len: sectors.saturating_mul(SECTOR).saturating_sub(at % SECTOR),
             high_bits: at & !low_bits(56),
         }
     }

@@ -11,6 +11,7 @@ pub mod header;
 pub mod luks;
 pub mod mapping;
 pub mod probe;
+pub mod qemu;
 pub mod refcount;
 pub mod scalar;
 pub mod snapshot;

@@ -3,7 +3,7 @@
 use crate::finding::Rule;
 use crate::format::mapping::{Compressed, L2Entry, Mapping, Subcluster, SubclusterBitmap};
 use crate::image::Image;
-use crate::rules::codes::{H34, L03, L07, L08, L16, L18, L19, L20, S07, S08};
+use crate::rules::codes::{L07, L08, L16, L18, L19, L20};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, HostOffset};
 
@@ -37,7 +37,7 @@ impl State {
 
     /// Whether QEMU takes for unallocated what it is not: a table is not there, and it reads zeros for entries.
     pub fn is_lost_silently(self) -> bool {
-        matches!(self, Self::Broken(rule) if [&H34, &L03, &S07, &S08].contains(&rule))
+        matches!(self, Self::Broken(rule) if rule.attributes.reads_as_unallocated)
     }
 }
 

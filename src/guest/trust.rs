@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 
 use crate::Error;
-use crate::finding::{Finding, Rule, Severity};
+use crate::finding::{BitmapTrust, Finding, Rule, Severity};
 use crate::image::{Bitmap, Image, Part, Section, Tables, Walk};
 use crate::rules::Judge;
-use crate::rules::codes::{B06, B18, B19, E21, E22};
+use crate::rules::codes::{B06, B18};
 use crate::source::ReadAt;
 
 /// What the rules say of a bitmap.
@@ -37,8 +37,8 @@ impl<'i, R: ReadAt> Trusts<'i, R> {
             judge.part(&part, &mut found);
             Ok::<(), Infallible>(())
         });
-        let rules = found.iter().map(|finding| finding.rule);
-        let against_all = rules.into_iter().find(|rule| [&E21, &E22].contains(rule));
+        let mut rules = found.iter().map(|finding| finding.rule);
+        let against_all = rules.find(|rule| rule.attributes.bitmap == BitmapTrust::Inconsistent);
         Self { image, judge, against_all }
     }
 
@@ -61,10 +61,11 @@ impl<'i, R: ReadAt> Trusts<'i, R> {
             }
             for finding in found.drain(..) {
                 trust.has_tail_bits |= finding.rule == &B18;
-                let is_against = finding.severity >= Severity::Corruption || finding.rule == &B19;
+                let is_against = finding.severity >= Severity::Corruption || is_in_use(finding.rule);
                 // That it was not saved says more than what is wrong with it because of that.
                 let is_worse = worst.as_ref().is_none_or(|worst| {
-                    worst.rule != &B19 && (finding.rule == &B19 || finding.severity > worst.severity)
+                    let by_severity = is_in_use(finding.rule) || finding.severity > worst.severity;
+                    by_severity && !is_in_use(worst.rule)
                 });
                 if is_against && is_worse {
                     worst = Some(finding);
@@ -75,8 +76,11 @@ impl<'i, R: ReadAt> Trusts<'i, R> {
         // Without a cluster size nobody can tell where its bits are.
         let is_lost = self.image.dirty_runs(bitmap).is_none();
         let own = worst.map(|worst| worst.rule).or(is_lost.then_some(&B06));
-        let is_in_use = own == Some(&B19);
-        trust.against = if is_in_use { own } else { self.against_all.or(own) };
+        trust.against = if own.is_some_and(is_in_use) { own } else { self.against_all.or(own) };
         Ok(trust)
     }
+}
+
+fn is_in_use(rule: &Rule) -> bool {
+    rule.attributes.bitmap == BitmapTrust::InUse
 }

@@ -8,7 +8,7 @@ use crate::format::features::BITMAPS;
 use crate::parse;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64};
-use crate::{Error, Limits};
+use crate::{Error, Limit, Limits};
 
 /// One bitmap directory entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,14 +93,14 @@ impl<R: ReadAt> Bitmaps<'_, R> {
     fn entry(&mut self) -> Result<Bitmap, Error> {
         let (at, index) = (self.at, self.index);
         if u64::from(index) >= self.limits.bitmaps {
-            return Err(Error::Budget { limit: "bitmaps", value: self.limits.bitmaps, at });
+            return Err(self.limits.spent(Limit::Bitmaps, at));
         }
         let wanted = match BitmapHead::decode(self.window.get(at, BitmapHead::LEN)?) {
             Some(head) => head.entry_len().next_multiple_of(8),
             None => BitmapHead::LEN,
         };
         if wanted > self.limits.entry_len {
-            return Err(Error::Budget { limit: "entry_len", value: self.limits.entry_len, at });
+            return Err(self.limits.spent(Limit::EntryLen, at));
         }
         let parts = parse::bitmaps::parse(self.window.get(at, wanted)?, at)?;
         Ok(Bitmap {

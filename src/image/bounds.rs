@@ -1,6 +1,6 @@
 //! When a structure counts as lying behind the end of the file.
 
-use crate::units::{Geometry, Span};
+use crate::units::{Geometry, SECTOR, Span};
 
 /// Whether a table passes the end of a file of `file_len` bytes. QEMU writes every table whole, and reads zeros where
 /// one is cut: what it maps is lost without a word.
@@ -10,9 +10,9 @@ pub fn is_cut(file_len: u64, table: Span) -> bool {
 
 /// Whether `span` passes the end of a file of `file_len` bytes by a cluster or more, where QEMU's check calls
 /// it a corruption. Of data, less is normal: QEMU does not fill up the last cluster, and reads zeros there. The
-/// file's length counts in whole 512-byte sectors (block/qcow2-refcount.c, `inc_refcounts`).
+/// file's length counts in whole sectors (block/qcow2-refcount.c, `inc_refcounts`).
 pub fn ends_past_file(file_len: u64, span: Span, geometry: Geometry) -> bool {
-    let file_end = file_len.div_ceil(512).saturating_mul(512);
+    let file_end = file_len.div_ceil(SECTOR).saturating_mul(SECTOR);
     span.end().0.saturating_sub(file_end) >= geometry.cluster_size()
 }
 

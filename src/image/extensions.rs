@@ -8,18 +8,17 @@ use crate::format::extension::{
     BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
 };
 use crate::format::features::FeatureName;
+use crate::format::header::MAX_BACKING_NAME_LEN;
 use crate::format::scalar::Magic;
 use crate::parse::extensions::{Extension, Extensions};
 use crate::source::{Metered, ReadAt};
 use crate::units::{Geometry, HostOffset, Span, to_u64, to_usize};
-use crate::{Error, Limits};
+use crate::{Error, Limit, Limits};
 
 use super::Header;
 
 /// Bytes read at first; nearly every list ends within them.
 const FIRST_READ: u64 = 4096;
-/// Longest backing file name, by the specification.
-const MAX_BACKING_NAME: u64 = 1023;
 /// Stands in for the cluster size where `cluster_bits` makes no sense.
 const DEFAULT_CLUSTER_SIZE: u64 = 64 << 10;
 
@@ -59,8 +58,7 @@ impl ExtensionArea {
                 return Ok(area.indexed());
             }
             if want >= limits.extension_area_len {
-                let (limit, value) = ("extension_area_len", limits.extension_area_len);
-                let cut = Some(Error::Budget { limit, value, at: at.saturating_add(want) });
+                let cut = Some(limits.spent(Limit::ExtensionAreaLen, at.saturating_add(want)));
                 return Ok(Self { cut, ..area.indexed() });
             }
             want = want.saturating_mul(8).min(area_len).min(limits.extension_area_len);
@@ -110,6 +108,16 @@ impl<R: ReadAt> Image<R> {
     /// The limit that kept the end of the list from being read. Whatever is not found may be there.
     pub fn unread_extensions(&self) -> Option<Error> {
         self.extensions.cut
+    }
+
+    /// Whether the list, as far as it was read, has an extension of this type.
+    pub fn has_extension(&self, magic: Magic) -> bool {
+        self.extensions().flatten().any(|extension| extension.head.magic == magic)
+    }
+
+    /// Whether it has one, or may have one in a part that was not read.
+    pub fn may_have_extension(&self, magic: Magic) -> bool {
+        self.unread_extensions().is_some() || self.has_extension(magic)
     }
 
     /// The backing file's format, as its extension has it, and where that stands.
@@ -168,7 +176,7 @@ pub(super) fn unknown_fields<R: ReadAt>(
     let Some(Span { at, len }) = header.unknown_fields() else { return Ok(None) };
     let len = len.min(first_cluster_len(geometry).saturating_sub(at.0));
     if len > limits.extension_area_len {
-        return Err(Error::Budget { limit: "extension_area_len", value: limits.extension_area_len, at });
+        return Err(limits.spent(Limit::ExtensionAreaLen, at));
     }
     Chunks::new(source, "the header", Span::new(at, len)).nonzero()
 }
@@ -196,6 +204,6 @@ pub(super) fn backing_name<R: ReadAt>(source: &Metered<R>, header: &Header) -> R
     if at.0 == 0 || len == 0 {
         return Ok(None);
     }
-    let bytes = source.read_vec("the backing file's name", at, len.min(MAX_BACKING_NAME))?;
+    let bytes = source.read_vec("the backing file's name", at, len.min(MAX_BACKING_NAME_LEN.into()))?;
     Ok(Some(Name { at, bytes }))
 }

@@ -7,7 +7,7 @@ use crate::format::{Field, Layout};
 use crate::parse;
 use crate::source::{Metered, ReadAt};
 use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
-use crate::{Error, Limits};
+use crate::{Error, Limit, Limits};
 
 /// One snapshot table entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,14 +126,14 @@ impl<'i, R: ReadAt> Snapshots<'i, R> {
     fn entry(&mut self) -> Result<Snapshot, Error> {
         let (at, index) = (self.at, self.index);
         if u64::from(index) >= self.limits.snapshots {
-            return Err(Error::Budget { limit: "snapshots", value: self.limits.snapshots, at });
+            return Err(self.limits.spent(Limit::Snapshots, at));
         }
         let wanted = match SnapshotHead::decode(self.window.get(at, SnapshotHead::LEN)?) {
             Some(head) => head.entry_len().next_multiple_of(8),
             None => SnapshotHead::LEN,
         };
         if wanted > self.limits.entry_len {
-            return Err(Error::Budget { limit: "entry_len", value: self.limits.entry_len, at });
+            return Err(self.limits.spent(Limit::EntryLen, at));
         }
         let parts = parse::snapshots::parse(self.window.get(at, wanted)?, at)?;
         Ok(Snapshot {

@@ -10,6 +10,7 @@ use crate::Error;
 use crate::finding::Structure;
 use crate::format::features::FeatureName;
 use crate::format::mapping::L1Entry;
+use crate::format::qemu;
 use crate::format::refcount::RefcountTableEntry;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -364,7 +365,7 @@ impl<E> From<Error> for Stop<E> {
 }
 
 /// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
-const REPEATED_LEN: u64 = 2 << 20;
+const REPEATED_LEN: u64 = 1 << qemu::MAX_CLUSTER_BITS;
 
 /// Which bytes were handed out as tables of one kind.
 struct Seen {

@@ -21,7 +21,7 @@ pub struct RuleDocument {
 
 /// The rule with what a reader needs beside the catalogue's row.
 pub fn rule_document(rule: &'static Rule) -> RuleDocument {
-    let (why, advice) = rule.reason().map(|reason| (reason.why, reason.advice)).unwrap_or_default();
+    let Rule { why, advice, .. } = *rule;
     RuleDocument { schema: "qcow2-inspect/explain/1", rule, why, advice, example: rule.example() }
 }
 
@@ -31,9 +31,8 @@ pub fn rule_document(rule: &'static Rule) -> RuleDocument {
 /// Only what `out` returns.
 pub fn write_rule(out: &mut impl Write, rule: &'static Rule) -> io::Result<()> {
     writeln!(out, "{} {}", rule.code, rule.slug)?;
-    let RuleDocument { why, advice, example, .. } = rule_document(rule);
     writeln!(out, "  what      {}", rule.title)?;
-    writeln!(out, "  why       {why}")?;
+    writeln!(out, "  why       {}", rule.why)?;
     writeln!(out, "  severity  {} at most: {}", rule.severity.as_str(), meaning(rule.severity))?;
     writeln!(out, "  asked by  {}", asked_by(rule.origin))?;
     writeln!(out, "  see       {}", rule.spec)?;
@@ -64,10 +63,10 @@ pub fn write_rule(out: &mut impl Write, rule: &'static Rule) -> io::Result<()> {
         },
         None => {}
     }
-    if let Some(Example { image, finding }) = example {
+    if let Some(Example { image, finding }) = rule.example() {
         writeln!(out, "  example   {image}: {finding}")?;
     }
-    writeln!(out, "  advice    {advice}")
+    writeln!(out, "  advice    {}", rule.advice)
 }
 
 fn asked_by(origin: Origin) -> &'static str {

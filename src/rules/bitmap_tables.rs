@@ -1,19 +1,134 @@
-//! Bitmap tables and the bits themselves: B14 to B16, B18.
+//! Bitmap tables and the bits themselves.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::bitmaps::BitmapRules;
-use super::is_cut;
-use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
+use super::bitmaps::{BitmapRules, is_in_use};
+use super::{ends_past_file, is_cut};
+use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
 use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry};
-use crate::image::{Table, TableKind};
-use crate::rules::codes::{B14, B15, B16, B18};
+use crate::format::qemu;
+use crate::image::{Bitmap, Table, TableKind};
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span};
+use crate::units::{Geometry, HostOffset, Span};
 use crate::{Error, Image};
 
+rules! {
+    B04 "bitmap-table-offset-invalid" Fatal Must {
+        title: "a bitmap's bitmap_table_offset must be a multiple of the cluster size, not 0, and inside the \
+            file",
+        why: "the bitmap's contents are read from another structure, or read as clean",
+        advice: "do not base a backup on it; drop it in a copy",
+        spec: "Bitmap directory",
+        fields: ["bitmap.bitmap_table_offset"],
+        qemu: Varies Varies "0 or unaligned: 'Bitmap 'N' doesn't satisfy the constraints'. Behind the end it \
+            opens, with all bits 0; check then counts a region past the end and leaks, but nothing for a \
+            small table less than a cluster behind it",
+        bitmap: Broken,
+    }
+    B05 "bitmap-table-size-invalid" Fatal Qemu {
+        title: "a bitmap table must have from 1 to 134,217,728 entries, and the bitmap at most 512 MiB, for \
+            QEMU to open the image",
+        why: "QEMU loads a bitmap into memory, and refuses what would take more",
+        advice: "coarser granularity makes it smaller: drop it, and make a new one with a larger granularity",
+        spec: "QEMU block/qcow2-bitmap.c, BME_MAX_TABLE_SIZE and BME_MAX_PHYS_SIZE",
+        fields: ["bitmap.bitmap_table_size"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+    }
+    B14 "bitmap-entry-reserved-bits" Fatal Must {
+        title: "the reserved bits 1 to 8 and 56 to 63 of a bitmap table entry must be zero",
+        why: "a reader that does not mask the bits looks for the bitmap elsewhere, and QEMU refuses the image",
+        advice: "drop the bitmap in a copy: what it marked is not sure any more",
+        spec: "Bitmap table",
+        fields: ["bitmap-table.entry"],
+        qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
+            argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
+            argument', exit 1",
+        bitmap: Broken,
+    }
+    B15 "bitmap-entry-flag-with-offset" Fatal Must {
+        title: "bit 0 of a bitmap table entry must be zero where the entry has a cluster",
+        why: "all ones and a cluster of data are said at once",
+        advice: "take the range as dirty, and back it up in full",
+        spec: "Bitmap table",
+        fields: ["bitmap-table.entry"],
+        qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
+            argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
+            argument', exit 1",
+        bitmap: Broken,
+    }
+    B16 "bitmap-data-offset-invalid" Fatal Must {
+        title: "a cluster of bitmap data must start on a cluster boundary and lie inside the file",
+        why: "the bitmap's bits are other data, or zeros: changes are missed",
+        advice: "do not use it for a backup; a cut file is the usual reason",
+        spec: "Bitmap table",
+        fields: ["bitmap-table.entry"],
+        qemu: Varies Varies "unaligned: 'Could not read bitmap_table table from image for bitmap 'N': \
+            Invalid argument'. Behind the end: reads as zeros, and check counts a corruption from a cluster \
+            on",
+        bitmap: Broken,
+    }
+    B17 "bitmap-table-size-mismatch" Fatal Must {
+        title: "a bitmap table must have as many entries as the disk's size and the granularity call for",
+        why: "bits are missing for a part of the disk, or speak of more: the disk was resized without the bitmap",
+        advice: "drop the bitmap, and make a full backup of the new size",
+        spec: "Bitmaps",
+        fields: ["bitmap.bitmap_table_size", "bitmap.granularity_bits"],
+        qemu: Refused Refused "'Could not read bitmap 'N' from image: Invalid argument', or 'doesn't satisfy \
+            the constraints'; a bitmap marked in_use may have any size",
+        bitmap: Broken,
+    }
+    B18 "bitmap-tail-bits" Warning Must {
+        title: "the bits of a bitmap behind the end of the disk must be zero",
+        why: "readers that count them see changes behind the end of the disk",
+        advice: "nothing is missed; drop the bitmap if a tool refuses it",
+        spec: "Bitmap data",
+        fields: [],
+        qemu: Silently Silently "not looked at",
+        risk: HiddenBytes,
+    }
+}
+
 impl BitmapRules {
+    pub(super) fn table(&self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
+        let Some(geometry) = self.geometry else { return };
+        let head = &bitmap.head;
+        let size = u64::from(head.bitmap_table_size);
+        let wanted_size = head.table_size_for(self.disk_len, geometry);
+        let max_size = qemu::MAX_BITMAP_TABLE_ENTRIES
+            .min(qemu::MAX_BITMAP_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
+        if size == 0 || size > max_size {
+            let finding = self.field(bitmap, &B05, "bitmap_table_size", size, format!("1 to {max_size}"));
+            // Without entries, a bitmap of a disk that has any bytes breaks the specification too.
+            let is_legal = size != 0 || wanted_size == Some(0);
+            out.push(if is_legal { finding.only_qemu() } else { finding });
+        }
+        if let Some(wanted) = wanted_size.filter(|wanted| size != 0 && size != *wanted) {
+            let finding = self.field(bitmap, &B17, "bitmap_table_size", size, wanted);
+            out.push(if is_in_use(bitmap) { finding.at_most(Severity::Note) } else { finding });
+        }
+        self.table_offset(bitmap, geometry, size <= max_size, out);
+    }
+
+    fn table_offset(&self, bitmap: &Bitmap, geometry: Geometry, is_size_known: bool, out: &mut Vec<Finding>) {
+        let offset = bitmap.head.bitmap_table_offset;
+        let finding =
+            |wanted: String| self.field(bitmap, &B04, "bitmap_table_offset", Evidence::Hex(offset.0), wanted);
+        if offset.0 == 0 || !offset.is_aligned(geometry.cluster_size()) {
+            out.push(finding(format!("a multiple of {:#x} and not 0", geometry.cluster_size())));
+        }
+        // Of a length that is wrong, only the start can tell.
+        let span = if is_size_known { bitmap.table() } else { Span::new(offset, 8) };
+        let inside = || format!("inside the {:#x} bytes of the file", self.file_len);
+        if i64::try_from(span.end().0).is_err() {
+            // QEMU's offsets are signed: such a table it cannot even try to read.
+            out.push(finding(inside()));
+        } else if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
+            // What is missing reads as zeros: dirty bits are lost in silence.
+            out.push(finding(inside()).at_most(Severity::Corruption));
+        }
+    }
+
     /// Judges the entry with this index of a bitmap's table, which stands at `at`. `in_use`: the bitmap was not saved.
     pub fn table_entry(
         &self,

@@ -1,26 +1,148 @@
-//! The bitmap directory, entry by entry: B01 to B13, B17, B19.
+//! The bitmap directory, entry by entry. Each entry's table is judged in `bitmap_tables`. QEMU loads every bitmap
+//! whenever it opens an image, so most breaches keep it from opening.
 
-use super::seen::Seen;
-use super::span::field_span;
-use super::{ends_past_file, is_cut, stopped};
-use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
-use crate::format::Layout;
+use super::field::field_span;
+use super::names::{self, Seen};
+use super::stopped;
+use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
 use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING};
 use crate::format::extension::BitmapsExtension;
 use crate::format::scalar::text as before_nul;
+use crate::format::{Layout, qemu};
 use crate::image::Bitmap;
-use crate::rules::codes::{B01, B02, B03, B04, B05, B06, B07, B08, B09, B10, B11, B12, B13, B17, B19};
 use crate::source::ReadAt;
-use crate::text;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
-use crate::{Error, Image};
+use crate::{Error, Image, Limit};
 
-/// QEMU's limits (block/qcow2-bitmap.c): BME_MAX_TABLE_SIZE, BME_MAX_PHYS_SIZE, BME_MAX_NAME_SIZE and the
-/// granularities.
-const MAX_TABLE_SIZE: u64 = 0x800_0000;
-const MAX_DATA_LEN: u64 = 512 << 20;
-const MAX_NAME_LEN: u16 = 1023;
-const GRANULARITIES: std::ops::RangeInclusive<u8> = 9..=31;
+rules! {
+    B01 "bitmap-directory-broken" Fatal Must {
+        title: "the bitmap directory must be readable, and its entries must fill bitmap_directory_size \
+            exactly",
+        why: "no bitmap can be found behind the first broken entry, and QEMU opens the image no more",
+        advice: "remove all bitmaps in a copy by clearing the extension; a full backup starts anew",
+        spec: "Bitmap directory",
+        fields: ["bitmaps-extension.bitmap_directory_size", "bitmap.name_size", "bitmap.extra_data_size"],
+        qemu: Refused Refused "'Broken bitmap directory'",
+    }
+    B02 "bitmap-count-mismatch" Fatal Must {
+        title: "the bitmap directory must have as many entries as nb_bitmaps says",
+        why: "either an entry was lost or the number is wrong, and QEMU refuses both",
+        advice: "count the entries that `dump --only bitmaps` shows, and set nb_bitmaps in a copy",
+        spec: "Bitmaps extension",
+        fields: ["bitmaps-extension.nb_bitmaps"],
+        qemu: Refused Refused "'More bitmaps found than specified in header extension', or 'Less bitmaps \
+            found …'",
+    }
+    B03 "bitmap-extra-data" Fatal Should {
+        title: "a bitmap's extra_data_size should be 0: no extra data is defined yet, and QEMU opens no \
+            image with any",
+        why: "what the data means is not defined, and QEMU opens no image with any",
+        advice: "set the size to 0 in a copy and move the name up, or drop the bitmap",
+        spec: "Bitmap directory",
+        fields: ["bitmap.extra_data_size"],
+        qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
+        bitmap: Broken,
+    }
+    B06 "bitmap-granularity-invalid" Fatal Must {
+        title: "a bitmap's granularity_bits must be at most 63, and from 9 to 31 for QEMU to open the image",
+        why: "a shift by so many bits means nothing, and QEMU takes only 512 bytes to 2 GiB",
+        advice: "look at the table's length: disk size, divided by its bits, gives the true granularity",
+        spec: "Bitmap directory",
+        fields: ["bitmap.granularity_bits"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+        bitmap: Broken,
+    }
+    B07 "bitmap-flags-reserved" Fatal Must {
+        title: "the reserved bits 3 to 31 of a bitmap's flags must be zero, and for QEMU bit 2 too",
+        why: "a flag that nobody knows may say that the bitmap must not be used",
+        advice: "clear it in a copy only if no newer program made the bitmap",
+        spec: "Bitmap directory",
+        fields: ["bitmap.flags"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
+        bitmap: Broken,
+    }
+    B08 "bitmap-type-unknown" Fatal Must {
+        title: "a bitmap's type must be 1, the dirty tracking bitmap",
+        why: "its bits may mean anything but changed data",
+        advice: "drop the bitmap, or use the program that knows its type",
+        spec: "Bitmap directory",
+        fields: ["bitmap.type"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+        bitmap: Broken,
+    }
+    B09 "bitmap-name-too-long" Fatal Qemu {
+        title: "a bitmap's name must have at most 1023 bytes for QEMU to open the image",
+        why: "QEMU keeps names up to 1,023 bytes",
+        advice: "rename it with the program that made it",
+        spec: "QEMU block/qcow2-bitmap.c, BME_MAX_NAME_SIZE",
+        fields: ["bitmap.name_size"],
+        qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
+    }
+    B10 "bitmap-name-empty" Warning Must {
+        title: "a bitmap must have a name",
+        why: "nobody can ask for a bitmap without a name, and QEMU cannot remove it",
+        advice: "remove it by editing the directory of a copy",
+        spec: "Bitmap directory",
+        fields: ["bitmap.name_size"],
+        qemu: Silently Silently "accepted",
+        risk: FalseName,
+    }
+    B11 "duplicate-bitmap" Fatal Must {
+        title: "bitmap names must be unique",
+        why: "a backup that asks by name gets either of them, and QEMU refuses the image",
+        advice: "rename one in a copy, and trust neither without knowing which is newer",
+        spec: "Bitmap directory",
+        fields: ["bitmap.name"],
+        qemu: Refused Refused "'Bitmap already exists: N'",
+    }
+    B12 "bitmap-name-malformed" Warning Extra {
+        title: "a bitmap's name must be printable UTF-8 without NUL",
+        why: "a NUL cuts the name, so that two may become one, and control characters attack whoever prints it",
+        advice: "rename it; this tool shows it escaped",
+        spec: "not in the specification; readers would see different names",
+        fields: ["bitmap.name"],
+        qemu: Varies Varies "accepted, and shown with U+FFFD for each bad byte. A NUL cuts the name, so that \
+            'a\\0b' and 'a\\0c' collide: 'Bitmap already exists: a'",
+        risk: FalseName,
+    }
+    B13 "bitmap-padding-nonzero" Warning Must {
+        title: "the padding behind a bitmap directory entry must be zero",
+        why: "a reader ignores the bytes, which can hide data or be a sign of shifted entries",
+        advice: "look at them; QEMU zeroes them when it saves the bitmaps",
+        spec: "Bitmap directory",
+        fields: ["bitmap.padding"],
+        qemu: Silently Silently "not looked at",
+        risk: HiddenBytes,
+    }
+    B19 "bitmap-in-use" Note Should {
+        title: "the bitmap is marked in_use: it was not saved, and no backup may rely on it",
+        why: "the program that used it did not close the image, and changes since are not in it",
+        advice: "drop it (`qemu-img bitmap --remove`), and make a full backup",
+        spec: "Dirty tracking bitmaps",
+        fields: ["bitmap.flags"],
+        qemu: Silently Silently "info shows the flag 'in-use'",
+        bitmap: InUse,
+    }
+    B20 "bitmap-auto-wrong-type" Note Must reported_as "B08" {
+        title: "only a dirty tracking bitmap, type 1, may have the auto flag",
+        why: "only for dirty tracking is it defined what automatic means",
+        advice: "see B08",
+        spec: "Bitmap directory",
+        fields: ["bitmap.type", "bitmap.flags"],
+        qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
+    }
+    B21 "bitmap-refcounts" Note Must reported_as "R05" {
+        title: "the clusters of the bitmap directory, the bitmap tables and the bitmap data must have \
+            refcount 1",
+        why: "a bitmap's cluster that is free gets overwritten, and then marks anything",
+        advice: "see R05 and R07, which report it",
+        spec: "Host cluster management",
+        fields: ["refcount-block.entry"],
+        qemu: Silently Varies "check: 'ERROR cluster N refcount=A reference=B' where it is too low, 'Leaked \
+            cluster N …' where it is too high",
+    }
+}
+
 /// The greatest `granularity_bits` of the specification.
 const MAX_GRANULARITY: u8 = 63;
 /// The longest entry without extra data, padded.
@@ -31,7 +153,7 @@ const MAX_BARE_ENTRY_LEN: u64 = BitmapHead::LEN + 65_535 + 8;
 pub struct BitmapRules {
     pub(super) geometry: Option<Geometry>,
     pub(super) file_len: u64,
-    disk_len: u64,
+    pub(super) disk_len: u64,
     are_loaded: bool,
     directory: Option<Directory>,
     count: u64,
@@ -119,49 +241,12 @@ impl BitmapRules {
         }
     }
 
-    fn table(&self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
-        let Some(geometry) = self.geometry else { return };
-        let head = &bitmap.head;
-        let size = u64::from(head.bitmap_table_size);
-        let wanted_size = head.table_size_for(self.disk_len, geometry);
-        let max_size = MAX_TABLE_SIZE.min(MAX_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
-        if size == 0 || size > max_size {
-            let finding = self.field(bitmap, &B05, "bitmap_table_size", size, format!("1 to {max_size}"));
-            // Without entries, a bitmap of a disk that has any bytes breaks the specification too.
-            let is_legal = size != 0 || wanted_size == Some(0);
-            out.push(if is_legal { finding.only_qemu() } else { finding });
-        }
-        if let Some(wanted) = wanted_size.filter(|wanted| size != 0 && size != *wanted) {
-            let finding = self.field(bitmap, &B17, "bitmap_table_size", size, wanted);
-            out.push(if is_in_use(bitmap) { finding.at_most(Severity::Note) } else { finding });
-        }
-        self.table_offset(bitmap, geometry, size <= max_size, out);
-    }
-
-    fn table_offset(&self, bitmap: &Bitmap, geometry: Geometry, is_size_known: bool, out: &mut Vec<Finding>) {
-        let offset = bitmap.head.bitmap_table_offset;
-        let finding =
-            |wanted: String| self.field(bitmap, &B04, "bitmap_table_offset", Evidence::Hex(offset.0), wanted);
-        if offset.0 == 0 || !offset.is_aligned(geometry.cluster_size()) {
-            out.push(finding(format!("a multiple of {:#x} and not 0", geometry.cluster_size())));
-        }
-        // Of a length that is wrong, only the start can tell.
-        let span = if is_size_known { bitmap.table() } else { Span::new(offset, 8) };
-        let inside = || format!("inside the {:#x} bytes of the file", self.file_len);
-        if i64::try_from(span.end().0).is_err() {
-            // QEMU's offsets are signed: such a table it cannot even try to read.
-            out.push(finding(inside()));
-        } else if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
-            // What is missing reads as zeros: dirty bits are lost in silence.
-            out.push(finding(inside()).at_most(Severity::Corruption));
-        }
-    }
-
     fn kind(&self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
         let head = &bitmap.head;
         let granularity = head.granularity_bits.0;
-        if !GRANULARITIES.contains(&granularity) {
-            let wanted = format!("{} to {}", GRANULARITIES.start(), GRANULARITIES.end());
+        let granularities = qemu::BITMAP_GRANULARITY_BITS;
+        if !granularities.contains(&granularity) {
+            let wanted = format!("{} to {}", granularities.start(), granularities.end());
             let finding = self.field(bitmap, &B06, "granularity_bits", u64::from(granularity), wanted);
             out.push(if granularity <= MAX_GRANULARITY { finding.only_qemu() } else { finding });
         }
@@ -193,8 +278,8 @@ impl BitmapRules {
         let size = |rule: &'static Rule, wanted: String| {
             self.field(bitmap, rule, "name_size", u64::from(len), wanted)
         };
-        if len > MAX_NAME_LEN {
-            out.push(size(&B09, format!("at most {MAX_NAME_LEN}")).only_qemu());
+        if len > qemu::MAX_BITMAP_NAME_LEN {
+            out.push(size(&B09, format!("at most {}", qemu::MAX_BITMAP_NAME_LEN)).only_qemu());
         }
         if len == 0 {
             out.push(size(&B10, "at least 1".to_owned()));
@@ -208,14 +293,13 @@ impl BitmapRules {
             let finding = Finding::new(&B11, Structure::Bitmap, span, found, "a name of its own");
             out.push(self.judged(if is_new { finding.only_qemu() } else { finding }));
         }
-        if let Some((position, byte)) = text::unprintable(&bitmap.name) {
-            let found = format!("the byte {byte:#04x} at position {position}");
+        if let Some(found) = names::unprintable(&bitmap.name) {
             let finding = Finding::new(&B12, Structure::Bitmap, span, found, "printable UTF-8");
             out.push(self.judged(finding));
         }
     }
 
-    fn field(
+    pub(super) fn field(
         &self,
         bitmap: &Bitmap,
         rule: &'static Rule,
@@ -238,7 +322,7 @@ fn extra_data(span: Span, len: u64) -> Finding {
 
 /// Where `extra_data_size` stands in an entry that was too long to be read, and what it is at least.
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
-    let Error::Budget { limit: "entry_len", value, at } = fault else { return None };
+    let Error::Budget { limit: Limit::EntryLen, value, at } = fault else { return None };
     let least = value.checked_sub(MAX_BARE_ENTRY_LEN).filter(|least| *least != 0)?;
     Some((Span::new(at.saturating_add(BitmapHead::LEN.saturating_sub(4)), 4), least))
 }
@@ -247,8 +331,7 @@ fn head_span(bitmap: &Bitmap, name: &str) -> Span {
     field_span(bitmap.at, &bitmap.head.fields(), name)
 }
 
-#[cfg(test)]
-#[cfg(feature = "testkit")]
+#[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::super::testing_tables as testing;
     use super::*;

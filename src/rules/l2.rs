@@ -1,22 +1,173 @@
-//! L2 tables: L05 to L10, L12 to L14, L16 to L24.
+//! The L2 tables, but for compressed clusters, which are in `l2_compressed`. Bit 63 is judged where references are
+//! counted: L11 in check/flags.
 
 use super::ends_past_file;
-use super::mapping::{L2Place, MappingRules, guest, zero_bits};
-use crate::finding::{Evidence, Finding, Guest, Rule, Structure};
-use crate::format::mapping::{Compressed, L2Entry, Mapping, SubclusterBitmap};
-use crate::rules::codes::{
-    L05, L06, L07, L08, L09, L10, L12, L13, L14, L16, L17, L18, L19, L20, L21, L23, L24,
-};
+use super::l1::{L2Place, MappingRules, guest, zero_bits};
+use crate::finding::{Evidence, Finding, Guest, Rule, Structure, rules};
+use crate::format::mapping::{L2Entry, Mapping, SubclusterBitmap};
 use crate::units::{HostOffset, Span};
 
+rules! {
+    L05 "l2-reserved-bits" Corruption Must {
+        title: "the reserved bits 1 to 8 and 56 to 61 of a standard L2 entry must be zero",
+        why: "readers that do not mask the bits find another cluster, and many such entries are a table that was \
+            overwritten",
+        advice: "compare the entries around it: single bits are bit rot and can be cleared in a copy",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found l2 entry with \
+            reserved bits set: HEX'",
+    }
+    L06 "zero-flag-in-extended-entry" Warning Must {
+        title: "bit 0 of a standard L2 entry must be zero in an image with extended L2 entries",
+        why: "the bit has another meaning in short entries, and a reader that looks at it reads zeros where there \
+            is data",
+        advice: "clear bit 0 in a copy; the subcluster bitmap says which parts are zero",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: Silently Silently "the bit is not looked at",
+    }
+    L07 "zero-flag-in-version-2" Corruption Must {
+        title: "bit 0 of a standard L2 entry, the zero flag, must be zero in a version 2 image",
+        why: "version 2 defines no zero clusters: QEMU fails to read there, others return old data",
+        advice: "upgrade a copy to version 3 if zeros are meant, else clear the bit",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: FailsOnRead Silently "'Zero cluster entry found in pre-v3 image (…)' when it is read; check \
+            counts the cluster and says nothing",
+        guest: Lost,
+    }
+    L08 "data-cluster-unaligned" Corruption Must {
+        title: "a data cluster must start on a cluster boundary",
+        why: "a guest cluster would take parts of two host clusters, of which one belongs to another owner",
+        advice: "round the offset down in a copy and look whether the data fits what the guest had there",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: FailsOnRead Corruption "'Cluster allocation offset 0x.. unaligned (…)' when it is read. Check: \
+            'ERROR offset=HEX: Data cluster is not properly aligned; L2 entry corrupted.', or the same of a \
+            'Preallocated cluster', and it counts both clusters touched",
+        guest: Lost,
+    }
+    L09 "data-cluster-beyond-file" Corruption Must {
+        title: "a data cluster must lie inside the file",
+        why: "the guest range reads as zeros, without any error",
+        advice: "compare the file's length with its source, and restore the named range if the file cannot be \
+            completed",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: Silently Corruption "reads as zeros. Check: 'region exceeding the end of the file by one \
+            cluster or more', and 'ERROR OFLAG_COPIED data cluster' where bit 63 is set",
+        guest: Lost,
+    }
+    L10 "data-cluster-cut" Note Extra {
+        title: "the file is expected to hold a data cluster up to its last allocated byte; a cut one hints \
+            at an incomplete copy",
+        why: "the cluster's end reads as zeros, which is right for a fresh image and wrong for a cut copy",
+        advice: "compare the length with the source; nothing is wrong if the guest never wrote there",
+        spec: "not in the specification; the missing bytes read as zeros",
+        fields: ["l2-table.entry"],
+        qemu: Silently Silently "the missing bytes read as zeros; less than a cluster past the end is not \
+            counted",
+        risk: TwoReadings,
+    }
+    L11 "l2-copied-flag-wrong" Corruption Must {
+        title: "bit 63 of a standard entry in an active L2 table must be set exactly where the cluster's \
+            refcount is 1",
+        why: "set wrongly, a write in place changes what a snapshot should keep; clear wrongly, it only costs a \
+            copy",
+        advice: "let `qemu-img check -r all` set the flags on a copy; where the refcount is wrong, mend that first",
+        spec: "L2 table entry",
+        fields: ["l2-table.entry"],
+        qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=N'",
+        guest: Unharmed,
+        stale_when_dirty: true,
+    }
+    L18 "subcluster-allocated-and-zero" Corruption Must {
+        title: "a subcluster must not be marked allocated and reading as zeros at once",
+        why: "the subcluster would be data and zeros at once, and QEMU refuses the whole cluster",
+        advice: "choose per subcluster in a copy: data where the host cluster has some, else zeros",
+        spec: "Extended L2 Entries",
+        fields: ["l2-table.entry"],
+        qemu: FailsOnRead Corruption "'Invalid cluster entry found' when any subcluster of the entry is \
+            read; check counts the entry",
+        guest: Lost,
+    }
+    L19 "subcluster-without-cluster" Corruption Must {
+        title: "no subcluster may be marked allocated where the entry has no host cluster",
+        why: "data is promised where no cluster is",
+        advice: "clear the bits in a copy; what they promised is lost unless another snapshot has it",
+        spec: "Extended L2 Entries",
+        fields: ["l2-table.entry"],
+        qemu: FailsOnRead Corruption "'Invalid cluster entry found' when it is read. Check: 'ERROR: \
+            Unallocated cluster has non-zero subcluster allocation map', without saying where",
+        guest: Lost,
+    }
+    L20 "data-file-offset-mismatch" Corruption Must {
+        title: "with an external data file, each cluster's offset in that file must equal its guest offset",
+        why: "the data file would be read at one place as QCOW2 and at another as raw",
+        advice: "compare both places in the data file, and set the entry to the guest offset in a copy",
+        spec: "Header",
+        fields: ["l2-table.entry"],
+        qemu: FailsOnRead Silently "'External data file host cluster offset 0x.. does not match guest \
+            cluster offset' when it is read",
+        guest: Lost,
+    }
+    L21 "data-file-copied-flag-clear" Corruption Should {
+        title: "with an external data file, bit 63 should be set in the L2 entry of every allocated cluster",
+        why: "cluster 0 of the data file is told from an unallocated one by this bit alone",
+        advice: "set bit 63 in a copy for the clusters that the data file holds",
+        spec: "L2 table entry",
+        fields: ["l2-table.entry"],
+        qemu: Silently Varies "the data is read all the same, but an entry of 0 counts as unallocated, so \
+            guest cluster 0 is lost. Check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=1'; \
+            nothing for offset 0",
+    }
+    L22 "host-offset-zero" Note Must reported_as "L23" {
+        title: "host offset 0 with bit 63 set is valid only for guest cluster 0 of an image with an external \
+            data file",
+        why: "only there can an offset of 0 be told from no offset",
+        advice: "see L23 for images without a data file, and L20 for those with one",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: Varies Silently "without a data file the cluster is unallocated; with one, reading any cluster \
+            but the first: 'External data file host cluster offset 0 does not match guest cluster offset'",
+    }
+    L23 "unallocated-copied-flag" Warning Must {
+        title: "bit 63 must be zero in an L2 entry without a host cluster, unless there is an external data \
+            file",
+        why: "a program took the entry for a cluster at offset 0, where the header lies",
+        advice: "clear the bit in a copy; no data hangs on it",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: Silently Silently "the cluster is unallocated",
+    }
+    L24 "l2-entry-beyond-disk" Warning Extra {
+        title: "L2 entries behind the end of the virtual disk are expected to be unallocated, VM state apart",
+        why: "no guest can read what is mapped there: it is a leftover of a shrunk disk, or hidden",
+        advice: "look at it in a copy with a larger size, and ask who shrank the disk",
+        spec: "not in the specification; no guest can read what is hidden there",
+        fields: ["l2-table.entry"],
+        qemu: Silently Silently "counted like any other: '3/2 = 150.00% allocated'",
+        risk: HiddenBytes,
+    }
+    H47 "version-2-newer-features" Note Must reported_as "L07" {
+        title: "a version 2 image has no zero clusters, no compression type and no extended L2 entries",
+        why: "a version 2 reader does not know the flag, and reads the cluster as data or fails",
+        advice: "upgrade a copy with `qemu-img amend -o compat=1.1` if the flag is meant",
+        spec: "Standard Cluster Descriptor",
+        fields: ["l2-table.entry"],
+        qemu: FailsOnRead Silently "a zero flag: 'Zero cluster entry found in pre-v3 image' when it is read",
+    }
+}
+
 /// One entry that has to be looked at closely.
-struct Entry<'e> {
-    rules: &'e MappingRules,
+pub(super) struct Entry<'e> {
+    pub(super) rules: &'e MappingRules,
     place: &'e L2Place,
-    entry: L2Entry,
+    pub(super) entry: L2Entry,
     subclusters: Option<SubclusterBitmap>,
     guest_offset: u64,
-    out: &'e mut Vec<Finding>,
+    pub(super) out: &'e mut Vec<Finding>,
 }
 
 impl MappingRules {
@@ -65,25 +216,6 @@ impl Entry<'_> {
             _ => self.standard(mapping),
         }
         self.beyond_disk(mapping);
-    }
-
-    fn compressed(&mut self, stream: Compressed) {
-        if self.entry.copied() {
-            self.push(&L12, zero_bits(1 << 63));
-        }
-        if self.bitmap().0 != 0 {
-            self.push_bitmap(&L17, "0x0");
-        }
-        if self.rules.external_data {
-            // In which file its bytes would lie, nothing says.
-            return self.push_hurting(&L16, "no compressed cluster with an external data file");
-        }
-        let span = Span::new(stream.at, stream.len);
-        if stream.high_bits != 0 {
-            self.push_hurting(&L13, zero_bits(stream.high_bits));
-        } else if ends_past_file(self.rules.file_len, span, self.rules.geometry) {
-            self.push_hurting(&L14, self.rules.inside_file());
-        }
     }
 
     fn standard(&mut self, mapping: Mapping) {
@@ -165,7 +297,7 @@ impl Entry<'_> {
         }
     }
 
-    fn bitmap(&self) -> SubclusterBitmap {
+    pub(super) fn bitmap(&self) -> SubclusterBitmap {
         self.subclusters.unwrap_or_default()
     }
 
@@ -179,17 +311,20 @@ impl Entry<'_> {
         Finding::new(rule, Structure::L2Table, span, Evidence::Hex(self.entry.0), wanted)
     }
 
-    fn push(&mut self, rule: &'static Rule, wanted: impl Into<Evidence>) {
+    pub(super) fn push(&mut self, rule: &'static Rule, wanted: impl Into<Evidence>) {
         self.out.push(self.finding(rule, wanted));
     }
 
-    fn push_hurting(&mut self, rule: &'static Rule, wanted: impl Into<Evidence>) {
+    pub(super) fn push_hurting(&mut self, rule: &'static Rule, wanted: impl Into<Evidence>) {
         self.out.push(self.finding(rule, wanted).hurting(self.guest()));
     }
 
-    /// A breach in the second half; only L17 leaves the cluster readable.
+    /// A finding about the second half.
+    pub(super) fn bitmap_finding(&self, rule: &'static Rule, wanted: &'static str) -> Finding {
+        Finding { found: Evidence::Hex(self.bitmap().0), ..self.finding(rule, wanted) }
+    }
+
     fn push_bitmap(&mut self, rule: &'static Rule, wanted: &'static str) {
-        let finding = Finding { found: Evidence::Hex(self.bitmap().0), ..self.finding(rule, wanted) };
-        self.out.push(if rule == &L17 { finding } else { finding.hurting(self.guest()) });
+        self.out.push(self.bitmap_finding(rule, wanted).hurting(self.guest()));
     }
 }

@@ -3,24 +3,29 @@
 //! the bytes; what to do about them is the report's business.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod backing;
 mod bitmap_tables;
 mod bitmaps;
-mod changed;
+mod bitmaps_extension;
+mod catalogue;
+mod data_file;
+mod encryption;
 mod extensions;
-mod gap;
+mod features;
+mod field;
 mod header;
+mod header_tables;
 mod judge;
+mod l1;
 mod l2;
+mod l2_compressed;
 mod luks;
-mod mapping;
-pub(crate) mod names;
-mod reasons;
+mod luks_slots;
+mod names;
 mod refcounts;
-mod rows;
-mod seen;
+mod sharing;
+mod snapshot_labels;
 mod snapshots;
-mod span;
-mod stop;
 #[cfg(all(test, feature = "testkit"))]
 pub(crate) mod testing_header;
 #[cfg(all(test, feature = "testkit"))]
@@ -31,46 +36,19 @@ pub(crate) mod testing_header;
     reason = "a test may stop at what it does not expect"
 )]
 pub(crate) mod testing_tables;
-#[cfg(test)]
-mod tests;
+mod tool;
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
-
-use crate::finding::Rule;
 use crate::image::{ends_past_file, is_cut};
 
+pub use backing::check_backing_file;
 pub use bitmaps::BitmapRules;
-pub use changed::check_unchanged;
+pub use catalogue::{Example, catalogue, codes, find, judges};
 pub use extensions::ExtensionRules;
-pub use gap::check_header_gap;
-pub use header::{check_backing_file, check_header};
+pub use header::{check_header, check_header_gap};
 pub use judge::Judge;
+pub(crate) use l1::guest;
+pub use l1::{L2Place, MappingRules};
 pub use luks::check_luks;
-pub(crate) use mapping::guest;
-pub use mapping::{L2Place, MappingRules};
-pub use reasons::{Example, Reason, reasons};
 pub use refcounts::{RefcountRules, check_refcount_table_cover};
-pub use rows::{catalogue, codes};
 pub use snapshots::SnapshotRules;
-pub use stop::stopped;
-
-impl Rule {
-    /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
-    pub fn is_cut(&self) -> bool {
-        [&codes::T01, &codes::T02, &codes::T03].contains(&self)
-    }
-}
-
-/// The rule with this code, in either case.
-pub fn find(code: &str) -> Option<&'static Rule> {
-    catalogue().find(|rule| rule.code.eq_ignore_ascii_case(code))
-}
-
-/// Whether some rule judges this field of this structure: without one, a dump cannot call it valid.
-pub fn judges(structure: &str, field: &str) -> bool {
-    static JUDGED: LazyLock<HashSet<(&str, &str)>> = LazyLock::new(|| {
-        catalogue().flat_map(|rule| rule.fields).filter_map(|name| name.split_once('.')).collect()
-    });
-    JUDGED.contains(&(structure, field))
-}
+pub use tool::{check_unchanged, stopped};

@@ -1,29 +1,14 @@
-//! What the names in an image lead to: a name is a program's next thing to open.
+//! Names in an image: whether they are text, which were there before, and what they lead to, since a name is a program's
+//! next thing to open.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Component, Path};
 
 use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::text;
 use crate::units::{Span, to_u64};
-
-/// Characters of a name that a finding shows.
-const SHOWN: usize = 64;
-
-/// A name for a line of a report: escaped, and cut after 64 characters.
-pub(crate) fn shown(name: &[u8]) -> String {
-    cut(name, SHOWN)
-}
-
-/// A name, escaped, and cut after `count` characters.
-pub(crate) fn cut(name: &[u8], count: usize) -> String {
-    // No character has more than four bytes, so the cut never falls into one that is shown.
-    let escaped = text::escape(name.get(..count.saturating_mul(4)).unwrap_or(name));
-    if escaped.chars().nth(count).is_none() {
-        return escaped.into_owned();
-    }
-    escaped.chars().take(count.saturating_sub(1)).chain(['…']).collect()
-}
 
 /// What opening a file by a name leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +31,7 @@ pub(super) fn reach(name: &[u8]) -> Reach {
         return risky("json:, a description of any block device".into());
     }
     if let Some(scheme) = scheme(name) {
-        return risky(format!("the protocol {}:", shown(scheme)).into());
+        return risky(format!("the protocol {}:", text::shown(scheme)).into());
     }
     if name.starts_with(br"\\") {
         return risky(r"\\, a device or a network path of Windows".into());
@@ -111,6 +96,20 @@ pub(super) fn not_a_string(bytes: &[u8]) -> Option<String> {
     Some(format!("the byte {byte:#04x} at position {at}"))
 }
 
+/// Hashes of the byte strings seen so far, eight bytes each. The key is fixed, so that the same image always gives the same
+/// findings; a pair that collides by accident is not to be expected among 65,536 names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen(HashSet<u64>);
+
+impl Seen {
+    /// Whether these bytes are new; from now on they are not.
+    pub(super) fn is_new(&mut self, bytes: &[u8]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        self.0.insert(hasher.finish())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,14 +143,6 @@ mod tests {
             let had = reach(name.as_bytes());
             assert_eq!((had.what.as_ref(), had.risky), (what, risky), "{name:?}");
         }
-    }
-
-    #[test]
-    fn long_names_are_cut() {
-        assert_eq!(shown(b"a\0"), r"a\x00");
-        assert_eq!(shown(&[b'a'; 64]), "a".repeat(64));
-        assert_eq!(shown(&[b'a'; 65]), format!("{}…", "a".repeat(63)));
-        assert_eq!(shown(&[0; 1023]).chars().count(), 64);
     }
 
     #[test]

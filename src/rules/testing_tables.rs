@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::Judge;
-use super::span::field_span;
+use super::field::field_span;
 use crate::finding::{Finding, Severity, Structure};
 use crate::format::Layout;
 use crate::format::snapshot::SnapshotHead;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::ReadAt;
 use crate::units::{HostOffset, to_u64, to_usize};
-use crate::{Error, Limits};
+use crate::{Error, Limit, Limits};
 
 /// Reads from one look at the clock to the next.
 const READS_PER_LOOK: u64 = 16;
@@ -113,15 +113,15 @@ impl<R: ReadAt> Metered<R> {
 
     fn charge(&self, at: HostOffset, bytes: u64) -> Result<(), Error> {
         if self.bytes_read().saturating_add(bytes) > self.limits.read_bytes {
-            return Err(Error::Budget { limit: "read_bytes", value: self.limits.read_bytes, at });
+            return Err(self.limits.spent(Limit::ReadBytes, at));
         }
         let reads = self.reads.fetch_add(1, Ordering::Relaxed);
         if reads >= self.limits.reads {
-            return Err(Error::Budget { limit: "reads", value: self.limits.reads, at });
+            return Err(self.limits.spent(Limit::Reads, at));
         }
         let is_late = || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if reads.is_multiple_of(READS_PER_LOOK) && is_late() {
-            return Err(Error::Budget { limit: "seconds", value: self.limits.seconds, at });
+            return Err(self.limits.spent(Limit::Seconds, at));
         }
         Ok(())
     }
@@ -180,12 +180,12 @@ mod tests {
     fn stops_at_each_limit() {
         let source = metered(Limits { read_bytes: 10, ..Limits::default() });
         assert!(source.read("bytes", HostOffset(0), &mut [0; 10]).is_ok());
-        let spent = Error::Budget { limit: "read_bytes", value: 10, at: HostOffset(5) };
+        let spent = Error::Budget { limit: Limit::ReadBytes, value: 10, at: HostOffset(5) };
         assert_eq!(source.read("bytes", HostOffset(5), &mut [0; 1]), Err(spent));
 
         let source = metered(Limits { reads: 1, ..Limits::default() });
         assert!(source.read("bytes", HostOffset(0), &mut [0; 1]).is_ok());
-        let spent = Error::Budget { limit: "reads", value: 1, at: HostOffset(0) };
+        let spent = Error::Budget { limit: Limit::Reads, value: 1, at: HostOffset(0) };
         assert_eq!(source.read("bytes", HostOffset(0), &mut [0; 1]), Err(spent));
     }
 }

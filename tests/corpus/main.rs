@@ -309,7 +309,7 @@ fn explain_shows_the_images_that_are_here() {
         let said = escape(said.as_bytes());
         lines.push_str(&format!("{}\tcorpus/damaged/{name}.qcow2\t{said}\n", rule.code));
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rules/reasons/examples.tsv");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rules/examples.tsv");
     if writing() {
         fs::write(&path, &lines).unwrap();
     }

@@ -16,7 +16,7 @@ use qcow2_inspect::finding::Finding;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
 use qcow2_inspect::testkit::{exercise_fully, memory_bound};
-use qcow2_inspect::{Image, Limits};
+use qcow2_inspect::{Image, Limit, Limits};
 
 use images::{compressed, hostile, maps, scattered, streams};
 
@@ -82,9 +82,9 @@ fn memory_is_bounded_whatever_the_counts_say() {
 /// them holds.
 fn check_budgets() {
     for (limit, count, source) in [
-        ("counted_pages", 40_000, maps(scattered)),
-        ("l2_tables", 16_000, maps(|_| 0)),
-        ("compressed_clusters", 1_000_000, maps(compressed)),
+        (Limit::CountedPages, 40_000, maps(scattered)),
+        (Limit::L2Tables, 16_000, maps(|_| 0)),
+        (Limit::CompressedClusters, 1_000_000, maps(compressed)),
     ] {
         let run = |limits: Limits| {
             let image = Image::open(&source, limits).unwrap();

@@ -5,7 +5,7 @@ use super::fault::{Cause, Fault};
 use super::plan::{Piece, Source};
 use crate::source::{Metered, ReadAt};
 use crate::units::{GuestSpan, HostOffset, to_u64, to_usize};
-use crate::{Error, Limits};
+use crate::{Error, Limit, Limits};
 
 /// The external data file of an image. Only its user can say which file that is.
 #[derive(Debug)]
@@ -102,9 +102,8 @@ impl<'i, R: ReadAt, D: ReadAt> Worker<'i, R, D> {
 
     fn stream(&mut self, at: HostOffset, len: u64, skip: u64, out: &mut [u8]) -> Result<(), Cause> {
         let (image, size) = (self.disk.image(), self.disk.geometry.cluster_size());
-        let (limit, value) = ("decoded_cluster_len", image.limits().decoded_cluster_len);
-        if size > value {
-            return Err(Cause::Read(Error::Budget { limit, value, at }));
+        if size > image.limits().decoded_cluster_len {
+            return Err(Cause::Read(image.limits().spent(Limit::DecodedClusterLen, at)));
         }
         let number = image.header().compression_type();
         let method = Compression::new(number).ok_or(Cause::Method(number))?;

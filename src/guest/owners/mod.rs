@@ -4,10 +4,10 @@ mod bitmaps;
 mod structures;
 mod trees;
 
-use crate::Error;
 use crate::image::{Image, ends_past_file};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
+use crate::{Error, Limit};
 
 /// Something that uses a byte of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Owners {
 impl Owners {
     /// What kept some owners from being told.
     pub fn cut(&self) -> Option<Error> {
-        let error = Error::Budget { limit: "owners", value: self.limit, at: self.at };
+        let error = Error::Budget { limit: Limit::Owners, value: self.limit, at: self.at };
         (self.further > 0).then_some(error)
     }
 }
@@ -178,8 +178,8 @@ impl<R: ReadAt> Search<'_, R> {
     /// Takes note of a table that may share its bytes with another.
     fn odd(&mut self, at: HostOffset) -> Result<(), Error> {
         self.odd = self.odd.saturating_add(1);
-        let value = self.image.limits().odd_tables;
-        if self.odd > value { Err(Error::Budget { limit: "odd_tables", value, at }) } else { Ok(()) }
+        let limits = self.image.limits();
+        if self.odd > limits.odd_tables { Err(limits.spent(Limit::OddTables, at)) } else { Ok(()) }
     }
 
     /// The entry of a table that the byte is in.

@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 
 use super::{Search, Told, whole};
-use crate::Error;
 use crate::format::mapping::{L1Entry, L2Entry, Mapping, SubclusterBitmap};
+use crate::format::qemu;
 use crate::guest::{Disk, State};
 use crate::image::Visited;
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree, to_u64};
-
-/// QEMU's limit on the entries of a snapshot's L1 table; a longer one it does not read.
-const MAX_L1_ENTRIES: u32 = (32 << 20) / 8;
+use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, Tree};
+use crate::{Error, Limit};
 
 /// The tables that were looked through.
 struct Known {
@@ -56,7 +54,7 @@ impl<'i, R: ReadAt> Search<'i, R> {
             (owner.index, owner.tree) = (index, Some(l1.tree));
         }
         // Where it is no table for QEMU, nobody knows what its bytes would mean.
-        let is_too_large = l1.size > MAX_L1_ENTRIES && l1.tree != Tree::Active;
+        let is_too_large = l1.size > qemu::MAX_L1_ENTRIES && l1.tree != Tree::Active;
         if is_too_large || !l1.at.is_aligned(self.geometry.cluster_size()) {
             return Ok(());
         }
@@ -134,9 +132,9 @@ impl<'i, R: ReadAt> Search<'i, R> {
                 _ => Ok(()),
             }
         })?;
-        let limit = self.image.limits().l2_tables;
-        if known.l2.len() >= limit {
-            return Err(Error::Budget { limit: "l2_tables", value: to_u64(limit), at });
+        let limits = self.image.limits();
+        if known.l2.len() >= limits.l2_tables {
+            return Err(limits.spent(Limit::L2Tables, at));
         }
         known.l2.insert(at, KnownL2 { told, start });
         Ok(())

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::Error;
-use crate::finding::Rule;
+use crate::finding::{BitmapTrust, Rule};
 use crate::guest::{Combine, Combined, Trust, Trusts};
 use crate::image::{Bitmap, Image};
 use crate::report::document::Document;
@@ -282,12 +282,13 @@ impl<W: Write> Writer for TextWriter<W> {
 }
 
 fn reason(rule: &'static Rule) -> String {
-    match rule.code {
-        "B19" => "in-use: it was not saved when the image was closed (B19)".to_owned(),
-        "E21" | "E22" => {
-            format!("inconsistent: a program without support for bitmaps may have written ({})", rule.code)
+    let code = rule.code;
+    match rule.attributes.bitmap {
+        BitmapTrust::InUse => format!("in-use: it was not saved when the image was closed ({code})"),
+        BitmapTrust::Inconsistent => {
+            format!("inconsistent: a program without support for bitmaps may have written ({code})")
         }
-        code => format!("{}: {} ({code})", rule.slug, rule.title),
+        BitmapTrust::Broken | BitmapTrust::Kept => format!("{}: {} ({code})", rule.slug, rule.title),
     }
 }
 

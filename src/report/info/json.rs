@@ -8,7 +8,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::{Survey, compression, encryption};
 use crate::Image;
 use crate::format::features::FeatureSet;
-use crate::format::luks::{SECTOR, SLOT_ENABLED};
+use crate::format::luks::SLOT_ENABLED;
 use crate::format::{Field, extension};
 use crate::image::{Bitmap, Extension, Luks, Part, Section, Snapshot};
 use crate::report::document::Document;
@@ -19,6 +19,7 @@ use crate::report::subject::Subject;
 use crate::report::value::{Value, unclean};
 use crate::source::ReadAt;
 use crate::text;
+use crate::units::SECTOR;
 
 /// Writes `info` as one JSON document. `now` is the present in seconds since 1970, `sandbox` what the process
 /// has given up.

@@ -11,9 +11,8 @@ use crate::report::feature_names;
 use crate::report::human::{Clock, Size, Timestamp};
 use crate::report::subject::Subject;
 use crate::report::text::write_findings;
-use crate::rules::names::{cut, shown};
 use crate::source::ReadAt;
-use crate::text::escape;
+use crate::text::{cut, escape, shown};
 
 /// Characters of a path that one screen has room for; names in lists get fewer.
 const LONGEST_PATH: usize = 1023;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use super::{LIMITS, Run, Tells, run};
-use crate::Limits;
 use crate::finding::{Finding, Rule, Structure};
 use crate::rules::codes::{L24, T01, T02};
 use crate::source::ReadAt;
 use crate::testkit::readers::{Counting, FailingAt, FailingOnce, SmallBlocks};
 use crate::units::{HostOffset, to_usize};
+use crate::{Limit, Limits};
 
 /// # Panics
 /// Where a second run differs from the first.
@@ -60,23 +60,23 @@ pub fn check_limits_are_monotone<R: ReadAt + Sync + ?Sized>(source: &R, first: &
 /// Limits of which one alone is low, so that no other hides what comes of it: all that the others do not lower and that
 /// cut the work. Past `remembered_tables` more is shown, past `lost_ranges` places are left out, and by `trailing_bytes`
 /// goes the place of a finding.
-const ALONE: [&str; 7] = [
-    "compressed_clusters",
-    "conflicts",
-    "counted_pages",
-    "decoded_bytes",
-    "l2_tables",
-    "odd_tables",
-    "refcount_blocks",
+const ALONE: [Limit; 7] = [
+    Limit::CompressedClusters,
+    Limit::Conflicts,
+    Limit::CountedPages,
+    Limit::DecodedBytes,
+    Limit::L2Tables,
+    Limit::OddTables,
+    Limit::RefcountBlocks,
 ];
 
 fn lower_limits(choice: u64) -> Limits {
     let small = choice % 61;
-    if let (true, Some(name)) =
+    if let (true, Some(limit)) =
         (choice.is_multiple_of(2), ALONE.iter().cycle().nth(to_usize(choice / 2 % 64)))
     {
         let mut lower = LIMITS;
-        lower.set(name, small / 20);
+        lower.set(*limit, small / 20);
         return lower;
     }
     Limits {
@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn each_limit_is_low_alone_once() {
-        let lowered = |name: &str| (0..41).any(|choice| lower_limits(choice).get(name) == Some(0));
-        assert!(ALONE.iter().all(|name| lowered(name)));
+        let lowered = |limit: Limit| (0..41).any(|choice| lower_limits(choice).get(limit) == 0);
+        assert!(ALONE.into_iter().all(lowered));
         assert!((0..41).any(|choice| lower_limits(choice).reads < 100));
     }
 

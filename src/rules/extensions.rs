@@ -1,69 +1,101 @@
-//! The rules about the header extensions: the list, and what the known ones hold.
-
-mod feature_table;
-mod payload;
+//! The list of header extensions. What the known ones hold is judged in the files of what they speak of.
 
 use std::collections::HashMap;
 
-use super::span::field_span;
-use super::stopped;
+use super::features::Named;
+use super::field::extension_field;
+use super::{backing, bitmaps_extension, data_file, encryption, features, stopped};
 use crate::Error;
-use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
+use crate::finding::{Finding, Severity, Structure, rules};
 use crate::format::Layout;
 use crate::format::extension::{self as kinds, ExtensionHead};
-use crate::format::features::{BITMAPS, FeatureName};
-use crate::format::header::CRYPT_LUKS;
+use crate::format::features::FeatureName;
 use crate::format::scalar::Magic;
-use crate::image::{Extension, Image};
-use crate::rules::codes::{E01, E02, E03, E04, E05, E06, E09, E21, E22, E23, E26};
+use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
 
-/// QEMU's longest name of a format, whose buffer has 16 bytes.
-const QEMU_MAX_FORMAT: u32 = 15;
+rules! {
+    E01 "extension-too-large" Fatal Must {
+        title: "each header extension must end before the backing file name or the end of the first cluster",
+        why: "a length that passes the end makes a reader run into the backing file name or into another cluster",
+        advice: "compare the lengths by `dump --only extensions`; the first wrong one hides all behind it",
+        spec: "Header extensions",
+        fields: ["extension.length"],
+        qemu: Varies Varies "'Header extension too large'. Where it would fit, and only the file ends before, zeros \
+            are read: it opens, and check counts what the missing tables cost",
+    }
+    E02 "duplicate-extension" Warning Must {
+        title: "each type of header extension must occur at most once",
+        why: "readers keep the first, the last or neither, so that each sees another backing format or data file",
+        advice: "reject it from strangers; on a copy, remove the one that is not meant",
+        spec: "Header extensions",
+        fields: ["extension.magic"],
+        qemu: Silently Silently "the last one wins; other readers take the first, or refuse",
+        risk: TwoReadings,
+    }
+    E03 "extension-end-missing" Warning Should {
+        title: "the list of header extensions should close with an end mark, or fill its space exactly",
+        why: "what stands behind the list may be taken for more extensions",
+        advice: "write an end mark, eight zero bytes, behind the last extension of a copy",
+        spec: "Header extensions",
+        fields: [],
+        qemu: Silently Silently "accepted, also where only the padding of the last extension passes the end. \
+            Where 1 to 7 bytes are left over they are taken for one more extension: 'Header extension too \
+            large'",
+        risk: TwoReadings,
+    }
+    E04 "extension-end-length" Note Should {
+        title: "the extension that ends the list should have length 0",
+        why: "most readers ignore the length, and the bytes that it spans stay hidden",
+        advice: "set the length to 0 in a copy, and look at what it covered",
+        spec: "Header extensions",
+        fields: ["extension.length"],
+        qemu: Varies Varies "a length that still fits is ignored; a larger one: 'Header extension too \
+            large', because lengths are checked before the type is looked at",
+        risk: TwoReadings,
+    }
+    E26 "unknown-extension" Note Extra {
+        title: "a header extension of unknown type may be ignored; it can carry any data",
+        why: "readers skip it, and keep it when they rewrite the header: a place for data that nobody looks at",
+        advice: "look at its bytes with `dump --only extensions --hex`",
+        spec: "Header extensions",
+        fields: ["extension.magic"],
+        qemu: Silently Silently "ignored, and kept when QEMU rewrites the header, though several change \
+            their order",
+        risk: HiddenBytes,
+    }
+}
 
 /// Judges one extension after the other, in the order of the file. It remembers the first of each type, which
 /// costs at most some bytes for each 8 of the extension area.
 #[derive(Debug)]
 pub struct ExtensionRules {
-    image: Facts,
+    header: Header,
+    geometry: Option<Geometry>,
+    file_len: u64,
+    limit: HostOffset,
     first: HashMap<Magic, HostOffset>,
-    named: feature_table::Named,
+    named: Named,
     list_end: HostOffset,
     padded: bool,
     ended: bool,
 }
 
-/// What the rest of the image says that an extension has to agree with.
-#[derive(Clone, Copy, Debug)]
-struct Facts {
-    limit: HostOffset,
-    file_len: u64,
-    geometry: Option<Geometry>,
-    has_v3: bool,
-    has_backing: bool,
-    has_external_data: bool,
-    is_luks: bool,
-    bitmaps_are_consistent: bool,
-}
-
 impl ExtensionRules {
     /// The rules for the extensions of `image`.
     pub fn new<R: ReadAt>(image: &Image<R>) -> Self {
-        let header = image.header();
-        let facts = Facts {
-            limit: image.extensions_limit(),
-            file_len: image.file_len(),
+        Self {
+            header: image.header().clone(),
             geometry: image.geometry(),
-            has_v3: header.has_v3(),
-            has_backing: super::header::is_named(header),
-            has_external_data: image.has_external_data(),
-            is_luks: header.v2.crypt_method == CRYPT_LUKS,
-            bitmaps_are_consistent: header.v3().autoclear_features.contains(BITMAPS),
-        };
-        let list_end = header.extensions_at();
-        let named = feature_table::Named::default();
-        Self { image: facts, first: HashMap::new(), named, list_end, padded: true, ended: false }
+            file_len: image.file_len(),
+            limit: image.extensions_limit(),
+            first: HashMap::new(),
+            named: Named::default(),
+            list_end: image.header().extensions_at(),
+            padded: true,
+            ended: false,
+        }
     }
 
     /// Judges the next extension, and what it holds. The rows of a feature name table are for
@@ -75,56 +107,46 @@ impl ExtensionRules {
         self.ended = extension.is_end();
         if let Some(first) = self.first.get(&head.magic) {
             let wanted = format!("one such extension, as at {first}");
-            out.push(about(extension, &E02, "magic", format!("{} again", head.magic), wanted));
+            out.push(extension_field(extension, &E02, "magic", format!("{} again", head.magic), wanted));
         } else {
             self.first.insert(head.magic, at);
         }
         match head.magic {
             kinds::END if head.length != 0 => {
-                out.push(about(extension, &E04, "length", head.length, 0_u32));
+                out.push(extension_field(extension, &E04, "length", head.length, 0_u32));
             }
             kinds::END => {}
-            kinds::BACKING_FORMAT => self.backing_format(extension, out),
+            kinds::BACKING_FORMAT => backing::check_format(extension, &self.header, out),
             kinds::FEATURE_TABLE => {
-                self.named = feature_table::Named::default();
-                feature_table::check(extension, out);
+                self.named = Named::default();
+                features::check_names(extension, out);
             }
-            kinds::BITMAPS => self.bitmaps(extension, out),
-            kinds::CRYPTO => {
-                if !self.image.is_luks {
-                    let wanted = "no such extension where crypt_method is not 2";
-                    out.push(about(extension, &E09, "magic", Evidence::Hex(head.magic.0.into()), wanted));
-                }
-                payload::crypto(extension, self.image.geometry, out);
+            kinds::BITMAPS => {
+                bitmaps_extension::check(extension, &self.header, self.geometry, self.file_len, out);
             }
-            kinds::DATA_FILE => {
-                if !self.image.has_external_data {
-                    let wanted = "no such extension without incompatible feature bit 2";
-                    out.push(about(extension, &E23, "magic", Evidence::Hex(head.magic.0.into()), wanted));
-                }
-                payload::data_file(extension, out);
-            }
+            kinds::CRYPTO => encryption::check_pointer(extension, &self.header, self.geometry, out),
+            kinds::DATA_FILE => data_file::check(extension, &self.header, out),
             magic => {
                 let nonzero = extension.data.iter().filter(|byte| **byte != 0).count();
                 let found = format!("{magic}: {} bytes, {nonzero} of them not 0", head.length);
-                out.push(about(extension, &E26, "magic", found, "a type that is known"));
+                out.push(extension_field(extension, &E26, "magic", found, "a type that is known"));
             }
         }
     }
 
     /// Judges the next of the [`feature_names`](Extension::feature_names) of that extension, which stands at `at`.
     pub fn feature_name(&mut self, at: HostOffset, row: &FeatureName, out: &mut Vec<Finding>) {
-        feature_table::check_row(at, row, &mut self.named, out);
+        features::check_name(at, row, &mut self.named, out);
     }
 
     /// Judges the list as a whole. `fault` is what ended it early.
     pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
-        let left = self.image.limit.0.saturating_sub(self.list_end.0);
+        let left = self.limit.0.saturating_sub(self.list_end.0);
         match fault {
             Some(error) => out.push(self.fault(error)),
             None if self.ended => {}
             // QEMU reads zeros behind the end of the file, which are an end mark where there is room for one.
-            None if left >= ExtensionHead::LEN && self.list_end.0 >= self.image.file_len => {}
+            None if left >= ExtensionHead::LEN && self.list_end.0 >= self.file_len => {}
             None if left > 0 => {
                 let at = Span::new(self.list_end, left);
                 let found = format!("{left} bytes left");
@@ -139,7 +161,7 @@ impl ExtensionRules {
             None if self.padded => {}
             None => {
                 let at = Span::new(self.list_end, 0);
-                let found = format!("the space ends at {}", self.image.limit);
+                let found = format!("the space ends at {}", self.limit);
                 out.push(Finding::new(&E03, Structure::Extension, at, found, "an end mark before it"));
             }
         }
@@ -154,53 +176,11 @@ impl ExtensionRules {
         let is_data = at > self.list_end;
         let length = Span::new(HostOffset(at.0.saturating_sub(4)), 4);
         let at_length = if is_data { Some(length) } else { finding.at };
-        let file_ends = at.saturating_add(had).0 >= self.image.file_len;
-        let fits = at.saturating_add(wanted) <= self.image.limit;
+        let file_ends = at.saturating_add(had).0 >= self.file_len;
+        let fits = at.saturating_add(wanted) <= self.limit;
         let worst = if file_ends && fits { Severity::Corruption } else { Severity::Fatal };
         Finding { at: at_length, ..finding }.at_most(worst)
     }
-
-    fn backing_format(&self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
-        if extension.head.length > QEMU_MAX_FORMAT {
-            let finding = about(extension, &E05, "length", extension.head.length, "at most 15");
-            out.push(finding.only_qemu());
-        }
-        let at = payload::data_span(extension);
-        let mut unexpected = |found: String, wanted: &'static str| {
-            out.push(Finding::new(&E06, Structure::Extension, at, found, wanted));
-        };
-        if !self.image.has_backing {
-            unexpected("a backing format".into(), "no such extension without a backing file");
-        }
-        if !payload::is_known_format(extension.data) {
-            unexpected(super::names::shown(extension.data), "the name of a format that QEMU knows");
-        }
-        payload::string(extension, Structure::Extension, out);
-    }
-
-    fn bitmaps(&self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
-        let magic = || Evidence::Hex(extension.head.magic.0.into());
-        if !self.image.has_v3 {
-            out.push(about(extension, &E22, "magic", magic(), "no such extension in version 2"));
-        } else if !self.image.bitmaps_are_consistent {
-            out.push(about(extension, &E21, "magic", magic(), "autoclear feature bit 0 with it"));
-        }
-        // QEMU looks at the rest of the extension only where it would load the bitmaps.
-        let worst = if self.image.bitmaps_are_consistent { Severity::Fatal } else { Severity::Warning };
-        payload::bitmaps(extension, self.image.geometry, self.image.file_len, worst, out);
-    }
-}
-
-/// A finding about a field of an extension's head.
-fn about(
-    extension: &Extension<'_>,
-    rule: &'static Rule,
-    field: &str,
-    found: impl Into<Evidence>,
-    wanted: impl Into<Evidence>,
-) -> Finding {
-    let at = field_span(extension.at, &extension.head.fields(), field);
-    Finding::new(rule, Structure::Extension, at, found, wanted)
 }
 
 #[cfg(all(test, feature = "testkit"))]

@@ -1,15 +1,55 @@
-//! The key slots, and where their key material lies.
+//! The key slots of the LUKS header, and where their key material lies.
 
 use std::ops::Range;
 
-use super::KEY_MATERIAL_START;
-use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
+use super::field::field_span;
+use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
 use crate::format::Layout;
-use crate::format::luks::{LuksHead, LuksSlot, SECTOR, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES};
+use crate::format::luks::{LuksHead, LuksSlot, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES};
 use crate::image::Luks;
-use crate::rules::codes::{K05, K06, K07, K08};
-use crate::rules::span::field_span;
-use crate::units::{HostOffset, Span, to_u64};
+use crate::units::{HostOffset, SECTOR, Span, to_u64};
+
+rules! {
+    K05 "luks-slot-corrupted" Fatal Must {
+        title: "each LUKS key slot must have 4000 stripes and be marked as either active or disabled",
+        why: "key material read with a wrong layout gives a wrong key",
+        advice: "use another slot whose fields are sound, and its password",
+        spec: "LUKS1 on-disk format, key slot",
+        fields: ["luks-slot.active", "luks-slot.stripes"],
+        qemu: Refused Refused "'Keyslot N is corrupted (stripes …)', or 'Keyslot N state … is corrupted'",
+    }
+    K06 "luks-slot-iterations" Fatal Must {
+        title: "an active LUKS key slot must have an iteration count that is not 0",
+        why: "no key can be derived for the slot",
+        advice: "unlock by another slot, then add the password anew with `qemu-img amend`",
+        spec: "LUKS1 on-disk format, key slot",
+        fields: ["luks-slot.iterations"],
+        qemu: Refused Refused "'Keyslot N iteration count is zero'",
+    }
+    K07 "luks-slot-overlap" Fatal Must {
+        title: "the key material of each LUKS key slot must lie between header and payload, and overlap no \
+            other's",
+        why: "writing one slot, or the guest's data, destroys the key material of another",
+        advice: "save the header now; change no passwords before it is mended",
+        spec: "LUKS1 on-disk format, key slot",
+        fields: ["luks-slot.key_material_offset"],
+        qemu: Refused Refused "'Keyslot N is overlapping with …'",
+    }
+    K08 "luks-no-active-slot" Note Extra {
+        title: "at least one LUKS key slot is expected to be active: without one no passphrase opens the \
+            image",
+        why: "the data is encrypted by a key that nothing in the file gives back: deleted on purpose, or \
+            overwritten",
+        advice: "only a backup of the header helps",
+        spec: "not in the specification; key slots can be erased to destroy the data",
+        fields: ["luks-slot.active"],
+        qemu: Silently Refused "info shows the slots as they are; check always needs the key, and no key can \
+            fit",
+    }
+}
+
+/// Where the first key slot's material may start, in QEMU and cryptsetup alike.
+pub(super) const KEY_MATERIAL_START: u64 = 4096;
 
 pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
     let payload = u64::from(luks.head.payload_offset).saturating_mul(SECTOR);

@@ -1,13 +1,83 @@
-//! L1 tables: L01 to L03, L25, L29. The rules of L2 tables are in `l2`, with what both need here.
+//! The L1 tables. Bit 63 is judged where references are counted: L04 in check/flags.
 
 use super::is_cut;
 use crate::Image;
-use crate::finding::{Evidence, Finding, Guest, Rule, Severity, Structure};
+use crate::finding::{Evidence, Finding, Guest, Rule, Severity, Structure, rules};
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
-use crate::rules::codes::{L01, L02, L03, L25, L29};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, Tree};
+
+rules! {
+    L01 "l1-reserved-bits" Corruption Must {
+        title: "the reserved bits 0 to 8 and 56 to 62 of an L1 entry must be zero",
+        why: "a later format may give the bits a meaning, and a reader that does not mask them looks elsewhere for \
+            the table",
+        advice: "clear the bits in a copy after comparing with the neighbours; whole entries of noise mean that the \
+            table was overwritten",
+        spec: "L1 table entry",
+        fields: ["l1-table.entry"],
+        qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found L1 entry with \
+            reserved bits set: HEX'",
+    }
+    L02 "l2-table-unaligned" Corruption Must {
+        title: "an L2 table must start on a cluster boundary",
+        why: "a table is one cluster, so half of this one is another's bytes",
+        advice: "its guest range is lost unless the low bits alone were flipped: try the offset rounded down, in a \
+            copy",
+        spec: "L1 table entry",
+        fields: ["l1-table.entry"],
+        qemu: FailsOnRead Corruption "'L2 table offset 0x.. unaligned (L1 index: ..)' when it is read. \
+            Check: 'ERROR l2_offset=HEX: Table is not cluster aligned; L1 entry corrupted', then it reads \
+            the shifted table all the same",
+        guest: Lost,
+    }
+    L03 "l2-table-beyond-file" Corruption Must {
+        title: "an L2 table must lie inside the file",
+        why: "all that the table maps reads as zeros, without any error",
+        advice: "look for the missing end of the file first; a table behind it cannot be had otherwise",
+        spec: "L1 table entry",
+        fields: ["l1-table.entry"],
+        qemu: Silently Corruption "all that it maps reads as zeros. Check: 'region exceeding the end of the \
+            file by one cluster or more', leaks for the clusters that are lost, and 'ERROR OFLAG_COPIED L2 \
+            cluster' where bit 63 is set",
+        guest: Lost,
+        reads_as_unallocated: true,
+    }
+    L04 "l1-copied-flag-wrong" Corruption Must {
+        title: "bit 63 of an active L1 entry must be set exactly where the L2 table's refcount is 1",
+        why: "where it is set wrongly, a write changes a table that a snapshot shares; where clear, each write \
+            copies it for nothing",
+        advice: "leave the image unwritten until `qemu-img check -r all` on a copy has set the flags by the refcounts",
+        spec: "L1 table entry",
+        fields: ["l1-table.entry"],
+        qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED L2 cluster: l1_index=N l1_entry=HEX \
+            refcount=N'",
+        guest: Unharmed,
+        stale_when_dirty: true,
+    }
+    L25 "l1-entry-beyond-disk" Note Extra {
+        title: "L1 entries behind the end of the virtual disk are expected to be used only for the VM state of \
+            snapshots",
+        why: "clusters hang there that no guest can reach, left by VM state or put there",
+        advice: "nothing, if the image once held snapshots with VM state; else look at what they hold",
+        spec: "not in the specification; no guest can read what is hidden there",
+        fields: ["l1-table.entry"],
+        qemu: Silently Silently "their clusters are counted like any other; a deleted snapshot leaves VM state \
+            there that was loaded before",
+        risk: HiddenBytes,
+    }
+    L29 "l1-flags-without-l2-table" Corruption Should {
+        title: "an L1 entry without an L2 table should be zero in all its other bits too",
+        why: "the flags speak of a table that is not there, and QEMU's check takes the header for it",
+        advice: "zero the entry in a copy, after looking whether a leaked cluster is the lost table",
+        spec: "L1 table entry",
+        fields: ["l1-table.entry"],
+        qemu: Silently Corruption "reads as unallocated. Check takes the header for the L2 table, and counts \
+            what its bytes happen to say; first 'found L1 entry with reserved bits set' where such bits are \
+            set",
+    }
+}
 
 /// Judges the entries of L1 and L2 tables, each by itself. A healthy one costs a few comparisons.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +186,7 @@ pub(super) fn zero_bits(bits: u64) -> Evidence {
     format!("zero in the bits {bits:#x}").into()
 }
 
-#[cfg(test)]
-#[cfg(feature = "testkit")]
+#[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::super::testing_tables as testing;
     use super::*;

@@ -1,0 +1,153 @@
+//! What this tool has to say about its own work, and about the file around the image: T04 and T05 are judged in audit/.
+
+use crate::Error;
+use crate::finding::{Evidence, Finding, Rule, Structure, rules};
+use crate::image::Image;
+use crate::source::ReadAt;
+use crate::units::Span;
+
+rules! {
+    T01 "budget-spent" Note Extra {
+        title: "the image asked for more work than one of the limits allows, so a part of it was not judged",
+        why: "what was not looked at can hold anything, so the image is never called clean",
+        advice: "raise the limit that is named (`--limit NAME=NUMBER`), or distrust the image: no ordinary one comes near it",
+        spec: "not in the specification; a limit of this tool, which can be raised",
+        fields: [],
+        qemu: Silently Silently "QEMU has limits of its own for each table, and none for the work as a \
+            whole: a small hostile image can keep it busy without end",
+        is_cut: true,
+    }
+    T02 "read-error" Note Extra {
+        title: "the file must be readable: an I/O error cut a structure short, and a part was not judged",
+        why: "what could not be read can hold anything, and the finding says where",
+        advice: "copy the file from the failing medium with a tool that goes on after errors, and check the copy",
+        spec: "not in the specification; an error of the medium",
+        fields: [],
+        qemu: Varies Varies "it depends on what cannot be read: tables of the header keep the image from \
+            opening, the rest fails when it is read, and check ends with 'Check failed: Input/output error'",
+        is_cut: true,
+    }
+    T03 "file-changed" Warning Extra {
+        title: "the file must not change while it is inspected",
+        why: "parts of two states were read together, so that findings may be of neither",
+        advice: "stop what writes to it, or make a snapshot of the storage, and inspect that",
+        spec: "not in the specification; findings about a moving file cannot be relied on",
+        fields: [],
+        qemu: Silently Silently "QEMU locks the file against other QEMUs, not against other programs",
+        is_cut: true,
+    }
+    T04 "other-format-inside" Warning Extra {
+        title: "the file is not expected to read as another format too, where other tools look for one",
+        why: "a scanner, a boot loader or a probe by content sees another file than QEMU does",
+        advice: "reject it from strangers; name the format wherever you open it",
+        spec: "not in the specification; two readers would see two different files",
+        fields: [],
+        qemu: Silently Silently "not looked for: once the header says qcow2, that settles it",
+        risk: FromWarning,
+    }
+    T05 "guest-looks-like-image" Warning Extra {
+        title: "the guest's first sectors are not expected to look like the header of a disk image",
+        why: "whoever converts the disk to raw and lets a program probe it hands the guest the choice of the \
+            format",
+        advice: "always name the format of the raw copy: `-f raw`",
+        spec: "not in the specification; a raw copy of the disk would be probed as that format",
+        fields: [],
+        qemu: Silently Silently "not looked at here; a raw copy of the disk, opened without naming its \
+            format, is taken for what the guest wrote",
+        risk: FromWarning,
+    }
+}
+
+/// The finding for `error`, which stopped the reading of `structure`: T01 for a spent limit, T02 for bytes that
+/// could not be read, and `cut` where a part does not fit into its list or into the file.
+pub fn stopped(error: Error, structure: Structure, cut: &'static Rule) -> Finding {
+    match error {
+        Error::Cut { what, at, wanted, had } => Finding::new(
+            cut,
+            structure,
+            Span::new(at, had),
+            format!("{what} with {had} bytes left"),
+            format!("{wanted} bytes"),
+        ),
+        Error::Budget { limit, value, at } => Finding::new(
+            &T01,
+            structure,
+            Span::new(at, 0),
+            format!("{limit} {value} spent"),
+            "a higher limit",
+        ),
+        Error::Io { what, at, kind } => Finding::new(
+            &T02,
+            structure,
+            Span::new(at, 0),
+            format!("{what}: {kind}"),
+            "bytes that can be read",
+        ),
+        Error::NotQcow2 { looks_like } => {
+            Finding::new(cut, structure, Span::default(), looks_like, Evidence::from("a qcow2 image"))
+        }
+    }
+}
+
+/// T03: to be asked when everything else has been read.
+pub fn check_unchanged<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
+    match image.has_changed() {
+        Ok(false) => {}
+        Ok(true) => {
+            let found = "another length, time of change or header than at the start";
+            out.push(Finding::new(&T03, Structure::File, Span::default(), found, "the same"));
+        }
+        Err(error) => out.push(stopped(error, Structure::File, &T02)),
+    }
+}
+
+#[cfg(all(test, feature = "testkit"))]
+#[expect(clippy::unwrap_used, reason = "what fails here is the test")]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::Limits;
+    use crate::testkit::Model;
+
+    /// A file that somebody writes to.
+    struct Moving(Mutex<(Vec<u8>, Duration)>);
+
+    impl ReadAt for &Moving {
+        fn len(&self) -> io::Result<u64> {
+            ReadAt::len(&self.0.lock().unwrap().0)
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().0.read_at(offset, buf)
+        }
+
+        fn modified(&self) -> Option<SystemTime> {
+            SystemTime::UNIX_EPOCH.checked_add(self.0.lock().unwrap().1)
+        }
+    }
+
+    /// The rules that fire after such a change.
+    fn after(change: impl FnOnce(&mut Vec<u8>, &mut Duration)) -> Vec<&'static str> {
+        let moving = Moving(Mutex::new((Model::small_from_seed(3).unwrap().write(), Duration::ZERO)));
+        let image = Image::open(&moving, Limits::DEFAULT).unwrap();
+        let mut file = moving.0.lock().unwrap();
+        let (bytes, time) = &mut *file;
+        change(bytes, time);
+        drop(file);
+        let mut found = Vec::new();
+        check_unchanged(&image, &mut found);
+        found.iter().map(|finding| finding.rule.code).collect()
+    }
+
+    #[test]
+    fn a_file_that_moves_is_seen() {
+        assert_eq!(after(|_, _| ()), [""; 0]);
+        assert_eq!(after(|bytes, _| bytes.push(0)), ["T03"]);
+        assert_eq!(after(|_, time| *time = Duration::from_nanos(1)), ["T03"]);
+        assert_eq!(after(|bytes, _| bytes.iter_mut().skip(24).take(8).for_each(|byte| *byte ^= 1)), ["T03"]);
+        assert_eq!(after(|bytes, _| bytes.truncate(20)), ["T03"]);
+    }
+}
