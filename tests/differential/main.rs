@@ -86,6 +86,14 @@ fn a_check_of_damaged_images_is_as_qemus() {
 }
 
 #[test]
+fn a_check_of_cut_images_is_as_qemus() {
+    let dir = tempfile::tempdir().unwrap();
+    let comparisons = check::cut_images(dir.path());
+    assert!(comparisons.len() >= 200, "only {} images", comparisons.len());
+    report("check of cut images", &comparisons);
+}
+
+#[test]
 fn a_deep_check_finds_what_qemu_cannot_read() {
     let dir = tempfile::tempdir().unwrap();
     let mut differences = Vec::new();

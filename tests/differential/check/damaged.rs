@@ -44,7 +44,7 @@ pub(crate) fn images(dir: &Path) -> Vec<Comparison> {
     compare(dir, jobs)
 }
 
-fn compare(dir: &Path, jobs: Vec<(String, Vec<u8>)>) -> Vec<Comparison> {
+pub(super) fn compare(dir: &Path, jobs: Vec<(String, Vec<u8>)>) -> Vec<Comparison> {
     let next = Mutex::new(jobs.into_iter().enumerate());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -66,7 +66,7 @@ fn compare(dir: &Path, jobs: Vec<(String, Vec<u8>)>) -> Vec<Comparison> {
     done.into_iter().map(|(_, comparison)| comparison).collect()
 }
 
-fn corpus() -> PathBuf {
+pub(super) fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
 }
 
