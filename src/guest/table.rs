@@ -22,12 +22,12 @@ pub(super) struct Table {
 /// What stands at some place of a table.
 #[derive(Debug)]
 pub(super) enum Part<'t> {
-    /// Entries, at least one.
+    /// Entries, at least one; what the end of the file cuts off of one is zero, as QEMU reads it.
     Bytes(&'t [u8]),
     /// So many bytes of zeros, at least one entry: a hole.
     Zeros(u64),
-    /// So many bytes up to the table's end, at least one entry, behind the end of the file or cut by it. QEMU writes every
-    /// table whole, so that something was lost, and reads zeros.
+    /// So many bytes up to the table's end, at least one entry, behind the end of the file, and before them what is left of
+    /// a cut entry if that is only zeros. QEMU writes every table whole, so that something was lost, and reads zeros.
     Behind(u64),
 }
 
@@ -52,10 +52,12 @@ impl Table {
             let at = self.span.at.saturating_add(offset);
             let left = self.span.len.saturating_sub(offset);
             let whole_entries = !self.entry_len.saturating_sub(1);
-            let there = image.file_len().saturating_sub(at.0).min(left) & whole_entries;
-            if there == 0 {
+            let in_file = image.file_len().saturating_sub(at.0).min(left);
+            if in_file == 0 {
                 return Ok(Part::Behind(left));
             }
+            let is_cut = in_file < self.entry_len;
+            let there = if is_cut { self.entry_len } else { in_file & whole_entries };
             let hole = match image.source().next_data(at)? {
                 Some(data) => data.0.saturating_sub(at.0) & whole_entries,
                 None => there,
@@ -65,8 +67,12 @@ impl Table {
             }
             self.bytes.resize(to_usize(there.min(WINDOW_LEN)), 0);
             let read = image.source().read(self.what, at, &mut self.bytes)?.len();
-            // A file that has become shorter meanwhile is told of elsewhere.
+            // Of an entry that is cut, or of a file that has become shorter meanwhile, which is told of elsewhere.
             self.bytes.get_mut(read..).unwrap_or_default().fill(0);
+            if is_cut && self.bytes.iter().all(|byte| *byte == 0) {
+                self.bytes.clear();
+                return Ok(Part::Behind(left));
+            }
             self.first = offset;
         }
         let in_window = to_usize(offset.saturating_sub(self.first));
