@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 13] = [
     &["format"],
     &["parse", "source", "finding"],
     &["image"],
-    &["rules"],
+    &["rules", "references"],
     &["guest"],
     &["check"],
     &["audit"],
