@@ -228,7 +228,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         };
         if stored < counted {
             self.totals.qemu.corrupt(1);
-            self.conflicts.falls_short(cluster);
+            self.conflicts.add_low_refcount(cluster);
         } else {
             self.totals.qemu.leaks = self.totals.qemu.leaks.saturating_add(1);
         }

@@ -43,6 +43,7 @@ use counts::Clusters;
 #[cfg(feature = "testkit")]
 use counts::PAGE_LEN;
 
+pub use claims::Owner;
 use conflicts::Conflicts;
 use flags::Flags;
 use groups::Groups;
@@ -50,7 +51,6 @@ pub use lost::Loss;
 use lost::Losses;
 use odd::OddTables;
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
-pub use owners::{Owner, Role};
 pub use ranges::Ranges;
 use refcounts::Blocks;
 use streams::Streams;
@@ -111,7 +111,7 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     engine.totals.finish(image, parts)
 }
 
-/// How often each host cluster is referenced, by QEMU's count: every cluster with a reference, in order.
+/// How often each host cluster is referenced as the check counts it: every cluster with a reference, in order.
 #[cfg(feature = "testkit")]
 pub fn count_references<R: ReadAt>(image: &Image<R>) -> Vec<(u64, u64)> {
     let mut nobody = |_: Finding| ();
@@ -210,6 +210,12 @@ impl<'w> Totals<'w> {
         found.into_iter().for_each(|finding| self.push(finding));
     }
 
+    fn progress(&mut self, stage: &'static str, done: u64, of: u64) {
+        if done.is_multiple_of((of / 256).max(1)) {
+            self.watch.progress(Progress { stage, done, of });
+        }
+    }
+
     fn stop(&mut self, error: Error, structure: Structure, cut: &'static Rule) {
         let is_beside = matches!(error, Error::Budget { limit, .. } if BESIDE_QEMU.contains(&limit));
         let finding = stopped(error, structure, cut);
@@ -248,8 +254,6 @@ struct Engine<'a, 'w, R> {
     losses: Losses,
     /// What the active tree maps, where a backing file has the rest.
     held: Option<Ranges>,
-    /// Names of snapshots that own a cluster in conflict.
-    names: BTreeMap<u32, String>,
     totals: Totals<'w>,
     /// What was found in the structure at hand.
     found: Vec<Finding>,
@@ -288,7 +292,6 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
                 .backing_file()
                 .is_ok_and(|name| name.is_some())
                 .then(|| Ranges::new(limits.lost_ranges)),
-            names: BTreeMap::new(),
             totals,
             found: Vec::new(),
             groups: Groups::new(),
@@ -380,8 +383,6 @@ impl<'a, 'w, R: ReadAt> Engine<'a, 'w, R> {
     }
 
     fn progress(&mut self, stage: &'static str, done: u64, of: u64) {
-        if done.is_multiple_of((of / 256).max(1)) {
-            self.totals.watch.progress(Progress { stage, done, of });
-        }
+        self.totals.progress(stage, done, of);
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::Engine;
+use super::Totals;
+use crate::Image;
 use crate::finding::Structure;
 use crate::format::mapping::L1Entry;
-use crate::image::Table;
+use crate::image::{DiskTree, Table};
 use crate::rules::codes::{H34, S08};
 use crate::source::ReadAt;
 use crate::units::{Tree, to_u64};
@@ -31,48 +32,44 @@ impl Sharers {
     }
 }
 
-impl<R: ReadAt> Engine<'_, '_, R> {
-    /// For each list of tables, whether one tree has two of them, or one of them maps the cluster twice. Each distinct L1
-    /// table is read once; an entry costs a step for each list that its table is in, and a list that is decided
-    /// costs no more.
-    pub(super) fn one_tree_has_two(&mut self, lists: &[Sharers]) -> Vec<bool> {
-        let mut answers: Vec<bool> = lists.iter().map(|list| list.is_sure).collect();
-        let mut lists_of: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (number, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_sure) {
-            list.tables.iter().for_each(|table| lists_of.entry(*table).or_default().push(number));
-        }
-        // The L1 table that had a table of the list last, and which one: L26 tells of one table that is there twice.
-        let mut last = vec![(usize::MAX, 0); lists.len()];
-        for number in 0..self.tables.l1.len() {
-            if answers.iter().all(|answer| *answer) {
-                break;
-            }
-            let Some(tree) = self.tables.l1.get(number).map(|table| table.tree) else { break };
-            let mut entries = self.image.entries(Table::l1(tree));
-            while let Some(chunk) = entries.next() {
-                let chunk = match chunk {
-                    Ok(chunk) => chunk,
-                    Err(error) => {
-                        let cut = if tree.l1.tree == Tree::Active { &H34 } else { &S08 };
-                        self.totals.stop(error, Structure::L1Table, cut);
-                        break;
-                    }
-                };
-                for entry in chunk.entries() {
-                    let table = L1Entry(entry.raw).l2_offset().0;
-                    let Some(lists) = lists_of.get_mut(&table) else { continue };
-                    lists.retain(|list| {
-                        let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {
-                            return false;
-                        };
-                        let (earlier, other) = std::mem::replace(last, (number, table));
-                        *answer |= earlier == number && other != table;
-                        !*answer
-                    });
-                }
-            }
-            self.progress("shared clusters", to_u64(number), to_u64(self.tables.l1.len()));
-        }
-        answers
+/// For each list of tables, whether one tree has two of them, or one of them maps the cluster twice. Each distinct L1
+/// table is read once; an entry costs a step for each list that its table is in, and a list that is decided
+/// costs no more.
+pub(super) fn one_tree_has_two<R: ReadAt>(
+    image: &Image<R>,
+    lists: &[Sharers],
+    l1_tables: &[DiskTree],
+    out: &mut Totals<'_>,
+) -> Vec<bool> {
+    let mut answers: Vec<bool> = lists.iter().map(|list| list.is_sure).collect();
+    let mut lists_of: HashMap<u64, Vec<usize>> = HashMap::new();
+    for (number, list) in lists.iter().enumerate().filter(|(_, list)| !list.is_sure) {
+        list.tables.iter().for_each(|table| lists_of.entry(*table).or_default().push(number));
     }
+    // The L1 table that had a table of the list last, and which one: L26 tells of one table that is there twice.
+    let mut last = vec![(usize::MAX, 0); lists.len()];
+    for (number, tree) in l1_tables.iter().enumerate() {
+        if answers.iter().all(|answer| *answer) {
+            break;
+        }
+        let read = image.entries(Table::l1(*tree)).for_each(|entry| {
+            let table = L1Entry(entry.raw).l2_offset().0;
+            let Some(lists) = lists_of.get_mut(&table) else { return Ok(()) };
+            lists.retain(|list| {
+                let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {
+                    return false;
+                };
+                let (earlier, other) = std::mem::replace(last, (number, table));
+                *answer |= earlier == number && other != table;
+                !*answer
+            });
+            Ok(())
+        });
+        if let Err(error) = read {
+            let cut = if tree.l1.tree == Tree::Active { &H34 } else { &S08 };
+            out.stop(error, Structure::L1Table, cut);
+        }
+        out.progress("shared clusters", to_u64(number), to_u64(l1_tables.len()));
+    }
+    answers
 }

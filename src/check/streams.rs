@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::deep::Deep;
-use super::sharing::Sharers;
+use super::sharing::{Sharers, one_tree_has_two};
 use super::trees::L2Use;
 use crate::Error;
 use crate::finding::{Finding, Guest, Rule, Structure};
@@ -218,7 +218,8 @@ impl<R: ReadAt> Engine<'_, '_, R> {
             lists.push(sharers);
             places.push((same, first, other));
         }
-        let answers = self.one_tree_has_two(&lists);
+        let l1_tables: Vec<_> = self.tables.l1.iter().map(|l1| l1.tree).collect();
+        let answers = one_tree_has_two(self.image, &lists, &l1_tables, &mut self.totals);
         for ((same, first, other), _) in places.into_iter().zip(answers).filter(|(_, is_one)| *is_one) {
             let Some(stream) = same.first() else { continue };
             let found = format!(
