@@ -30,6 +30,7 @@ pub mod guest;
 pub mod image;
 pub mod limits;
 mod parse;
+pub mod references;
 pub mod report;
 pub mod rules;
 pub mod source;

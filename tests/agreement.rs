@@ -407,7 +407,7 @@ fn owned(image: &Image<&[u8]>) -> (String, String) {
     let (mut owned, mut miscounted) = (String::new(), String::new());
     for cluster in 0..geometry.clusters_for(image.file_len()) {
         let found = owners(image, HostOffset(cluster * geometry.cluster_size())).unwrap();
-        let who = found.owners.iter().map(|owner| (owner.structure, owner.index, owner.guest));
+        let who = found.owners.iter().map(|owner| (owner.role, owner.index, owner.guest));
         let who = lines(who).replace('\n', " ");
         writeln!(owned, "cluster {cluster}: {} {:?} {who}", found.counted, found.refcount).unwrap();
         let counted = counts.get(&cluster).copied().unwrap_or_default();

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use qcow2_inspect::check::count_references;
 use qcow2_inspect::guest::{CopyOptions, Disk, Fault, Owner, Sink, copy, owners};
+use qcow2_inspect::references::{Role, count};
 use qcow2_inspect::testkit::oracle::check_guest_view;
 use qcow2_inspect::testkit::{Draft, damages};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset};
@@ -104,12 +105,12 @@ fn whatever_a_guest_offset_meets_leads_back_to_it() {
                     owner.guest.is_some_and(|span| span.start.0 <= offset && offset - span.start.0 < span.len)
                 };
                 if let Some(step) = trace.l1 {
-                    owned(step.at, &|owner| owner.structure == "L1 table" && owner.index == Some(step.index));
+                    owned(step.at, &|owner| owner.role == Role::L1Table && owner.index == Some(step.index));
                     ways += 1;
                 }
                 if let Some(step) = trace.l2 {
                     owned(step.at, &|owner| {
-                        owner.structure == "L2 table" && owner.index == Some(step.index) && holds(owner)
+                        owner.role == Role::L2Table && owner.index == Some(step.index) && holds(owner)
                     });
                     ways += 1;
                 }
@@ -169,7 +170,9 @@ fn references_are_counted_as_the_check_counts_them() {
             if image.snapshots().any(|snapshot| snapshot.is_err()) {
                 continue;
             }
-            let counted: BTreeMap<u64, u64> = count_references(&image).into_iter().collect();
+            let by_check = count_references(&image);
+            assert_eq!(count(&image).as_ref(), Ok(&by_check), "{name}, autoclear {autoclear:?}");
+            let counted: BTreeMap<u64, u64> = by_check.into_iter().collect();
             for cluster in 0..geometry.clusters_for(image.file_len()).min(300) {
                 let at = HostOffset(cluster * geometry.cluster_size());
                 let found = owners(&image, at).map(|found| found.counted);

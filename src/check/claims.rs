@@ -1,16 +1,54 @@
 //! What was found to own the clusters in conflict, and which rule their sharing breaks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::owners::{Owner, Role};
+use serde::Serialize;
+
 use super::sharing::Sharers;
 use crate::finding::{Rule, Severity};
+use crate::references::{Reference, Role};
 use crate::rules::codes::{L27, L28, O01, O02, O03, O04, O05};
-use crate::units::{HostOffset, Span};
+use crate::units::{GuestSpan, HostOffset, Span, Tree};
 
 /// How many owners of a cluster are named: at least one of each kind, which are fewer.
 const NAMED: usize = 8;
+
+/// An owner of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// What the cluster is to it.
+    pub role: Role,
+    /// Where the pointer to the cluster stands.
+    pub pointer: HostOffset,
+    /// The tree that it belongs to, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// What guest data depends on it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestSpan>,
+}
+
+impl From<&Reference> for Owner {
+    fn from(reference: &Reference) -> Self {
+        let Reference { role, pointer, tree, guest, .. } = *reference;
+        Self { role, pointer, tree, guest }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.role.fmt(f)?;
+        if let Some(guest) = self.guest {
+            write!(f, " of guest {}+{:#x}", guest.start, guest.len)?;
+        }
+        if let Some(tree) = self.tree {
+            write!(f, " ({tree})")?;
+        }
+        Ok(())
+    }
+}
 
 /// Roles that the rules do not tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +64,14 @@ enum Kind {
 impl From<Role> for Kind {
     fn from(role: Role) -> Self {
         match role {
-            Role::Data => Self::Data,
+            Role::Data | Role::KeptForData => Self::Data,
             Role::Compressed => Self::Compressed,
             Role::L2Table => Self::L2Table,
             Role::RefcountBlock => Self::RefcountBlock,
             Role::BitmapTable(_) | Role::BitmapData(_) => Self::Bitmap,
             Role::Header
+            | Role::HeaderExtensions
+            | Role::BackingFileName
             | Role::L1Table
             | Role::RefcountTable
             | Role::SnapshotTable
@@ -97,14 +137,14 @@ pub(super) struct Claims {
     /// The rule that this sharing breaks.
     pub(super) rule: Option<&'static Rule>,
     /// Whether the refcount is too low for so many owners.
-    is_short: bool,
+    has_low_refcount: bool,
     tally: Tally,
 }
 
 impl Claims {
     /// No owner yet.
-    pub(super) fn new(is_short: bool) -> Self {
-        Self { is_short, ..Self::default() }
+    pub(super) fn new(has_low_refcount: bool) -> Self {
+        Self { has_low_refcount, ..Self::default() }
     }
 
     fn add(&mut self, owner: Owner) {
@@ -138,7 +178,7 @@ impl Claims {
     /// Whether the guest data of the owners that are named is in doubt. Sharing of data, which gives a warning, is
     /// deliberate or L26 where the refcount knows of it.
     fn is_doubtful(&self) -> bool {
-        self.is_breach() || self.is_short && self.rule.is_some()
+        self.is_breach() || self.has_low_refcount && self.rule.is_some()
     }
 }
 
@@ -153,20 +193,17 @@ impl Search {
         Self { clusters, cluster_bits }
     }
 
-    /// Takes note of an owner; `table` is the L2 table that maps the cluster, if one does.
-    pub(super) fn claim(&mut self, span: Span, owner: Owner, table: Option<u64>) {
-        let Some(clusters) = self.clusters_in(span) else { return };
+    /// Takes note of an owner of each cluster that it touches.
+    pub(super) fn claim(&mut self, reference: &Reference) {
+        let Some(clusters) = self.clusters_in(reference.span) else { return };
+        let is_data = matches!(reference.role, Role::Data | Role::Compressed);
+        let table = reference.table.filter(|_| is_data);
         for claims in self.clusters.range_mut(clusters).map(|(_, claims)| claims) {
             if let Some(table) = table {
-                claims.tables.add(table);
+                claims.tables.add(table.0);
             }
-            claims.add(owner);
+            claims.add(reference.into());
         }
-    }
-
-    /// The same for what belongs to no tree.
-    pub(super) fn plain(&mut self, role: Role, pointer: HostOffset, span: Span) {
-        self.claim(span, Owner { role, pointer, tree: None, guest: None }, None);
     }
 
     /// The clusters whose owners' data is in doubt.
@@ -199,7 +236,17 @@ mod tests {
     fn claims(roles: impl IntoIterator<Item = Role>) -> Claims {
         let mut search = Search::new(BTreeMap::from([(3, Claims::default())]), 9);
         for (role, n) in roles.into_iter().zip(0..) {
-            search.plain(role, HostOffset(n), Span::new(HostOffset(3 << 9), 512));
+            let span = Span::new(HostOffset(3 << 9), 512);
+            search.claim(&Reference {
+                role,
+                pointer: HostOffset(n),
+                table: None,
+                span,
+                tree: None,
+                guest: None,
+                is_followed: true,
+                counted: 1,
+            });
         }
         let mut claims = search.clusters.remove(&3).unwrap();
         claims.judge();

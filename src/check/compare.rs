@@ -251,7 +251,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         };
         if stored < counted {
             self.reporter.qemu.corrupt(1);
-            self.counted.conflicts.note_low_refcount(cluster);
+            self.counted.conflicts.add_low_refcount(cluster);
         } else {
             self.reporter.qemu.leaks = self.reporter.qemu.leaks.saturating_add(1);
         }

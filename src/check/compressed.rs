@@ -136,7 +136,7 @@ impl<R: ReadAt> Judging<'_, '_, '_, R> {
             lists.push(sharers);
             places.push((same, first, other));
         }
-        let answers = one_tree_has_two(self.cx, self.trees, &lists, self.reporter);
+        let answers = one_tree_has_two(self.cx.image, &lists, &self.trees.l1_trees(), self.reporter);
         for ((same, first, other), _) in places.into_iter().zip(answers).filter(|(_, is_one)| *is_one) {
             let Some(stream) = same.first() else { continue };
             let found = format!(

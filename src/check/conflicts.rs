@@ -9,7 +9,7 @@ use crate::units::to_u64;
 pub(super) struct Conflicts {
     clusters: BTreeSet<u64>,
     /// Those with fewer refcounts than references: whoever writes to one owner may change the others.
-    short: BTreeSet<u64>,
+    low_refcounts: BTreeSet<u64>,
     further: u64,
     limit: usize,
 }
@@ -17,7 +17,7 @@ pub(super) struct Conflicts {
 impl Conflicts {
     /// None yet; `limit` are remembered.
     pub(super) fn new(limit: usize) -> Self {
-        Self { clusters: BTreeSet::new(), short: BTreeSet::new(), further: 0, limit }
+        Self { clusters: BTreeSet::new(), low_refcounts: BTreeSet::new(), further: 0, limit }
     }
 
     /// Takes one more.
@@ -30,15 +30,15 @@ impl Conflicts {
     }
 
     /// Takes note that the refcount of a cluster is too low, if it is one of these.
-    pub(super) fn note_low_refcount(&mut self, cluster: u64) {
+    pub(super) fn add_low_refcount(&mut self, cluster: u64) {
         if self.clusters.contains(&cluster) {
-            self.short.insert(cluster);
+            self.low_refcounts.insert(cluster);
         }
     }
 
     /// Whether its refcount is too low.
-    pub(super) fn is_short(&self, cluster: u64) -> bool {
-        self.short.contains(&cluster)
+    pub(super) fn has_low_refcount(&self, cluster: u64) -> bool {
+        self.low_refcounts.contains(&cluster)
     }
 
     /// Those that are remembered.

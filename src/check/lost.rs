@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::claims::Owner;
 use super::context::Context;
+use super::ranges::Ranges;
 use super::reporter::Reporter;
-use super::trees::Trees;
-use super::{Owner, Ranges};
 use crate::finding::{Finding, Guest, GuestData, Severity, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table};
@@ -176,7 +176,7 @@ impl Losses {
     pub(super) fn of_trees<R: ReadAt>(
         mut self,
         cx: &Context<'_, R>,
-        trees: &Trees,
+        trees: &[DiskTree],
         reporter: &mut Reporter<'_>,
     ) -> Vec<Loss> {
         if self.is_empty() {
@@ -184,11 +184,11 @@ impl Losses {
         }
         let (limit, coverage) = (self.limit, cx.geometry.l2_coverage());
         // The finding has told all that a table hits which is there only once.
-        let is_shared = trees.all.len() > 1 || reporter.rules.contains_key(L26.code);
+        let is_shared = trees.len() > 1 || reporter.rules.contains_key(L26.code);
         let mut is_cut = self.is_tree_missing || self.is_table_missing && is_shared;
         let mut steps = to_u64(limit).saturating_mul(STEPS);
         let mut all = Vec::new();
-        for tree in &trees.all {
+        for tree in trees {
             let own = self.trees.remove(&tree.l1.tree);
             let own = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
             // Of the L1 table's last entry, the disk need not have all.

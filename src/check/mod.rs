@@ -31,7 +31,6 @@ mod tables;
 mod trailing;
 mod trees;
 
-use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use crate::finding::{Finding, Structure};
@@ -40,6 +39,7 @@ use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 use crate::{Image, Limit};
 
+pub use claims::Owner;
 use compare::compare;
 use context::Context;
 use counted::Counted;
@@ -49,8 +49,7 @@ pub use lost::Loss;
 use lost::Losses;
 use outcome::Parts;
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
-use owners::Owners;
-pub use owners::{Owner, Role};
+use owners::{Known, find_owners};
 pub use ranges::Ranges;
 use repeated::Repeated;
 use reporter::Reporter;
@@ -166,25 +165,14 @@ fn passes<R: ReadAt>(
             trailing_data(cx, image_end, counted.touched_end, reporter);
         }
     }
-    let owners = Owners {
-        cx,
-        lists: &lists,
-        stored: &stored,
-        trees: &trees,
-        conflicts: &counted.conflicts,
-        losses: &mut losses,
-        repeated: &mut repeated,
-        reporter,
-        names: BTreeMap::new(),
-        found: Vec::new(),
-    }
-    .find();
+    let known = Known { snapshot_table: lists.snapshot_table, blocks: &stored.blocks, trees: &trees };
+    let owners = find_owners(cx, &known, &counted.conflicts, &mut losses, reporter);
     let decompressed = judge_streams(cx, &trees, streams, &mut losses, reporter);
     if repeated.is_spent || lists.is_spent {
         reporter.spent(cx.image, Limit::OddTables, Structure::File);
     }
     reporter.check_unchanged(cx.image);
-    let losses = losses.of_trees(cx, &trees, reporter);
+    let losses = losses.of_trees(cx, &trees.all, reporter);
     let counters = Counters {
         total_clusters: cx.geometry.clusters_for(cx.image.disk_len()),
         image_end_offset: image_end,
@@ -195,7 +183,7 @@ fn passes<R: ReadAt>(
     (parts, counted)
 }
 
-/// How often each host cluster is referenced, by QEMU's count: every cluster with a reference, in order.
+/// How often each host cluster is referenced as the check counts it: every cluster with a reference, in order.
 #[cfg(feature = "testkit")]
 pub fn count_references<R: ReadAt>(image: &Image<R>) -> Vec<(u64, u64)> {
     let mut nobody = |_: Finding| ();

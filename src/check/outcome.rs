@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::reporter::Reporter;
 use super::{Loss, Owner, Ranges};
 use crate::Image;
-use crate::finding::{Checks, Rule, Severity};
+use crate::finding::{Rule, Severity};
 use crate::format::features::EXTERNAL_DATA;
 use crate::format::header::CRYPT_NONE;
 use crate::source::ReadAt;
@@ -127,13 +127,6 @@ pub(super) struct Parts {
     pub(super) losses: Vec<Loss>,
     pub(super) held: Option<Ranges>,
     pub(super) decompressed: Option<u64>,
-}
-
-/// Whether QEMU refuses an image for this rule where its finding is fatal: nearly always. `qemu-img check` opens
-/// an image without a refcount table.
-pub(super) fn is_refusal(rule: &Rule, has_v3: bool) -> bool {
-    let is_opened = rule.attributes.opens_in_version_2 && !has_v3;
-    !is_opened && !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
 }
 
 impl Reporter<'_> {

@@ -2,151 +2,82 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::convert::Infallible;
-use std::fmt;
 
-use serde::{Serialize, Serializer};
-
-use super::claims::{Claims, Search};
+use super::claims::{Claims, Owner, Search};
 use super::conflicts::Conflicts;
 use super::context::Context;
-use super::lists::Lists;
 use super::lost::Losses;
-use super::repeated::Repeated;
 use super::reporter::Reporter;
 use super::sharing::{Sharers, one_tree_has_two};
-use super::stored::Stored;
+use super::stored::Block;
 use super::tables::L2Reading;
 use super::trees::Trees;
 use crate::finding::{Finding, Guest, Rule, Structure};
-use crate::format::bitmap::{BitmapData, BitmapTableEntry};
-use crate::format::header::CRYPT_LUKS;
-use crate::format::mapping::{L2Entry, Mapping};
-use crate::image::{DiskTree, Part, Section, Table, TableKind, Tables, Walk};
+use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, whole};
+use crate::references::{Reference, References};
 use crate::rules::codes::L27;
-use crate::rules::guest;
 use crate::source::ReadAt;
-use crate::text;
-use crate::units::{GuestSpan, HostOffset, Span, Tree};
-use crate::{Error, Limit};
+use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
+use crate::{Error, Limit, text};
 
-/// What a cluster is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// The header.
-    Header,
-    /// An L1 table.
-    L1Table,
-    /// An L2 table.
-    L2Table,
-    /// The refcount table.
-    RefcountTable,
-    /// A refcount block.
-    RefcountBlock,
-    /// The snapshot table.
-    SnapshotTable,
-    /// The LUKS header.
-    Luks,
-    /// The bitmap directory.
-    BitmapDirectory,
-    /// The table of the bitmap with this index.
-    BitmapTable(u32),
-    /// Data of the bitmap with this index.
-    BitmapData(u32),
-    /// Guest data.
-    Data,
-    /// Compressed guest data.
-    Compressed,
+/// Clusters in conflict, each with the owners that are named.
+pub(super) type Owners = Vec<(u64, Vec<Owner>)>;
+
+/// What the check has read of an image before it looks for owners.
+pub(super) struct Known<'k> {
+    /// The bytes that the snapshot table takes.
+    pub(super) snapshot_table: Span,
+    /// The refcount blocks.
+    pub(super) blocks: &'k [Block],
+    /// The tables of all trees.
+    pub(super) trees: &'k Trees,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header => f.write_str("header"),
-            Self::L1Table => f.write_str("L1 table"),
-            Self::L2Table => f.write_str("L2 table"),
-            Self::RefcountTable => f.write_str("refcount table"),
-            Self::RefcountBlock => f.write_str("refcount block"),
-            Self::SnapshotTable => f.write_str("snapshot table"),
-            Self::Luks => f.write_str("LUKS header"),
-            Self::BitmapDirectory => f.write_str("bitmap directory"),
-            Self::BitmapTable(index) => write!(f, "table of bitmap {index}"),
-            Self::BitmapData(index) => write!(f, "data of bitmap {index}"),
-            Self::Data => f.write_str("data"),
-            Self::Compressed => f.write_str("compressed data"),
-        }
+/// Names the owners of the clusters in conflict, and the rule that each sharing breaks. The guest data of those that
+/// another owner may overwrite is in doubt.
+pub(super) fn find_owners<R: ReadAt>(
+    cx: &Context<'_, R>,
+    known: &Known<'_>,
+    conflicts: &Conflicts,
+    losses: &mut Losses,
+    reporter: &mut Reporter<'_>,
+) -> Owners {
+    let mut owners = Owners::new();
+    if let Some(references) = References::new(cx.image)
+        && conflicts.len() != 0
+    {
+        let l2_tables = known.trees.ordered();
+        let l2_tables =
+            l2_tables.iter().map(|(at, table)| L2Reading::new(cx, known.trees, *at, table).l2).collect();
+        owners = Owned { cx, references, known, l2_tables, reporter }.find(conflicts, losses);
     }
-}
-
-impl Serialize for Role {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+    if conflicts.further() != 0 {
+        reporter.spent(cx.image, Limit::Conflicts, Structure::File);
     }
+    owners
 }
 
-/// An owner of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Owner {
-    /// What the cluster is to it.
-    pub role: Role,
-    /// Where the pointer to the cluster stands.
-    pub pointer: HostOffset,
-    /// The tree that it belongs to, where it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tree: Option<Tree>,
-    /// What guest data depends on it.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub guest: Option<GuestSpan>,
+/// The search under way.
+struct Owned<'s, 'i, 'w, R> {
+    cx: &'s Context<'i, R>,
+    references: References<'i, R>,
+    known: &'s Known<'s>,
+    /// The distinct L2 tables, each with the tree that stands for it.
+    l2_tables: Vec<Table>,
+    reporter: &'s mut Reporter<'w>,
 }
 
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.role.fmt(f)?;
-        if let Some(guest) = self.guest {
-            write!(f, " of guest {}+{:#x}", guest.start, guest.len)?;
-        }
-        if let Some(tree) = self.tree {
-            write!(f, " ({tree})")?;
-        }
-        Ok(())
-    }
-}
-
-/// The search for the owners of the clusters in conflict.
-pub(super) struct Owners<'p, 'a, 'w, R> {
-    pub(super) cx: &'p Context<'a, R>,
-    pub(super) lists: &'p Lists,
-    pub(super) stored: &'p Stored,
-    pub(super) trees: &'p Trees,
-    pub(super) conflicts: &'p Conflicts,
-    pub(super) losses: &'p mut Losses,
-    pub(super) repeated: &'p mut Repeated,
-    pub(super) reporter: &'p mut Reporter<'w>,
-    /// Names of snapshots that own a cluster in conflict.
-    pub(super) names: BTreeMap<u32, String>,
-    pub(super) found: Vec<(u64, Vec<Owner>)>,
-}
-
-impl<R: ReadAt> Owners<'_, '_, '_, R> {
-    /// Tells which rule each sharing breaks, and answers the clusters with their owners.
-    pub(super) fn find(mut self) -> Vec<(u64, Vec<Owner>)> {
-        if self.conflicts.len() != 0 {
-            self.name_owners();
-        }
-        if self.conflicts.further() != 0 {
-            self.reporter.spent(self.cx.image, Limit::Conflicts, Structure::File);
-        }
-        self.found
-    }
-
-    fn name_owners(&mut self) {
-        let of = |cluster: &u64| (*cluster, Claims::new(self.conflicts.is_short(*cluster)));
-        let clusters = self.conflicts.clusters().iter().map(of).collect();
+impl<R: ReadAt> Owned<'_, '_, '_, R> {
+    fn find(mut self, conflicts: &Conflicts, losses: &mut Losses) -> Owners {
+        let of = |cluster: &u64| (*cluster, Claims::new(conflicts.has_low_refcount(*cluster)));
+        let clusters = conflicts.clusters().iter().map(of).collect();
         let mut search = Search::new(clusters, self.cx.geometry.cluster_bits());
-        self.own_structures(&mut search);
-        self.own_trees(|span, owner, table| search.claim(span, owner, table));
-        self.load_names(&search.clusters);
+        self.lists(&mut search);
+        self.bitmaps(&mut search);
+        self.trees(|reference| search.claim(reference));
+        let names = self.names(&search.clusters);
         self.judge_claims(&mut search.clusters);
-        self.doubt_owners(&search);
+        self.doubt(&search, losses);
         let mut runs: Vec<Vec<(u64, Claims)>> = Vec::new();
         for (cluster, claims) in search.clusters {
             let goes_on = runs.last().and_then(|run| run.last()).is_some_and(|(last, earlier)| {
@@ -157,10 +88,76 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
                 None => runs.push(vec![(cluster, claims)]),
             }
         }
+        let mut owners = Owners::new();
         for run in runs {
             let Some(rule) = run.first().and_then(|(_, claims)| claims.rule) else { continue };
-            self.conflict_finding(rule, &run);
-            self.found.extend(run.into_iter().map(|(cluster, claims)| (cluster, claims.owners)));
+            if let Some(finding) = conflict(rule, &run, self.cx.geometry, &names) {
+                self.reporter.push(finding);
+            }
+            owners.extend(run.into_iter().map(|(cluster, claims)| (cluster, claims.owners)));
+        }
+        owners
+    }
+
+    /// Claims what the header leads to, and the refcount blocks.
+    fn lists(&self, search: &mut Search) {
+        let references = &self.references;
+        search.claim(&references.header());
+        search.claim(&references.snapshot_table(self.known.snapshot_table));
+        let table = self.cx.image.refcount_table();
+        let block = |block: &Block| {
+            let entry = Entry { index: block.index, at: block.entry_at, raw: block.entry.0, bitmap: None };
+            references.entry(table.as_ref()?, &entry)
+        };
+        let blocks = self.known.blocks.iter().filter_map(block);
+        let others = references.refcount_table().into_iter().chain(references.luks());
+        others.chain(blocks).filter(|reference| reference.is_followed).for_each(|other| search.claim(&other));
+    }
+
+    fn bitmaps(&mut self, search: &mut Search) {
+        let Some(directory) = self.references.bitmap_directory().filter(|directory| directory.is_followed)
+        else {
+            return;
+        };
+        search.claim(&directory);
+        let image = self.cx.image;
+        let value = image.limits().odd_tables;
+        let mut walk = Walk::new(image, Tables::Again(value));
+        let Ok(()) = walk.section(Section::Bitmaps, &mut |part| -> Result<(), Infallible> {
+            match part {
+                Part::Stopped(structure, error) => self.reporter.stop(error, structure),
+                Part::End(_, Some(error)) if !matches!(error, Error::Cut { .. }) => {
+                    self.reporter.stop(error, Structure::Bitmap);
+                }
+                part => self.references.part(&part).iter().for_each(|reference| search.claim(reference)),
+            }
+            Ok(())
+        });
+    }
+
+    /// Hands what the trees refer to to `claim`, each distinct table once.
+    fn trees(&mut self, mut claim: impl FnMut(&Reference)) {
+        let header = self.cx.image.header();
+        let trees = self.known.trees;
+        let spans: HashSet<Span> = trees.l1.iter().map(|table| table.tree.l1.span()).collect();
+        for l1 in trees.all.iter().map(|tree| tree.l1).filter(|l1| spans.contains(&l1.span())) {
+            let pointer = match l1.tree {
+                Tree::Active => header.span("l1_table_offset").at,
+                // Its entry's first field; where the entry stands, the table of snapshots tells.
+                Tree::Snapshot(_) => HostOffset(0),
+            };
+            claim(&self.references.l1_table(l1, pointer));
+        }
+        for table in &self.l2_tables {
+            let TableKind::L2 { tree, l1_index } = table.kind else { continue };
+            claim(&self.references.l2_table(tree, l1_index, table.span.at));
+            let read = self.cx.image.entries(*table).for_each(|entry| {
+                self.references.entry(table, &entry).iter().for_each(&mut claim);
+                Ok(())
+            });
+            if let Err(error) = read {
+                self.reporter.stop(error, Structure::L2Table);
+            }
         }
     }
 
@@ -174,60 +171,30 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
         if lists.is_empty() {
             return;
         }
-        let answers = one_tree_has_two(self.cx, self.trees, &lists, self.reporter);
+        let answers = one_tree_has_two(self.cx.image, &lists, &self.known.trees.l1_trees(), self.reporter);
         for (claims, is_one_tree) in clusters.values_mut().filter(is_data).zip(answers) {
             claims.rule = claims.rule.filter(|_| is_one_tree);
         }
     }
 
-    fn conflict_finding(&mut self, rule: &'static Rule, run: &[(u64, Claims)]) {
-        let Some((first, claims)) = run.first() else { return };
-        let cluster_size = self.cx.geometry.cluster_size();
-        let len = crate::units::to_u64(run.len());
-        let at = Span::new(self.cx.host_offset(*first), len.saturating_mul(cluster_size));
-        let mut owners: Vec<String> = claims.owners.iter().map(|owner| self.shown(owner)).collect();
-        if claims.further != 0 {
-            owners.push(format!("{} more", claims.further));
-        }
-        let found = format!("cluster {}: {}", at.at, owners.join(" and "));
-        let data = claims.owners.iter().find(|owner| owner.guest.is_some());
-        let mut finding = Finding::new(rule, rule.attributes.shared, at, found, "one owner");
-        finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
-        finding.consequences = len;
-        self.reporter.push(finding);
-    }
-
     /// Takes note of the guest data of all owners whose sharing is a breach, named or not, and of those named that share
-    /// data without a refcount for each. Where each has its name that is at hand; else it takes one more walk, since only the last owner may have made it a breach.
-    fn doubt_owners(&mut self, search: &Search) {
+    /// data without a refcount for each. Where more own a cluster than are named, that takes one more walk, since only the
+    /// last of them may have made it a breach.
+    fn doubt(&mut self, search: &Search, losses: &mut Losses) {
         for owner in search.doubtful().flat_map(|claims| &claims.owners) {
-            self.losses.doubt(owner);
+            losses.doubt(owner);
         }
         if search.is_crowded() {
-            let mut owners = Vec::new();
-            self.own_trees(|span, owner, _| {
-                if search.has_crowded_breach(span) {
-                    owners.push(owner);
+            self.trees(|reference| {
+                if search.has_crowded_breach(reference.span) {
+                    losses.doubt(&reference.into());
                 }
             });
-            owners.iter().for_each(|owner| self.losses.doubt(owner));
-        }
-    }
-
-    /// An owner with the name of its snapshot.
-    fn shown(&self, owner: &Owner) -> String {
-        let name = match owner.tree {
-            Some(Tree::Snapshot(index)) => self.names.get(&index),
-            _ => None,
-        };
-        match name {
-            Some(name) => format!("{owner} '{name}'"),
-            None => owner.to_string(),
         }
     }
 
     /// Looks up the names of the snapshots that own any of these.
-    fn load_names(&mut self, clusters: &BTreeMap<u64, Claims>) {
+    fn names(&mut self, clusters: &BTreeMap<u64, Claims>) -> BTreeMap<u32, String> {
         let owners = clusters.values().flat_map(|claims| &claims.owners);
         let wanted: BTreeSet<u32> = owners
             .filter_map(|owner| match owner.tree {
@@ -235,117 +202,54 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
                 _ => None,
             })
             .collect();
+        let mut names = BTreeMap::new();
         if wanted.is_empty() {
-            return;
+            return names;
         }
-        for snapshot in self.cx.image.snapshots() {
-            let snapshot = match snapshot {
-                Ok(snapshot) => snapshot,
-                Err(Error::Cut { .. }) => break,
-                Err(error) => return self.reporter.stop(error, Structure::Snapshot),
-            };
-            if wanted.contains(&snapshot.index) {
-                self.names.insert(snapshot.index, text::shown(&snapshot.name));
+        for snapshot in whole(self.cx.image.snapshots()) {
+            match snapshot {
+                Ok(snapshot) if wanted.contains(&snapshot.index) => {
+                    names.insert(snapshot.index, text::shown(&snapshot.name));
+                }
+                Ok(_) => {}
+                Err(error) => self.reporter.stop(error, Structure::Snapshot),
             }
         }
+        names
     }
+}
 
-    fn own_structures(&mut self, search: &mut Search) {
-        let (image, cluster_size) = (self.cx.image, self.cx.geometry.cluster_size());
-        let header = image.header();
-        search.plain(Role::Header, HostOffset(0), Span::new(HostOffset(0), cluster_size));
-        let pointer = header.span("snapshots_offset").at;
-        search.plain(Role::SnapshotTable, pointer, self.lists.snapshot_table);
-        if let Some(table) = image.refcount_table() {
-            search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table.span);
-        }
-        if let Some((at, extension)) = image.crypto_extension()
-            && header.v2.crypt_method == CRYPT_LUKS
-        {
-            search.plain(Role::Luks, at, Span::new(extension.offset, extension.length));
-        }
-        for block in self.stored.blocks.iter().filter(|block| block.is_aligned && block.entry.reserved() == 0)
-        {
-            let span = Span::new(block.entry.block_offset(), cluster_size);
-            search.plain(Role::RefcountBlock, block.entry_at, span);
-        }
-        if header.has_v3() && image.bitmaps_are_loaded() {
-            self.own_bitmaps(search);
-        }
+/// The finding of clusters side by side whose sharing breaks this rule.
+fn conflict(
+    rule: &'static Rule,
+    run: &[(u64, Claims)],
+    geometry: Geometry,
+    names: &BTreeMap<u32, String>,
+) -> Option<Finding> {
+    let (first, claims) = run.first()?;
+    let len = to_u64(run.len());
+    let at = HostOffset(first.saturating_mul(geometry.cluster_size()));
+    let mut owners: Vec<String> = claims.owners.iter().map(|owner| shown(owner, names)).collect();
+    if claims.further != 0 {
+        owners.push(format!("{} more", claims.further));
     }
+    let found = format!("cluster {at}: {}", owners.join(" and "));
+    let data = claims.owners.iter().find(|owner| owner.guest.is_some());
+    let span = Span::new(at, len.saturating_mul(geometry.cluster_size()));
+    let mut finding = Finding::new(rule, rule.attributes.shared, span, found, "one owner");
+    finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
+    finding.consequences = len;
+    Some(finding)
+}
 
-    fn own_bitmaps(&mut self, search: &mut Search) {
-        let (image, cluster_size) = (self.cx.image, self.cx.geometry.cluster_size());
-        let Some((at, extension)) = image.bitmaps_extension() else { return };
-        let directory = Span::new(extension.bitmap_directory_offset, extension.bitmap_directory_size);
-        search.plain(Role::BitmapDirectory, at, directory);
-        let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
-        let Ok(()) = walk.section(Section::Bitmaps, &mut |part| -> Result<(), Infallible> {
-            match part {
-                Part::Bitmap(bitmap) => {
-                    search.plain(Role::BitmapTable(bitmap.index), bitmap.at, bitmap.table());
-                }
-                Part::Entry(Table { kind: TableKind::Bitmap { index, .. }, .. }, entry) => {
-                    if let BitmapData::Serialized(data) = BitmapTableEntry(entry.raw).data() {
-                        search.plain(Role::BitmapData(*index), entry.at, Span::new(data, cluster_size));
-                    }
-                }
-                Part::Stopped(structure, error) => self.reporter.stop(error, structure),
-                Part::End(_, Some(error)) if !matches!(error, Error::Cut { .. }) => {
-                    self.reporter.stop(error, Structure::Bitmap);
-                }
-                _ => {}
-            }
-            Ok(())
-        });
-        self.repeated.is_spent |= walk.is_spent;
-    }
-
-    fn own_trees(&mut self, mut claim: impl FnMut(Span, Owner, Option<u64>)) {
-        let spans: HashSet<Span> = self.trees.l1.iter().map(|table| table.tree.l1.span()).collect();
-        for l1 in self.trees.all.iter().map(|tree| tree.l1) {
-            let pointer = match l1.tree {
-                Tree::Active => self.cx.image.header().span("l1_table_offset").at,
-                // Its entry's first field; where the entry stands, the table of snapshots tells.
-                Tree::Snapshot(_) => HostOffset(0),
-            };
-            if spans.contains(&l1.span()) {
-                let owner = Owner { role: Role::L1Table, pointer, tree: Some(l1.tree), guest: None };
-                claim(l1.span(), owner, None);
-            }
-        }
-        let cluster_size = self.cx.geometry.cluster_size();
-        for (at, table) in self.trees.ordered() {
-            let table = L2Reading::new(self.cx, self.trees, at, &table);
-            let maps = self.cx.l1_guest(&table.tree, table.l1_index);
-            let pointer = table.tree.l1.at.saturating_add(table.l1_index.saturating_mul(8));
-            let owner = Owner { role: Role::L2Table, pointer, tree: Some(maps.tree), guest: Some(maps.span) };
-            claim(table.l2.span, owner, None);
-            let mut entries = self.cx.image.entries(table.l2);
-            while let Some(chunk) = entries.next() {
-                let chunk = match chunk {
-                    Ok(chunk) => chunk,
-                    Err(error) => {
-                        self.reporter.stop(error, Structure::L2Table);
-                        break;
-                    }
-                };
-                for entry in chunk.entries() {
-                    let (role, span) = match self.cx.image.mapping(self.cx.geometry, L2Entry(entry.raw)) {
-                        Mapping::Data(at) | Mapping::ZeroAllocated(at) if !self.cx.has_external_data => {
-                            (Role::Data, Span::new(at, cluster_size))
-                        }
-                        Mapping::Compressed(stream) => (Role::Compressed, Span::new(stream.at, stream.len)),
-                        _ => continue,
-                    };
-                    let DiskTree { l1, disk_size } = table.tree;
-                    let start = table.guest_offset(entry.index, self.cx.geometry);
-                    let guest = guest(l1.tree, start, cluster_size, disk_size);
-                    let owner =
-                        Owner { role, pointer: entry.at, tree: Some(l1.tree), guest: Some(guest.span) };
-                    claim(span, owner, Some(table.at().0));
-                }
-            }
-        }
+/// An owner with the name of its snapshot.
+fn shown(owner: &Owner, names: &BTreeMap<u32, String>) -> String {
+    let name = match owner.tree {
+        Some(Tree::Snapshot(index)) => names.get(&index),
+        _ => None,
+    };
+    match name {
+        Some(name) => format!("{owner} '{name}'"),
+        None => owner.to_string(),
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::groups::Group;
-use super::{CheckOptions, Progress, Watch, outcome};
-use crate::finding::{Finding, Rule, Severity, Structure};
+use super::{CheckOptions, Progress, Watch};
+use crate::finding::{Checks, Finding, Rule, Severity, Structure};
 use crate::format::features::DIRTY;
 use crate::rules::codes::{T01, T02};
 use crate::rules::{check_unchanged, stopped};
@@ -53,6 +53,13 @@ impl Tally {
     }
 }
 
+/// Whether QEMU refuses an image for this rule where its finding is fatal: nearly always. `qemu-img check` opens
+/// an image without a refcount table.
+fn is_refusal(rule: &Rule, has_v3: bool) -> bool {
+    let is_opened = rule.attributes.opens_in_version_2 && !has_v3;
+    !is_opened && !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
+}
+
 impl<'w> Reporter<'w> {
     /// Nothing found yet.
     pub(super) fn new<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &'w mut dyn Watch) -> Self {
@@ -90,7 +97,7 @@ impl<'w> Reporter<'w> {
         self.is_cut |= finding.rule.is_cut();
         if finding.severity == Severity::Fatal
             && self.refused.is_none()
-            && outcome::is_refusal(finding.rule, self.has_v3)
+            && is_refusal(finding.rule, self.has_v3)
         {
             self.refused = Some(finding.rule);
         }

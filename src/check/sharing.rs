@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::context::Context;
 use super::reporter::Reporter;
-use super::trees::Trees;
+use crate::Image;
 use crate::finding::Structure;
 use crate::format::mapping::L1Entry;
-use crate::image::Table;
+use crate::image::{DiskTree, Table};
 use crate::source::ReadAt;
 use crate::units::to_u64;
 
@@ -36,9 +35,9 @@ impl Sharers {
 /// table is read once; an entry costs a step for each list that its table is in, and a list that is decided
 /// costs no more.
 pub(super) fn one_tree_has_two<R: ReadAt>(
-    cx: &Context<'_, R>,
-    trees: &Trees,
+    image: &Image<R>,
     lists: &[Sharers],
+    l1_tables: &[DiskTree],
     reporter: &mut Reporter<'_>,
 ) -> Vec<bool> {
     let mut answers: Vec<bool> = lists.iter().map(|list| list.is_sure).collect();
@@ -48,34 +47,27 @@ pub(super) fn one_tree_has_two<R: ReadAt>(
     }
     // The L1 table that had a table of the list last, and which one: L26 tells of one table that is there twice.
     let mut last = vec![(usize::MAX, 0); lists.len()];
-    for number in 0..trees.l1.len() {
+    for (number, tree) in l1_tables.iter().enumerate() {
         if answers.iter().all(|answer| *answer) {
             break;
         }
-        let Some(tree) = trees.tree(number) else { break };
-        let mut entries = cx.image.entries(Table::l1(tree));
-        while let Some(chunk) = entries.next() {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(error) => {
-                    reporter.stop(error, Structure::L1Table);
-                    break;
-                }
-            };
-            for entry in chunk.entries() {
-                let table = L1Entry(entry.raw).l2_offset().0;
-                let Some(lists) = lists_of.get_mut(&table) else { continue };
-                lists.retain(|list| {
-                    let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {
-                        return false;
-                    };
-                    let (earlier, other) = std::mem::replace(last, (number, table));
-                    *answer |= earlier == number && other != table;
-                    !*answer
-                });
-            }
+        let read = image.entries(Table::l1(*tree)).for_each(|entry| {
+            let table = L1Entry(entry.raw).l2_offset().0;
+            let Some(lists) = lists_of.get_mut(&table) else { return Ok(()) };
+            lists.retain(|list| {
+                let Some((last, answer)) = last.get_mut(*list).zip(answers.get_mut(*list)) else {
+                    return false;
+                };
+                let (earlier, other) = std::mem::replace(last, (number, table));
+                *answer |= earlier == number && other != table;
+                !*answer
+            });
+            Ok(())
+        });
+        if let Err(error) = read {
+            reporter.stop(error, Structure::L1Table);
         }
-        reporter.progress("shared clusters", to_u64(number), to_u64(trees.l1.len()));
+        reporter.progress("shared clusters", to_u64(number), to_u64(l1_tables.len()));
     }
     answers
 }

@@ -40,6 +40,11 @@ impl Trees {
         self.l1.get(place).map(|table| table.tree)
     }
 
+    /// The distinct L1 tables, each with the first tree that has it.
+    pub(super) fn l1_trees(&self) -> Vec<DiskTree> {
+        self.l1.iter().map(|table| table.tree).collect()
+    }
+
     /// The L2 tables in the order in which they are walked: by guest range, the one of the active tree first.
     pub(super) fn ordered(&self) -> Vec<(u64, L2Use)> {
         let mut tables: Vec<(u64, L2Use)> = self.l2.iter().map(|(at, table)| (*at, *table)).collect();

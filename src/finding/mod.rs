@@ -11,7 +11,7 @@ mod structure;
 
 use serde::Serialize;
 
-use crate::units::{GuestSpan, Span, Tree};
+use crate::units::{GuestOffset, GuestSpan, Span, Tree};
 
 pub use evidence::Evidence;
 pub use findings::Findings;
@@ -27,6 +27,14 @@ pub struct Guest {
     /// Which bytes of it.
     #[serde(flatten)]
     pub span: GuestSpan,
+}
+
+impl Guest {
+    /// `len` bytes at `start`, up to the end of the disk unless they lie behind it.
+    pub fn new(tree: Tree, start: GuestOffset, len: u64, disk_size: u64) -> Self {
+        let left = disk_size.checked_sub(start.0).filter(|left| *left != 0).unwrap_or(u64::MAX);
+        Self { tree, span: GuestSpan { start, len: len.min(left) } }
+    }
 }
 
 /// A breach of a rule.

@@ -74,40 +74,6 @@ impl<'i, R: ReadAt> Chunks<'i, R> {
     }
 }
 
-impl<'b> Chunk<'b> {
-    /// The 64-bit entries of the chunk, each with its place in the file. Where the file ends within one, the rest of it
-    /// is zeros, as it is for QEMU.
-    pub fn entries(self) -> impl Iterator<Item = (HostOffset, u64)> + 'b {
-        let place = move |n: u64| self.at.saturating_add(n.saturating_mul(8));
-        (0_u64..).zip(filled(self.bytes)).map(move |(n, bytes)| (place(n), u64::from_be_bytes(bytes)))
-    }
-
-    /// The same with 128-bit entries, as pairs of 64-bit halves.
-    pub fn wide_entries(self) -> impl Iterator<Item = (HostOffset, (u64, u64))> + 'b {
-        (0_u64..).zip(filled(self.bytes)).map(move |(n, bytes)| {
-            let both = u128::from_be_bytes(bytes);
-            let halves = (high(both), low(both));
-            (self.at.saturating_add(n.saturating_mul(16)), halves)
-        })
-    }
-}
-
-/// Pieces of `N` bytes, the last of them filled up with zeros.
-fn filled<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
-    let (whole, rest) = bytes.as_chunks::<N>();
-    let mut last = [0; N];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    whole.iter().copied().chain((!rest.is_empty()).then_some(last))
-}
-
-fn high(both: u128) -> u64 {
-    low(both.unbounded_shr(64))
-}
-
-fn low(both: u128) -> u64 {
-    u64::try_from(both & u128::from(u64::MAX)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,18 +103,5 @@ mod tests {
         assert_eq!(nonzero(&file, 0, u64::MAX), Some(Span::new(HostOffset(10), 199_990)));
         assert_eq!(nonzero(&file, 11, 199_988), None);
         assert_eq!(nonzero(&file, 11, 199_989), Some(Span::new(HostOffset(199_999), 1)));
-    }
-
-    #[test]
-    fn entries_know_where_they_stand() {
-        let bytes = [[0; 7].as_slice(), &[1], &[0; 7], &[2], &[9; 3]].concat();
-        let chunk = Chunk { at: HostOffset(0x100), bytes: &bytes };
-        let cut = (HostOffset(0x110), 0x0909_0900_0000_0000);
-        let entries = [(HostOffset(0x100), 1), (HostOffset(0x108), 2), cut];
-        assert_eq!(chunk.entries().collect::<Vec<_>>(), entries);
-        assert_eq!(
-            chunk.wide_entries().collect::<Vec<_>>(),
-            [(HostOffset(0x100), (1, 2)), (cut.0, (cut.1, 0))]
-        );
     }
 }

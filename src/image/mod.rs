@@ -183,10 +183,7 @@ impl<R: ReadAt> Image<R> {
     pub fn trees(&self) -> impl Iterator<Item = Result<DiskTree, Error>> + use<'_, R> {
         let disk_size = self.header.v2.size.0;
         let active = DiskTree { l1: self.active_l1(), disk_size };
-        let snapshots = self.snapshots().map(move |snapshot| {
-            let snapshot = snapshot?;
-            Ok(DiskTree { l1: snapshot.l1(), disk_size: snapshot.disk_size().unwrap_or(disk_size) })
-        });
+        let snapshots = self.snapshots().map(move |snapshot| Ok(snapshot?.disk_tree(disk_size)));
         std::iter::once(Ok(active)).chain(snapshots)
     }
 
@@ -217,6 +214,13 @@ impl<R: ReadAt> Image<R> {
     pub fn snapshots(&self) -> Snapshots<'_, R> {
         Snapshots::new(&self.source, &self.header, &self.limits)
     }
+}
+
+/// The entries of a list up to the first that does not fit, or whose bytes cannot be had.
+pub(crate) fn whole<T>(
+    list: impl Iterator<Item = Result<T, Error>>,
+) -> impl Iterator<Item = Result<T, Error>> {
+    list.take_while(|entry| !matches!(entry, Err(Error::Cut { .. })))
 }
 
 /// What a file without the magic looks like.

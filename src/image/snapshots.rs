@@ -1,7 +1,7 @@
 //! The snapshot table, entry by entry.
 
 use super::window::Window;
-use super::{Header, L1Table};
+use super::{DiskTree, Header, L1Table};
 use crate::format::snapshot::{NO_ICOUNT, SnapshotExtra, SnapshotHead};
 use crate::format::{Field, Layout};
 use crate::parse;
@@ -32,6 +32,11 @@ impl Snapshot {
     /// Its L1 table.
     pub fn l1(&self) -> L1Table {
         L1Table { tree: Tree::Snapshot(self.index), at: self.head.l1_table_offset, size: self.head.l1_size }
+    }
+
+    /// The disk as it was then; `virtual_size` is the image's.
+    pub fn disk_tree(&self, virtual_size: u64) -> DiskTree {
+        DiskTree { l1: self.l1(), disk_size: self.disk_size().unwrap_or(virtual_size) }
     }
 
     /// Where the extra data starts.

@@ -6,7 +6,7 @@ use crate::finding::{Evidence, Finding, Guest, Rule, Severity, Structure, rules}
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
 use crate::source::ReadAt;
-use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, Tree};
+use crate::units::{Geometry, GuestOffset, HostOffset, Span, Tree};
 
 rules! {
     L01 "l1-reserved-bits" Corruption Must {
@@ -177,8 +177,7 @@ impl MappingRules {
 
 /// `len` guest bytes at `start`, up to the end of the disk unless they lie behind it.
 pub(crate) fn guest(tree: Tree, start: u64, len: u64, disk_size: u64) -> Guest {
-    let left = disk_size.checked_sub(start).filter(|left| *left != 0).unwrap_or(u64::MAX);
-    Guest { tree, span: GuestSpan { start: GuestOffset(start), len: len.min(left) } }
+    Guest::new(tree, GuestOffset(start), len, disk_size)
 }
 
 /// What is wanted where these bits are set and must not be.

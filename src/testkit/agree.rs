@@ -1,8 +1,8 @@
 //! Making refcounts agree with whatever an image was made to say, so that counting alone finds nothing.
 
 use super::Draft;
-use crate::check::count_references;
 use crate::format::mapping::{L1Entry, L2Entry};
+use crate::references::count;
 use crate::units::to_u64;
 
 const COPIED: u64 = 1 << 63;
@@ -15,7 +15,7 @@ const COPIED: u64 = 1 << 63;
 impl Draft {
     /// Writes the references that there are as refcounts, and sets bit 63 in the active tables accordingly.
     pub fn agree(&mut self) {
-        let counts = count_references(&self.image());
+        let counts = count(&self.image()).unwrap();
         let clusters = to_u64(self.bytes.len()).div_ceil(self.cluster_size());
         self.set_refcounts(0, clusters, 0);
         for &(cluster, count) in &counts {

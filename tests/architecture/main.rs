@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 13] = [
     &["format"],
     &["parse", "source", "finding"],
     &["image"],
-    &["rules"],
+    &["rules", "references"],
     &["guest"],
     &["check"],
     &["audit"],
@@ -38,8 +38,7 @@ const FLOORS: [&[&str]; 13] = [
 ];
 
 /// Circles of imports between modules of a room, to be mended. No other may come in.
-const CIRCLES: [&str; 9] = [
-    "src/check: claims → owners → claims",
+const CIRCLES: [&str; 8] = [
     "src/check: deep → streams → deep",
     "src/guest: decompress → zstd → decompress",
     "src/guest: extents → walk → extents",

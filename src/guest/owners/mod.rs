@@ -1,10 +1,11 @@
-//! What a byte of the file is: who refers to it, and how often its cluster is counted.
+//! What a byte of the file is: who uses it, and how often its cluster is counted.
 
-mod bitmaps;
-mod structures;
 mod trees;
 
-use crate::image::{Image, ends_past_file};
+use std::collections::HashSet;
+
+use crate::image::{Image, whole};
+use crate::references::{Reference, References, Role};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Limit};
@@ -14,7 +15,7 @@ use crate::{Error, Limit};
 #[non_exhaustive]
 pub struct Owner {
     /// What it is.
-    pub structure: &'static str,
+    pub role: Role,
     /// The bytes of it.
     pub span: Span,
     /// Which field of it the byte is in, for the header.
@@ -55,135 +56,166 @@ impl Owners {
 }
 
 /// Looks through all that the image refers to for what uses the byte at `at`. Bitmaps, snapshots and tables that do
-/// not make sense are passed over. Work: each distinct table of all trees once, and once more where it refers to the
-/// byte's cluster; what other trees share of it is told without another look. Memory: the owners, and 48 bytes for
-/// each distinct table.
+/// not make sense are passed over. Work: each distinct table of all trees once, and once more where something in it
+/// leads to the byte's cluster; what other trees share of it is told without another look. Memory: the owners, and some
+/// 200 bytes for each distinct table.
 ///
 /// # Errors
 /// Where a table cannot be read, or a limit is spent; that of the owners makes them [incomplete](Owners::cut).
 pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Error> {
-    let limit = to_u64(image.limits().owners);
-    let Some(geometry) = image.geometry() else {
-        return Ok(Owners { at, owners: Vec::new(), further: 0, counted: 0, refcount: None, limit });
-    };
-    let mut search = Search {
-        image,
-        geometry,
-        at,
-        cluster: Span::new(
-            HostOffset(at.0 & !geometry.cluster_size().saturating_sub(1)),
-            geometry.cluster_size(),
-        ),
-        found: Vec::new(),
-        further: 0,
-        counted: 0,
-        odd: 0,
-    };
-    search.header()?;
-    let refcount = search.refcounts()?;
-    search.lists()?;
-    search.trees()?;
-    search.bitmaps()?;
-    let Search { found, further, counted, .. } = search;
-    Ok(Owners { at, owners: found, further, counted, refcount, limit })
+    let limit = image.limits().owners;
+    let mut found =
+        Owners { at, owners: Vec::new(), further: 0, counted: 0, refcount: None, limit: to_u64(limit) };
+    let Some((references, geometry)) = References::new(image).zip(image.geometry()) else { return Ok(found) };
+    let cluster_size = geometry.cluster_size();
+    let cluster = Span::new(HostOffset(at.0 & !cluster_size.saturating_sub(1)), cluster_size);
+    let mut search = Search { image, geometry, cluster, limit, found: &mut found, leading: HashSet::new() };
+    references.lists(&mut |reference| search.reference(reference))?;
+    references.trees(&mut |reference| search.reference(reference))?;
+    search.trees(&references)?;
+    references.bitmaps(&mut |reference| search.reference(reference))?;
+    Ok(found)
 }
 
-/// The entries of a list up to the first that does not fit, or whose bytes cannot be had.
-fn whole<T>(list: impl Iterator<Item = Result<T, Error>>) -> impl Iterator<Item = Result<T, Error>> {
-    list.take_while(|entry| !matches!(entry, Err(Error::Cut { .. })))
-}
-
-struct Search<'i, R> {
+struct Search<'s, 'i, R> {
     image: &'i Image<R>,
     geometry: Geometry,
-    at: HostOffset,
     cluster: Span,
-    found: Vec<Owner>,
-    /// Owners that there was no room for.
-    further: u64,
-    counted: u64,
-    /// Tables that may share their bytes with others, so that each of them is work that no byte of the file pays for.
-    odd: u64,
+    limit: usize,
+    found: &'s mut Owners,
+    /// The L2 tables that the byte is in, and those with an entry that leads to its cluster.
+    leading: HashSet<HostOffset>,
 }
 
-/// What was found in a table.
+/// The owners that were found in a table.
 #[derive(Clone, Copy)]
-struct Told {
-    /// References to the byte's cluster.
-    counted: u64,
-    /// How many owners it gave, and the place of the first of them.
-    owners: u64,
+struct OwnersOf {
+    count: u64,
+    /// The place of the first of them.
     from: usize,
 }
 
-impl<R: ReadAt> Search<'_, R> {
+impl<R: ReadAt> Search<'_, '_, R> {
+    /// Takes note of a reference: of the owner that it gives, or for the trees, of the table that leads to them.
+    fn reference(&mut self, reference: &Reference) -> Result<(), Error> {
+        let Reference { role, span, table, .. } = *reference;
+        match role {
+            Role::Header => self.header()?,
+            Role::RefcountBlock => self.refcount_of(reference)?,
+            _ => {}
+        }
+        if span.len == 0 || span.at >= self.cluster.end() || self.cluster.at >= span.end() {
+            return Ok(());
+        }
+        self.found.counted = self.found.counted.saturating_add(reference.counted);
+        match role {
+            Role::SnapshotTable => self.snapshots()?,
+            Role::RefcountTable => self.own_at(role, span, self.index(span, 8)),
+            Role::RefcountBlock => self.own_at(role, span, block_index(reference)),
+            Role::BitmapTable(index) | Role::BitmapData(index) => self.own_at(role, span, Some(index.into())),
+            Role::Header | Role::L1Table => {}
+            Role::L2Table if self.has(span) => _ = self.leading.insert(span.at),
+            Role::L2Table => {}
+            Role::Data | Role::Compressed => self.leading.extend(table),
+            _ => self.own_at(role, span, None),
+        }
+        Ok(())
+    }
+
+    /// The header, and what it says to stand behind it.
+    fn header(&mut self) -> Result<(), Error> {
+        let (header, at) = (self.image.header(), self.found.at);
+        let (start, end) = (header.extensions_at(), self.image.extensions_end());
+        if let Some(owner) = self.own(Role::Header, Span::new(HostOffset(0), start.0)) {
+            let field = header.fields().into_iter().find(|field| field.offset <= at.0 && at.0 < field.end());
+            owner.field = field.map(|field| field.name);
+        }
+        self.own(Role::HeaderExtensions, Span::new(start, end.0.saturating_sub(start.0)));
+        if let Some(name) = self.image.backing_file()? {
+            self.own(Role::BackingFileName, name.span());
+        }
+        Ok(())
+    }
+
+    fn snapshots(&mut self) -> Result<(), Error> {
+        for snapshot in whole(self.image.snapshots()) {
+            let snapshot = snapshot?;
+            self.own_at(Role::SnapshotTable, snapshot.span(), Some(snapshot.index.into()));
+        }
+        Ok(())
+    }
+
+    /// Reads the refcount of the byte's cluster if it is in this block.
+    fn refcount_of(&mut self, block: &Reference) -> Result<(), Error> {
+        let Some(width) = self.image.refcount_width() else { return Ok(()) };
+        let number = self.found.at.0.unbounded_shr(self.geometry.cluster_bits());
+        let per_block = width.block_entry_count(self.geometry);
+        if number.checked_div(per_block) == block_index(block) {
+            let in_block = number.checked_rem(per_block).unwrap_or_default();
+            let byte = block.span.at.saturating_add(width.byte_offset(in_block));
+            let mut bytes = [0; 8];
+            let there = self.image.source().read("a refcount", byte, &mut bytes)?.len();
+            let place = width.index_in_byte(in_block);
+            self.found.refcount = bytes.get(..there).and_then(|bytes| width.get(bytes, place));
+        }
+        Ok(())
+    }
+
     fn has(&self, span: Span) -> bool {
-        span.at <= self.at && self.at.0.saturating_sub(span.at.0) < span.len
+        span.at <= self.found.at && self.found.at.0.saturating_sub(span.at.0) < span.len
     }
 
-    /// Whether some cluster that the span uses is that of the byte.
-    fn touches(&self, span: Span) -> bool {
-        span.len > 0 && span.at < self.cluster.end() && self.cluster.at < span.end()
-    }
-
-    /// Whether QEMU counts a reference to the byte's cluster for something in this place.
-    fn counts(&self, span: Span) -> bool {
-        self.touches(span) && !ends_past_file(self.image.file_len(), span, self.geometry)
-    }
-
-    fn count(&mut self, span: Span) {
-        self.counted = self.counted.saturating_add(u64::from(self.counts(span)));
+    /// The entry of the table that the byte is in.
+    fn index(&self, table: Span, entry_len: u64) -> Option<u64> {
+        self.found.at.0.checked_sub(table.at.0)?.checked_div(entry_len)
     }
 
     /// Takes a structure for an owner if the byte is in it.
-    fn own(&mut self, structure: &'static str, span: Span) -> Option<&mut Owner> {
+    fn own(&mut self, role: Role, span: Span) -> Option<&mut Owner> {
         if !self.has(span) {
             return None;
         }
-        if self.found.len() >= self.image.limits().owners {
-            self.further = self.further.saturating_add(1);
+        let Owners { owners, further, .. } = &mut *self.found;
+        if owners.len() >= self.limit {
+            *further = further.saturating_add(1);
             return None;
         }
-        self.found.push(Owner { structure, span, field: None, index: None, tree: None, guest: None });
-        self.found.last_mut()
+        owners.push(Owner { role, span, field: None, index: None, tree: None, guest: None });
+        owners.last_mut()
     }
 
-    /// Looks through a table, and says what was found in it.
-    fn tell(&mut self, look: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<Told, Error> {
-        let (counted, from, further) = (self.counted, self.found.len(), self.further);
+    /// The same, with the place of the byte or of the structure.
+    fn own_at(&mut self, role: Role, span: Span, index: Option<u64>) {
+        if let Some(owner) = self.own(role, span) {
+            owner.index = index;
+        }
+    }
+
+    /// Looks through a table, and says which owners were found in it.
+    fn owners_of(&mut self, look: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<OwnersOf, Error> {
+        let (from, further) = (self.found.owners.len(), self.found.further);
         look(self)?;
-        let owners = to_u64(self.found.len().saturating_sub(from));
-        Ok(Told {
-            counted: self.counted.saturating_sub(counted),
-            owners: owners.saturating_add(self.further.saturating_sub(further)),
-            from,
-        })
+        let count = to_u64(self.found.owners.len().saturating_sub(from));
+        let count = count.saturating_add(self.found.further.saturating_sub(further));
+        Ok(OwnersOf { count, from })
     }
 
-    /// Tells again what was found in a table, for another that has it, with what is different there.
-    fn repeat(&mut self, told: Told, change: impl Fn(&mut Owner)) {
-        self.counted = self.counted.saturating_add(told.counted);
+    /// Tells again which owners were found in a table, for another that has it, with what is different there.
+    fn repeat(&mut self, of: OwnersOf, change: impl Fn(&mut Owner)) {
+        let Owners { owners, further, .. } = &mut *self.found;
         // Those that there was no room for have none behind them either.
-        let end = told.from.saturating_add(to_usize(told.owners)).min(self.found.len());
-        let room = self.image.limits().owners.saturating_sub(self.found.len());
-        let again: Vec<Owner> =
-            self.found.get(told.from..end).into_iter().flatten().take(room).cloned().collect();
-        self.further = self.further.saturating_add(told.owners.saturating_sub(to_u64(again.len())));
-        self.found.extend(again.into_iter().map(|mut owner| {
+        let end = of.from.saturating_add(to_usize(of.count)).min(owners.len());
+        let room = self.limit.saturating_sub(owners.len());
+        let again: Vec<Owner> = owners.get(of.from..end).into_iter().flatten().take(room).cloned().collect();
+        *further = further.saturating_add(of.count.saturating_sub(to_u64(again.len())));
+        owners.extend(again.into_iter().map(|mut owner| {
             change(&mut owner);
             owner
         }));
     }
+}
 
-    /// Takes note of a table that may share its bytes with another.
-    fn odd(&mut self, at: HostOffset) -> Result<(), Error> {
-        self.odd = self.odd.saturating_add(1);
-        let limits = self.image.limits();
-        if self.odd > limits.odd_tables { Err(limits.spent(Limit::OddTables, at)) } else { Ok(()) }
-    }
-
-    /// The entry of a table that the byte is in.
-    fn index(&self, table: Span, entry_len: u64) -> Option<u64> {
-        self.at.0.saturating_sub(table.at.0).checked_div(entry_len)
-    }
+/// The place in the refcount table of the entry that leads to a block.
+fn block_index(block: &Reference) -> Option<u64> {
+    Some(block.pointer.0.saturating_sub(block.table?.0) / 8)
 }

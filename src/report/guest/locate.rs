@@ -100,9 +100,9 @@ struct OwnerItem<'a> {
 
 impl<'a> OwnerItem<'a> {
     fn new(owner: &'a Owner) -> Self {
-        let Owner { structure, span, field, index, tree, guest } = owner;
+        let Owner { role, span, field, index, tree, guest } = owner;
         Self {
-            structure,
+            structure: role.as_str(),
             offset: span.at,
             length: span.len,
             field: *field,
@@ -193,7 +193,7 @@ fn host_text(out: &mut impl Write, owners: &Owners, len: u64) -> io::Result<()> 
     let place = if owners.at.0 < len { "" } else { ", behind the end of the file" };
     writeln!(out, "file offset {}{place}", owners.at)?;
     for owner in &owners.owners {
-        write!(out, "{:016x}: {}, {} bytes", owner.span.at.0, owner.structure, owner.span.len)?;
+        write!(out, "{:016x}: {}, {} bytes", owner.span.at.0, owner.role.as_str(), owner.span.len)?;
         if let Some(field) = owner.field {
             write!(out, ", {field}")?;
         }
@@ -211,7 +211,8 @@ fn host_text(out: &mut impl Write, owners: &Owners, len: u64) -> io::Result<()> 
     if owners.further > 0 {
         writeln!(out, "and {} more", owners.further)?;
     } else if owners.owners.is_empty() {
-        writeln!(out, "nothing refers to it")?;
+        let cluster = if owners.counted > 0 { ", but its cluster is in use" } else { "" };
+        writeln!(out, "nothing refers to it{cluster}")?;
     }
     let refcount = owners.refcount.map_or_else(|| "none".to_owned(), |refcount| refcount.to_string());
     writeln!(out, "refcount of its cluster: {refcount} recorded, {} counted", owners.counted)?;
