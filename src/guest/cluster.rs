@@ -5,7 +5,7 @@ use crate::format::mapping::{Compressed, L2Entry, Mapping, Subcluster, Subcluste
 use crate::image::Image;
 use crate::rules::codes::{L07, L08, L16, L18, L19, L20};
 use crate::source::ReadAt;
-use crate::units::{Geometry, GuestOffset, HostOffset};
+use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset};
 
 /// Where the bytes of a run of guest offsets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,34 @@ impl State {
     /// Whether QEMU takes for unallocated what it is not: a table is not there, and it reads zeros for entries.
     pub fn is_lost_silently(self) -> bool {
         matches!(self, Self::Broken(rule) if rule.attributes.reads_as_unallocated)
+    }
+}
+
+/// A run of guest offsets whose bytes come from one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extent {
+    /// The guest's offsets.
+    pub guest: GuestSpan,
+    /// Where their bytes come from.
+    pub state: State,
+    /// Where the first of them stands in the image file, or in the external data file where the image has one. With
+    /// states other than [`State::Data`] the room is kept for later writes. Encrypted data stands there as ciphertext.
+    pub host: Option<HostOffset>,
+    /// Bytes of the compressed stream at `host`, up to the end of its last sector, where clusters were asked for one
+    /// by one; else 0.
+    pub stream_len: u64,
+}
+
+impl Extent {
+    /// Whether `next` goes on where this one ends, in the guest and, if both have a place there, in the file.
+    pub(super) fn goes_on_with(&self, next: &Self) -> bool {
+        let hosts = match (self.host, next.host) {
+            (Some(host), Some(next)) => host.checked_add(self.guest.len) == Some(next),
+            (None, None) => true,
+            _ => false,
+        };
+        hosts && self.state == next.state && self.stream_len == 0 && next.stream_len == 0
     }
 }
 

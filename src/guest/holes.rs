@@ -1,7 +1,6 @@
 //! Which data of the guest lies in holes of the image file, and so reads as zeros without being stored.
 
-use super::cluster::State;
-use super::extents::Extent;
+use super::cluster::{Extent, State};
 use crate::Error;
 use crate::format::refcount::RefcountTableEntry;
 use crate::image::Image;

@@ -1,7 +1,6 @@
 //! The way along the guest's offsets through the L1 and L2 tables, in bounded memory.
 
-use super::cluster::{Cluster, Reading, State};
-use super::extents::Extent;
+use super::cluster::{Cluster, Extent, Reading, State};
 use super::reach::Reach;
 use super::table::{Part, Table};
 use crate::Error;

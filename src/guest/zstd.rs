@@ -7,7 +7,7 @@
 
 use zrip::{DecompressContext, DecompressError};
 
-use super::StreamFault;
+use super::stream_fault::StreamFault;
 use crate::units::{to_u64, to_usize};
 
 const MAGIC: u32 = 0xfd2f_b528;

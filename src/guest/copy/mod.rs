@@ -6,5 +6,6 @@ mod plan;
 mod work;
 
 pub use fault::{Cause, Fault};
-pub use pipe::{Copied, CopyError, CopyOptions, Sink, copy};
+pub use pipe::{Copied, CopyError, Sink, copy};
+pub use plan::CopyOptions;
 pub use work::DataFile;

@@ -1,12 +1,11 @@
 //! The way of the portions: planned on one thread, filled on several, handed out in order.
 
 use std::io;
-use std::num::NonZero;
 
 use super::super::Disk;
 use super::super::pool::{self, Line, in_order};
 use super::fault::{Cause, Fault};
-use super::plan::{Piece, Plan, Portion, Source};
+use super::plan::{CopyOptions, Piece, Plan, Portion, Source};
 use super::work::{DataFile, Filled, Worker};
 use crate::Error;
 use crate::source::ReadAt;
@@ -34,25 +33,6 @@ pub trait Sink {
     /// # Errors
     /// As [`Self::bytes`].
     fn fault(&mut self, fault: &Fault) -> io::Result<()>;
-}
-
-/// What to do where bytes cannot be had as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CopyOptions {
-    /// Go on with zeros behind a fault; else the first one ends it.
-    pub keep_going: bool,
-    /// Take zeros for what would come from the backing file.
-    pub without_backing: bool,
-    /// Take encrypted bytes as they are.
-    pub ciphertext: bool,
-    /// Threads that read and decode; with 1 there are none beside the caller's.
-    pub threads: NonZero<usize>,
-}
-
-impl Default for CopyOptions {
-    fn default() -> Self {
-        Self { keep_going: false, without_backing: false, ciphertext: false, threads: NonZero::<usize>::MIN }
-    }
 }
 
 /// How a copy went.

@@ -1,8 +1,9 @@
 //! What there is to do, in portions.
 
+use std::num::NonZero;
+
 use super::super::{Disk, Extent, Extents, Holes, State};
 use super::fault::{Cause, Fault};
-use super::pipe::CopyOptions;
 use crate::Error;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset};
@@ -11,6 +12,25 @@ use crate::units::{GuestOffset, GuestSpan, HostOffset};
 const PORTION_LEN: u64 = 256 << 10;
 /// Zeros from this length on are no part of a portion.
 const LONG_ZEROS: u64 = 64 << 10;
+
+/// What to do where bytes cannot be had as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// Go on with zeros behind a fault; else the first one ends it.
+    pub keep_going: bool,
+    /// Take zeros for what would come from the backing file.
+    pub without_backing: bool,
+    /// Take encrypted bytes as they are.
+    pub ciphertext: bool,
+    /// Threads that read and decode; with 1 there are none beside the caller's.
+    pub threads: NonZero<usize>,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self { keep_going: false, without_backing: false, ciphertext: false, threads: NonZero::<usize>::MIN }
+    }
+}
 
 /// Where a run of guest bytes comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

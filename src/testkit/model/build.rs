@@ -1,6 +1,6 @@
 //! From the model to a plan: header, other files and bitmaps, and how large everything may be.
 
-use super::trees::Trees;
+use super::trees::{Budget, Trees, text_name};
 use super::{Backing, Bitmap, Cell, Extension, Files, Model, Size};
 use crate::format::bitmap::BitmapFlags;
 use crate::format::extension;
@@ -12,21 +12,6 @@ use crate::units::{to_u64, to_usize};
 const NAMES: [&str; 4] = ["base.raw", "b", "\u{fc}ber all.img", "a-name-that-is-a-little-longer.raw"];
 /// Clusters of a bitmap at most.
 const MAX_BITMAP_CLUSTERS: u64 = 6;
-/// Bytes of the file that L2 tables, guest data and bitmaps may take, roughly.
-const BUDGET: u32 = 64 << 10;
-
-/// Clusters that may still be used.
-pub(super) struct Budget(u32);
-
-impl Budget {
-    /// Whether there are so many, which are then taken.
-    pub(super) fn take(&mut self, clusters: u32) -> bool {
-        let left = self.0.checked_sub(clusters);
-        self.0 = left.unwrap_or(self.0);
-        left.is_some()
-    }
-}
-
 impl Model {
     /// The description of the image for the writer.
     pub fn plan(&self) -> Plan {
@@ -39,7 +24,7 @@ impl Model {
             Files::Backing(backing) | Files::DataAndBacking { backing, .. } => Some(backing.plan()),
             _ => None,
         };
-        let mut budget = Budget((BUDGET >> cluster_bits).clamp(6, 100));
+        let mut budget = Budget::new(cluster_bits);
         let has_snapshots = plan.data_file().is_none() && cluster_bits < 17;
         plan.size = self.chosen_size(&plan, if has_snapshots { 128 } else { 1024 });
         if plan.v3.is_some() && plan.size > 0 {
@@ -210,16 +195,4 @@ impl Cell {
 fn file_name(choice: u8, prefix: &str) -> Vec<u8> {
     let name = NAMES.iter().cycle().nth(choice.into()).unwrap_or(&"b");
     format!("{prefix}{name}").into_bytes()
-}
-
-/// A name that no other index gives.
-pub(super) fn text_name(choice: u8, index: u64) -> Vec<u8> {
-    let stem = match choice % 4 {
-        0 => "s",
-        1 => "before upgrade ",
-        2 => "\u{3a9}-\u{1f4be}-",
-        _ => "nightly",
-    };
-    let repeated = stem.repeat(1 + usize::from(choice / 64));
-    format!("{repeated}{index}").into_bytes()
 }

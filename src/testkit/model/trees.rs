@@ -1,13 +1,31 @@
 //! From the model to a plan: what is mapped, now and in the snapshots.
 #![expect(clippy::indexing_slicing, reason = "every index comes from the pool itself")]
 
-use super::build::{Budget, text_name};
 use super::{Kind, Model, Relation, Snapshot, Write};
 use crate::testkit::writer::{EntryPlan, Fill, Plan, SnapshotPlan, StreamPlan, TablePlan, TreePlan};
 use crate::units::Geometry;
 
 /// L1 entries that the VM state of a snapshot may take.
 const MAX_VM_STATE_ENTRIES: u64 = 160;
+
+/// Bytes of the file that L2 tables, guest data and bitmaps may take, roughly.
+const BUDGET: u32 = 64 << 10;
+
+/// Clusters that may still be used.
+pub(super) struct Budget(u32);
+
+impl Budget {
+    pub(super) fn new(cluster_bits: u32) -> Self {
+        Self((BUDGET >> cluster_bits).clamp(6, 100))
+    }
+
+    /// Whether there are so many, which are then taken.
+    pub(super) fn take(&mut self, clusters: u32) -> bool {
+        let left = self.0.checked_sub(clusters);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
 
 /// Puts the trees of a plan together.
 pub(super) struct Trees<'m> {
@@ -236,4 +254,16 @@ fn scale(choice: u8, count: u64) -> u64 {
 
 fn narrow(entries: u64) -> u32 {
     u32::try_from(entries).unwrap_or(u32::MAX)
+}
+
+/// A name that no other index gives.
+pub(super) fn text_name(choice: u8, index: u64) -> Vec<u8> {
+    let stem = match choice % 4 {
+        0 => "s",
+        1 => "before upgrade ",
+        2 => "\u{3a9}-\u{1f4be}-",
+        _ => "nightly",
+    };
+    let repeated = stem.repeat(1 + usize::from(choice / 64));
+    format!("{repeated}{index}").into_bytes()
 }

@@ -1,13 +1,7 @@
 //! How much work and memory an input may cost.
 
-use super::Run;
-use crate::Limits;
+use super::run::Run;
 use crate::units::to_u64;
-
-/// The limits that inputs are exercised with: the defaults, with fewer findings kept one by one, fewer tables read
-/// again and less decompressed, so that a small hostile input passes these limits too.
-pub const LIMITS: Limits =
-    Limits { findings_per_rule: 20, odd_tables: 4, decoded_bytes: 16 << 20, ..Limits::DEFAULT };
 
 /// Bytes that may be read of an input of `len` bytes. Each structure is read for its meaning, again for its
 /// bytes with `--hex`, and the lists once more for each section that walks along them; a list is read in

@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 
-use super::{Format, LIMITS};
+use super::asked::{Format, LIMITS};
 use crate::guest::{CopyOptions, Disk, Extent, Fault, Sink, Trusts, copy, owners};
 use crate::report::{
     BitmapOptions, Located, Subject, write_bitmaps_json, write_bitmaps_text, write_located_text,

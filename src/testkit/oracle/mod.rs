@@ -9,6 +9,7 @@
 
 #![expect(clippy::panic, reason = "an oracle says by a panic what it saw")]
 
+mod asked;
 mod bounds;
 mod guest;
 mod independence;
@@ -21,12 +22,13 @@ mod valid;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-pub use bounds::{LIMITS, memory_bound, read_bound, row_bound};
+pub use asked::{Format, LIMITS, Tells};
+pub use bounds::{memory_bound, read_bound, row_bound};
 pub use guest::check_guest_view;
 pub use independence::{check_deterministic, check_limits_are_monotone, check_reader_independent};
 pub use output::{check_json, check_json_array, check_json_lines, check_text};
 pub use round_trip::check_round_trip;
-pub use run::{Format, Run, Tells, run};
+pub use run::{Run, run};
 pub use valid::exercise_model;
 
 use crate::units::to_usize;

@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZero;
 
+use super::asked::Format;
 use super::guest;
 use crate::audit::{AuditOptions, Decision, Policy, audit};
 use crate::check::{CheckOptions, Verdict};
@@ -14,95 +15,6 @@ use crate::report::{
 use crate::source::ReadAt;
 use crate::units::HostOffset;
 use crate::{Error, Image, Limits};
-
-/// What a user can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Nothing written down: the walk and all rules alone.
-    Walk,
-    /// `dump`.
-    Text,
-    /// `dump --hex`.
-    Hex,
-    /// `dump --format json`.
-    Json,
-    /// `dump --format jsonl`.
-    JsonLines,
-    /// `info`.
-    InfoText,
-    /// `info --format json`.
-    InfoJson,
-    /// `check`.
-    CheckText,
-    /// `check --all --deep --format json`.
-    CheckJson,
-    /// `map`.
-    MapText,
-    /// `map --format json`.
-    MapJson,
-    /// `map --format jsonl`.
-    MapLines,
-    /// `bitmap`.
-    BitmapText,
-    /// `bitmap --format json`.
-    BitmapJson,
-    /// `locate`, once for the guest and once for the file.
-    LocateText,
-    /// `audit`.
-    AuditText,
-    /// `audit --format json`.
-    AuditJson,
-}
-
-impl Format {
-    /// Those that write something down.
-    pub const WRITTEN: [Self; 16] = [
-        Self::Text,
-        Self::Hex,
-        Self::Json,
-        Self::JsonLines,
-        Self::InfoText,
-        Self::InfoJson,
-        Self::CheckText,
-        Self::CheckJson,
-        Self::MapText,
-        Self::MapJson,
-        Self::MapLines,
-        Self::BitmapText,
-        Self::BitmapJson,
-        Self::LocateText,
-        Self::AuditText,
-        Self::AuditJson,
-    ];
-
-    /// What its findings are worth beside those of another run.
-    pub fn tells(self) -> Tells {
-        match self {
-            Self::Walk | Self::Text | Self::Hex | Self::Json | Self::JsonLines => Tells::Places,
-            Self::CheckText | Self::CheckJson | Self::AuditText | Self::AuditJson => Tells::Cuts,
-            Self::InfoText
-            | Self::InfoJson
-            | Self::MapText
-            | Self::MapJson
-            | Self::MapLines
-            | Self::BitmapText
-            | Self::BitmapJson
-            | Self::LocateText => Tells::Nothing,
-        }
-    }
-}
-
-/// What the findings of a format are worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tells {
-    /// None are handed back.
-    Nothing,
-    /// What cut the work is among them. The others need not be those of another run: one fault is told of by the rule
-    /// that says most, and neighbours are one finding.
-    Cuts,
-    /// Each stands where it stands in any other run.
-    Places,
-}
 
 /// What came of it.
 #[derive(Debug)]
