@@ -65,16 +65,30 @@ pub(super) fn without_tables<R: ReadAt>(
 ) {
     first_cluster(image, judge, reporter);
     snapshots(image, judge, reporter);
-    reporter.hand_on_each();
+    judge_sections(image, &[Section::Bitmaps], judge, reporter);
     reporter.check_unchanged(image);
 }
 
 fn first_cluster<R: ReadAt>(image: &Image<R>, judge: &mut Judge<'_, R>, reporter: &mut Reporter<'_>) {
-    let mut walk = Walk::new(image, Tables::Unread);
-    for section in [Section::Header, Section::Extensions, Section::Luks] {
-        let Ok(()) = walk.section(section, &mut |part| -> Result<(), Infallible> {
+    judge_sections(image, &[Section::Header, Section::Extensions, Section::Luks], judge, reporter);
+}
+
+/// Judges lists whose references are not counted, or whose tables cannot be found.
+pub(super) fn judge_sections<R: ReadAt>(
+    image: &Image<R>,
+    sections: &[Section],
+    judge: &mut Judge<'_, R>,
+    reporter: &mut Reporter<'_>,
+) {
+    let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
+    for section in sections {
+        let Ok(()) = walk.section(*section, &mut |part| -> Result<(), Infallible> {
             judge.part(&part, &mut reporter.found);
-            reporter.hand_on_each();
+            match part {
+                Part::Entry(..) => reporter.keep_few(),
+                Part::TableEnd(..) => reporter.end_table(),
+                _ => reporter.hand_on_each(),
+            }
             Ok(())
         });
     }

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use super::context::Context;
 use super::counted::Counted;
 use super::counts::PAGE_LEN;
+use super::lists::judge_sections;
 use super::repeated::Repeated;
 use super::reporter::Reporter;
 use crate::finding::Structure;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
-use crate::image::{Part, Table, TableKind};
+use crate::image::{Part, Section, Table, TableKind};
 use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, to_u64, to_usize};
@@ -67,7 +68,9 @@ impl Stored {
         repeated: &mut Repeated,
         reporter: &mut Reporter<'_>,
     ) -> Self {
-        let (Some(table), Some(width)) = (cx.image.refcount_table(), cx.image.refcount_width()) else {
+        let Some(table) = cx.image.refcount_table() else { return Self::default() };
+        let Some(width) = cx.image.refcount_width() else {
+            judge_sections(cx.image, &[Section::Refcounts], judge, reporter);
             return Self::default();
         };
         let per_block = width.block_entry_count(cx.geometry);

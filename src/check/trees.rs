@@ -12,7 +12,6 @@ use super::reporter::Reporter;
 use super::stored::Stored;
 use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
-use crate::format::qemu;
 use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
 use crate::rules::codes::L26;
@@ -193,8 +192,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         let mut places: HashMap<Span, usize> = HashMap::new();
         for tree in &self.trees.all {
             let span = tree.l1.span();
-            let is_too_large = tree.l1.size > qemu::MAX_L1_ENTRIES && tree.l1.tree != Tree::Active;
-            if span.len == 0 || is_too_large || !span.at.is_aligned(self.cx.geometry.cluster_size()) {
+            if span.len == 0 || !tree.l1.is_used(self.cx.geometry) {
                 continue;
             }
             let place = *places.entry(span).or_insert(self.trees.l1.len());

@@ -1,6 +1,7 @@
 //! One tree of an image as the disk that a guest sees.
 
-use super::extents::{Extent, Extents};
+use super::cluster::Extent;
+use super::extents::Extents;
 use super::walk::Walk;
 use crate::Error;
 use crate::format::header::CRYPT_NONE;

@@ -19,6 +19,7 @@ use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
 use crate::format::foreign;
 use crate::format::header::MAGIC;
 use crate::format::mapping::{L2Entry, Mapping};
+use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
 use crate::source::{Metered, ReadAt};
 use crate::units::{Geometry, HostOffset, Span, Tree, to_u64, whole_sectors};
@@ -235,6 +236,13 @@ impl L1Table {
     /// The bytes of the table.
     pub fn span(&self) -> Span {
         Span::new(self.at, u64::from(self.size).saturating_mul(8))
+    }
+
+    /// Whether QEMU uses it: it takes none off a cluster boundary, and none of a snapshot that is longer than its limit.
+    /// Where it is not used, nobody knows what its bytes would mean.
+    pub fn is_used(&self, geometry: Geometry) -> bool {
+        let is_too_long = self.size > qemu::MAX_L1_ENTRIES && self.tree != Tree::Active;
+        !is_too_long && self.at.is_aligned(geometry.cluster_size())
     }
 }
 

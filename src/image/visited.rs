@@ -1,7 +1,10 @@
-//! Which spans of the file a walk has been through, so that it goes through none of them twice.
+//! Which spans of the file a walk has been through, so that it goes through none of them twice, or only so often.
 
 use std::collections::BTreeMap;
 
+use super::{Image, Table};
+use crate::format::qemu;
+use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 
 /// Spans that do not overlap, each with a note of who came by.
@@ -37,6 +40,39 @@ impl<T: Copy> Visited<T> {
     /// Whether nothing more is remembered.
     pub fn is_full(&self) -> bool {
         self.spans.len() >= self.limit
+    }
+}
+
+/// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
+const REPEATED_LEN: u64 = 1 << qemu::MAX_CLUSTER_BITS;
+
+/// Which bytes were handed out as tables of one kind.
+pub(super) struct Seen {
+    pub(super) visited: Visited<Table>,
+    file_len: u64,
+    repeated: u64,
+    limit: u64,
+    /// Whether one came that may not be read again.
+    pub(super) is_spent: bool,
+}
+
+impl Seen {
+    /// None yet; `limit` tables may be read again.
+    pub(super) fn new<R: ReadAt>(image: &Image<R>, limit: u64) -> Self {
+        let visited = Visited::new(image.limits().remembered_tables);
+        Self { visited, file_len: image.file_len(), repeated: 0, limit, is_spent: false }
+    }
+
+    /// The table that had bytes of this one before, unless it may be read again.
+    pub(super) fn earlier(&mut self, table: Table) -> Option<Table> {
+        let in_file = table.span.len.min(self.file_len.saturating_sub(table.span.at.0));
+        let earlier = self.visited.first(Span::new(table.span.at, in_file), table)?;
+        if self.limit == 0 {
+            return Some(earlier);
+        }
+        self.repeated = self.repeated.saturating_add(1).saturating_add(in_file / REPEATED_LEN);
+        self.is_spent |= self.repeated > self.limit;
+        (self.repeated > self.limit).then_some(earlier)
     }
 }
 

@@ -3,17 +3,15 @@
 //! Whoever takes them may judge, show or count them; where a part cannot be read, that is a part too, and the walk goes
 //! on behind it.
 
-use super::{
-    Bitmap, DiskTree, Entry, Extension, Image, Luks, RefcountRun, Snapshot, Table, TableKind, Visited,
-};
+use super::visited::Seen;
+use super::{Bitmap, DiskTree, Entry, Extension, Image, Luks, RefcountRun, Snapshot, Table, TableKind};
 use crate::Error;
 use crate::finding::Structure;
 use crate::format::features::FeatureName;
 use crate::format::mapping::L1Entry;
-use crate::format::qemu;
 use crate::format::refcount::RefcountTableEntry;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span};
+use crate::units::HostOffset;
 
 /// A part of the walk that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +104,16 @@ pub enum Tables {
     Again(u64),
 }
 
+impl Tables {
+    /// How many are read again.
+    const fn again(self) -> u64 {
+        match self {
+            Self::Unread | Self::Once => 0,
+            Self::Again(limit) => limit,
+        }
+    }
+}
+
 /// A walk over an image.
 #[derive(Debug)]
 pub struct Walk<'i, R> {
@@ -179,7 +187,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
     }
 
     fn bitmaps<E>(&mut self, visit: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<Option<Error>, E> {
-        let mut seen = Seen::new(self.image, self.tables);
+        let mut seen = Seen::new(self.image, self.tables.again());
         for bitmap in self.image.bitmaps() {
             let bitmap = match bitmap {
                 Ok(bitmap) => bitmap,
@@ -222,7 +230,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         let Some((geometry, width)) = self.image.geometry().zip(self.image.refcount_width()) else {
             return Ok(());
         };
-        let mut seen = Seen::new(self.image, self.tables);
+        let mut seen = Seen::new(self.image, self.tables.again());
         let walked = self.each_entry(&table, &mut |walk, entry| {
             let at = RefcountTableEntry(entry.raw).block_offset();
             // Nobody reads refcounts from an unaligned block; the table's entry tells why.
@@ -263,7 +271,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         if self.image.geometry().is_none() || self.tables == Tables::Unread {
             return Ok(());
         }
-        let mut seen = Seen::new(self.image, self.tables);
+        let mut seen = Seen::new(self.image, self.tables.again());
         for tree in self.image.trees() {
             let table = match tree {
                 Ok(tree) => Table::l1(tree),
@@ -283,7 +291,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             return Ok(());
         };
         let (mut l1_seen, mut l2_seen) =
-            (Seen::new(self.image, self.tables), Seen::new(self.image, self.tables));
+            (Seen::new(self.image, self.tables.again()), Seen::new(self.image, self.tables.again()));
         for tree in self.image.trees() {
             let tree: DiskTree = match tree {
                 Ok(tree) => tree,
@@ -361,41 +369,5 @@ fn or_stopped<E>(
 impl<E> From<Error> for Stop<E> {
     fn from(error: Error) -> Self {
         Self::Unread(error)
-    }
-}
-
-/// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
-const REPEATED_LEN: u64 = 1 << qemu::MAX_CLUSTER_BITS;
-
-/// Which bytes were handed out as tables of one kind.
-struct Seen {
-    visited: Visited<Table>,
-    file_len: u64,
-    repeated: u64,
-    limit: u64,
-    is_spent: bool,
-}
-
-impl Seen {
-    fn new<R: ReadAt>(image: &Image<R>, tables: Tables) -> Self {
-        let limit = match tables {
-            Tables::Again(limit) => Some(limit),
-            Tables::Unread | Tables::Once => None,
-        };
-        let visited = Visited::new(image.limits().remembered_tables);
-        let (file_len, repeated, is_spent) = (image.file_len(), 0, false);
-        Self { visited, file_len, repeated, limit: limit.unwrap_or_default(), is_spent }
-    }
-
-    /// The table that had bytes of this one before, unless it may be read again.
-    fn earlier(&mut self, table: Table) -> Option<Table> {
-        let in_file = table.span.len.min(self.file_len.saturating_sub(table.span.at.0));
-        let earlier = self.visited.first(Span::new(table.span.at, in_file), table)?;
-        if self.limit == 0 {
-            return Some(earlier);
-        }
-        self.repeated = self.repeated.saturating_add(1).saturating_add(in_file / REPEATED_LEN);
-        self.is_spent |= self.repeated > self.limit;
-        (self.repeated > self.limit).then_some(earlier)
     }
 }

@@ -16,7 +16,6 @@ use crate::Error;
 use crate::finding::Guest;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::mapping::{L1Entry, L2Entry, Mapping};
-use crate::format::qemu;
 use crate::format::refcount::RefcountTableEntry;
 use crate::image::{DiskTree, Entry, Image, L1Table, Part, Table, TableKind, ends_past_file};
 use crate::source::ReadAt;
@@ -134,10 +133,8 @@ impl<'i, R: ReadAt> References<'i, R> {
 
     /// The L1 table of a tree, to which `pointer` leads.
     pub fn l1_table(&self, l1: L1Table, pointer: HostOffset) -> Reference {
-        let is_too_long = l1.size > qemu::MAX_L1_ENTRIES && l1.tree != Tree::Active;
-        let is_followed = !is_too_long && l1.at.is_aligned(self.geometry.cluster_size());
         let reference = self.reference(Role::L1Table, pointer, l1.span());
-        Reference { tree: Some(l1.tree), ..reference }.followed_if(is_followed)
+        Reference { tree: Some(l1.tree), ..reference }.followed_if(l1.is_used(self.geometry))
     }
 
     /// The L2 table at `at`, to which the entry `l1_index` of a tree leads. Where the entry has flags alone, QEMU's check

@@ -10,7 +10,7 @@ use crate::finding::{Finding, Rule, Structure};
 use crate::format::bitmap::{BitmapHead, BitmapTableEntry};
 use crate::format::mapping::{L1Entry, L2Entry};
 use crate::format::refcount::RefcountTableEntry;
-use crate::image::{Entry, Image, Part, Section, Table, TableKind};
+use crate::image::{Entry, Image, L1Table, Part, Section, Table, TableKind};
 use crate::rules::codes::{B01, E01, E13, S01};
 use crate::source::ReadAt;
 
@@ -87,16 +87,22 @@ impl<'i, R: ReadAt> Judge<'i, R> {
             TableKind::RefcountBlock(_) => {}
             TableKind::L1(tree) => {
                 let entry = L1Entry(raw);
-                self.mapping.iter().for_each(|rules| rules.l1_entry(&tree, index, at, entry, out));
+                self.rules_of(&tree.l1).iter().for_each(|rules| rules.l1_entry(&tree, index, at, entry, out));
             }
             TableKind::L2 { tree, l1_index } => {
                 let place = L2Place { tree: tree.l1.tree, disk_size: tree.disk_size, l1_index, index, at };
-                self.mapping.iter().for_each(|rules| rules.l2_entry(&place, L2Entry(raw), bitmap, out));
+                let rules = self.rules_of(&tree.l1);
+                rules.iter().for_each(|rules| rules.l2_entry(&place, L2Entry(raw), bitmap, out));
             }
             TableKind::Bitmap { in_use, .. } => {
                 self.bitmaps.table_entry(in_use, index, at, BitmapTableEntry(raw), out);
             }
         }
+    }
+
+    /// The rules of a tree's tables, if its L1 table is one.
+    fn rules_of(&self, l1: &L1Table) -> Option<&MappingRules> {
+        self.mapping.as_ref().filter(|rules| l1.is_used(rules.geometry))
     }
 
     /// The last error that became a finding since this was asked: bytes that could not be read, or a limit that is spent.

@@ -156,7 +156,8 @@ impl<R: ReadAt> Search<'_, '_, R> {
             let mut bytes = [0; 8];
             let there = self.image.source().read("a refcount", byte, &mut bytes)?.len();
             let place = width.index_in_byte(in_block);
-            self.found.refcount = bytes.get(..there).and_then(|bytes| width.get(bytes, place));
+            // What the end of the file cuts off is zero.
+            self.found.refcount = if there == 0 { None } else { width.get(&bytes, place) };
         }
         Ok(())
     }
