@@ -222,7 +222,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                 let entry = Entry { index: entry.index.saturating_add(skipped), ..entry };
                 self.judge.entry(&part, &entry, &mut self.reporter.found);
                 if !self.l1_entry(cover, place, entry.index, entry.at, L1Entry(entry.raw)) {
-                    self.settle_l1();
+                    self.end_l1_table();
                     return false;
                 }
                 if self.reporter.has_many() {
@@ -230,13 +230,13 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                     self.reporter.keep_few();
                 }
             }
-            self.settle_l1();
+            self.end_l1_table();
         }
         true
     }
 
     /// Hands on what was found in an L1 table, with the guest ranges that it hits.
-    fn settle_l1(&mut self) {
+    fn end_l1_table(&mut self) {
         self.note_l1_losses();
         self.reporter.end_table();
     }

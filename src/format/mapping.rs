@@ -95,7 +95,7 @@ impl L2Entry {
 
     /// The bits that decide what a standard entry maps to: two of them that share these map alike. COPIED, which matters
     /// with an external data file alone, is not among them, nor is the length of a compressed cluster.
-    pub const fn essence(self) -> u64 {
+    pub const fn mapping_bits(self) -> u64 {
         self.0 & (OFFSET_MASK | COMPRESSED | ZERO)
     }
 

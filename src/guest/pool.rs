@@ -68,13 +68,13 @@ pub(super) fn in_order<L: Line, W: FnMut(L::Job) -> L::Done>(
         // Dropped at the end, whatever ends it, so that the threads see that nothing more comes.
         let jobs = jobs;
         let mut under_way: VecDeque<UnderWay<L>> = VecDeque::new();
-        let settle =
+        let finish =
             |line: &mut L, (rest, done): UnderWay<L>| line.take(rest, done.and_then(|done| done.recv().ok()));
         while let Some((rest, job)) = line.next()? {
             if under_way.len() >= depth
                 && let Some(first) = under_way.pop_front()
             {
-                settle(line, first)?;
+                finish(line, first)?;
             }
             let done = job.map(|job| {
                 let (reply, done) = channel();
@@ -84,7 +84,7 @@ pub(super) fn in_order<L: Line, W: FnMut(L::Job) -> L::Done>(
             });
             under_way.push_back((rest, done));
         }
-        under_way.into_iter().try_for_each(|last| settle(line, last))
+        under_way.into_iter().try_for_each(|last| finish(line, last))
     })
 }
 

@@ -1,7 +1,7 @@
 //! The way along the guest's offsets through the L1 and L2 tables, in bounded memory.
 
 use super::cluster::{Cluster, Extent, Reading, State};
-use super::reach::Reach;
+use super::l1_range::L1Range;
 use super::table::{Part, Table};
 use crate::Error;
 use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
@@ -15,7 +15,7 @@ use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, to_u64, t
 pub(super) struct Walk<'i, R> {
     image: &'i Image<R>,
     reading: Reading,
-    reach: Reach,
+    l1: L1Range,
     at: u64,
     end: u64,
     l1_table: Table,
@@ -38,7 +38,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         Self {
             image,
             reading: Reading::new(image, geometry),
-            reach: Reach::new(l1, geometry, wanted),
+            l1: L1Range::new(l1, geometry, wanted),
             at: range.start.0,
             end: range.start.0.saturating_add(range.len),
             l1_table: Table::new("an L1 table", l1.span(), 8),
@@ -113,12 +113,12 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             let guest = GuestSpan { start: GuestOffset(self.at), len };
             Ok(Some(Extent { guest, state, host: None, stream_len: 0 }))
         };
-        if let Some((state, count)) = self.reach.beyond(l1_index) {
+        if let Some((state, count)) = self.l1.beyond(l1_index) {
             return none(state, count);
         }
         let entries = match self.l1_table.part(self.image, l1_index.saturating_mul(8))? {
             Part::Zeros(len) => return none(State::Unallocated, (len / 8).max(1)),
-            Part::Behind(len) => return none(State::Broken(self.reach.cut_rule()), (len / 8).max(1)),
+            Part::Behind(len) => return none(State::Broken(self.l1.cut_rule()), (len / 8).max(1)),
             Part::Bytes(bytes) => bytes.as_chunks::<8>().0,
         };
         let offsets = entries.iter().map(|entry| L1Entry(u64::from_be_bytes(*entry)).l2_offset());
@@ -235,10 +235,11 @@ impl Place {
                 let ignored = if self.reading.external_data { 0 } else { u64::MAX };
                 let step = if cluster.host.is_some() { self.reading.geometry.cluster_size() } else { 0 };
                 let copied = L2Entry(first).copied();
-                let mut wanted = L2Entry(first).essence();
+                let mut wanted = L2Entry(first).mapping_bits();
                 rest.take_while(|raw| {
                     wanted = wanted.wrapping_add(step);
-                    L2Entry(*raw).essence() == wanted && (ignored != 0 || L2Entry(*raw).copied() == copied)
+                    L2Entry(*raw).mapping_bits() == wanted
+                        && (ignored != 0 || L2Entry(*raw).copied() == copied)
                 })
                 .count()
             }

@@ -12,7 +12,7 @@ use crate::units::{Span, to_u64};
 
 /// What opening a file by a name leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(super) struct Target {
     /// In words.
     pub(super) what: Cow<'static, str>,
     /// Whether it leads out of ordinary files.
@@ -20,10 +20,10 @@ pub(super) struct Reach {
 }
 
 /// What QEMU would open by this name, as far as the name tells. QEMU reads it up to the first NUL.
-pub(super) fn reach(name: &[u8]) -> Reach {
+pub(super) fn target(name: &[u8]) -> Target {
     let name = crate::format::scalar::text(name);
-    let risky = |what| Reach { what, risky: true };
-    let plain = |what| Reach { what: Cow::Borrowed(what), risky: false };
+    let risky = |what| Target { what, risky: true };
+    let plain = |what| Target { what: Cow::Borrowed(what), risky: false };
     if name.is_empty() {
         return risky("an empty name".into());
     }
@@ -73,7 +73,7 @@ fn special_file(name: &[u8]) -> Option<&'static str> {
 /// The finding for a name that a program opens: a warning where it leads out of ordinary files, or is not
 /// printable and so not what people see, and a note else.
 pub(super) fn opened(rule: &'static Rule, structure: Structure, at: Span, name: &[u8]) -> Finding {
-    let Reach { what, risky } = reach(name);
+    let Target { what, risky } = target(name);
     let found = format!("{what} ({} bytes)", to_u64(name.len()));
     let severity = if risky { Severity::Warning } else { Severity::Note };
     Finding::new(rule, structure, at, found, "a file that you trust").at_most(severity)
@@ -140,7 +140,7 @@ mod tests {
             ("base.raw\0nbd:x", "a relative path", false),
         ];
         for (name, what, risky) in cases {
-            let had = reach(name.as_bytes());
+            let had = target(name.as_bytes());
             assert_eq!((had.what.as_ref(), had.risky), (what, risky), "{name:?}");
         }
     }

@@ -14,16 +14,10 @@ const LONGEST_CHAIN: usize = 8;
 /// Which sister imports which, both in one folder, and where.
 type Edges<'a> = BTreeMap<(&'a str, &'a str), String>;
 
-/// Every circle but those `known`, and those of them that are none any more.
-pub(crate) fn violations(sources: &[Source], known: &[&str]) -> Vec<String> {
-    let mut circles = circles(sources);
-    let mended = known.iter().filter(|known| circles.remove(**known).is_none());
-    let mended: Vec<_> = mended.map(|known| format!("{known}: no circle any more, strike it out")).collect();
-    circles
-        .into_iter()
-        .map(|(circle, places)| format!("{circle}: a circle of imports{places}"))
-        .chain(mended)
-        .collect()
+/// Every circle, with the places of its imports.
+pub(crate) fn violations(sources: &[Source]) -> Vec<String> {
+    let circles = circles(sources).into_iter();
+    circles.map(|(circle, places)| format!("{circle}: a circle of imports{places}")).collect()
 }
 
 /// The shortest circle through each import, as `src/folder: module → module → …`, with the places of its imports.

@@ -73,7 +73,7 @@ pub fn dump<R: ReadAt, S: Sink>(image: &Image<R>, options: &Options, sink: &mut 
         dumper.sink.end(section)?;
     }
     check_unchanged(image, &mut dumper.found);
-    dumper.settle();
+    dumper.list_found();
     let Dumper { findings, sink, .. } = dumper;
     let complete = findings.is_complete();
     let is_part = Section::ALL.iter().any(|section| !options.sections.contains(section));
@@ -122,7 +122,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
             Part::Stopped(..) => {}
             Part::End(section, fault) => self.section_ends(section, fault)?,
         }
-        self.settle();
+        self.list_found();
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     }
 
     /// Moves what was found in the part at hand to what was found in all.
-    fn settle(&mut self) {
+    fn list_found(&mut self) {
         self.found.drain(..).for_each(|finding| self.findings.push(finding));
     }
 

@@ -8,7 +8,7 @@ use crate::units::{Geometry, Tree};
 
 /// What an L1 table reaches, in entries.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
+pub(super) struct L1Range {
     is_aligned: bool,
     entries: u64,
     /// What the disk needs, with its VM state where that is known.
@@ -16,7 +16,7 @@ pub(super) struct Reach {
     tree: Tree,
 }
 
-impl Reach {
+impl L1Range {
     pub(super) fn new(l1: L1Table, geometry: Geometry, wanted: u64) -> Self {
         let is_aligned = l1.at.is_aligned(geometry.cluster_size());
         Self { is_aligned, entries: l1.size.into(), wanted, tree: l1.tree }
