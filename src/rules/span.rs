@@ -1,12 +1,12 @@
 //! Where a field of a layout stands in the file, and words for what stands where nothing should.
 
-use crate::format::Field;
+use crate::format::{Field, FieldValue};
 use crate::units::{HostOffset, Span};
 
 /// The bytes of the field called `name` of a layout that starts at `at`; nothing there where it has none.
-pub(super) fn field_span(at: HostOffset, fields: &[Field], name: &str) -> Span {
-    let field = fields.iter().find(|field| field.name == name);
-    field.map_or(Span::new(at, 0), |field| Span::new(at.saturating_add(field.offset), field.width))
+pub(super) fn field_span(at: HostOffset, fields: &[(Field, FieldValue)], name: &str) -> Span {
+    let field = fields.iter().find(|(field, _)| field.name == name);
+    field.map_or(Span::new(at, 0), |(field, _)| field.at(at))
 }
 
 /// What was found where only zeros should be: from the first byte that is none to the last.

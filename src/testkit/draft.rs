@@ -3,7 +3,7 @@
 use crate::Limits;
 use crate::format::extension::ExtensionHead;
 use crate::format::scalar::Magic;
-use crate::format::{Field, Layout};
+use crate::format::{Field, FieldValue, Layout};
 use crate::image::{Bitmap, Image, Snapshot};
 use crate::units::{HostOffset, to_u64, to_usize};
 
@@ -163,9 +163,15 @@ impl Draft {
     }
 
     /// Changes the field called `name` of a layout that stands at `at`, and answers what it was.
-    pub fn set_field(&mut self, at: HostOffset, fields: &[Field], name: &str, value: u64) -> u64 {
-        let field = fields.iter().find(|field| field.name == name);
-        let field = field.unwrap_or_else(|| panic!("no field {name}"));
+    pub fn set_field(
+        &mut self,
+        at: HostOffset,
+        fields: &[(Field, FieldValue)],
+        name: &str,
+        value: u64,
+    ) -> u64 {
+        let field = fields.iter().find(|(field, _)| field.name == name);
+        let (field, _) = field.unwrap_or_else(|| panic!("no field {name}"));
         let at = at.0 + field.offset;
         let old = self.get(at, field.width);
         self.put_number(at, field.width, value);

@@ -25,7 +25,7 @@ fn set(draft: &mut Draft, name: &str, value: u64) {
 /// Changes a name of the fixed part.
 fn set_name(draft: &mut Draft, name: &str, text: &[u8]) {
     let luks = luks(draft);
-    if let Some(field) = luks.head.fields().iter().find(|field| field.name == name) {
+    if let Some((field, _)) = luks.head.fields().iter().find(|(field, _)| field.name == name) {
         let mut chars = text.to_vec();
         chars.resize(to_usize(field.width), 0);
         draft.put(luks.span.at.0 + field.offset, &chars);

@@ -203,7 +203,7 @@ fn change_refcount_table(draft: &mut Draft, is_meant: fn(u64) -> bool, to: fn(u6
 
 fn change_bitmap(draft: &mut Draft, name: &str, to: fn(u64) -> u64) -> bool {
     let fields = BitmapHead::default().fields();
-    let Some(field) = fields.iter().find(|field| field.name == name) else { return false };
+    let Some((field, _)) = fields.iter().find(|(field, _)| field.name == name) else { return false };
     let at =
         |draft: &Draft| draft.image().bitmaps().flatten().next().map(|bitmap| bitmap.at.0 + field.offset);
     change(draft, at, field.width, to)
