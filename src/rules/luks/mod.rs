@@ -105,7 +105,7 @@ fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use crate::finding::Severity;
-    use crate::format::Layout;
+    use crate::format::luks::slot_field;
     use crate::rules::testing_header::{families, findings, load};
 
     #[test]
@@ -117,8 +117,8 @@ mod tests {
     fn a_slot_that_wraps_is_not_fatal() {
         let mut draft = load("damaged/E13-luks-header-cut");
         let luks = draft.image().luks().unwrap().unwrap();
-        let (at, slot) = luks.slots[3];
-        draft.set_field(at, &slot.fields(), "key_material_offset", 0xffff_ff88);
+        let (at, _) = luks.slots[3];
+        draft.set_field(at, slot_field::KEY_MATERIAL_OFFSET, 0xffff_ff88);
         let had = findings(&draft.bytes);
         let slots = had.iter().filter(|finding| finding.rule.code == "K07");
         assert_eq!(slots.map(|finding| finding.severity).collect::<Vec<_>>(), [Severity::Warning]);
