@@ -12,7 +12,7 @@ use super::sharing::Sharers;
 use crate::Error;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
-use crate::format::header::CRYPT_LUKS;
+use crate::format::header::{CRYPT_LUKS, field};
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::image::{DiskTree, Part, Section, Table, TableKind, Tables, Walk};
 use crate::rules::codes::{B01, B04, L03, L27, S01, T01};
@@ -238,10 +238,10 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let (image, cluster_size) = (self.image, self.geometry.cluster_size());
         let header = image.header();
         search.plain(Role::Header, HostOffset(0), Span::new(HostOffset(0), cluster_size));
-        let pointer = header.span("snapshots_offset").at;
+        let pointer = header.span(field::SNAPSHOTS_OFFSET).at;
         search.plain(Role::SnapshotTable, pointer, self.snapshot_table);
         if let Some(table) = image.refcount_table() {
-            search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table.span);
+            search.plain(Role::RefcountTable, header.span(field::REFCOUNT_TABLE_OFFSET).at, table.span);
         }
         if let Some((at, extension)) = image.crypto_extension()
             && header.v2.crypt_method == CRYPT_LUKS
@@ -289,7 +289,7 @@ impl<R: ReadAt> Engine<'_, '_, R> {
         let spans: HashSet<Span> = self.tables.l1.iter().map(|table| table.tree.l1.span()).collect();
         for l1 in self.trees().into_iter().map(|tree| tree.l1) {
             let pointer = match l1.tree {
-                Tree::Active => self.image.header().span("l1_table_offset").at,
+                Tree::Active => self.image.header().span(field::L1_TABLE_OFFSET).at,
                 // Its entry's first field; where the entry stands, the table of snapshots tells.
                 Tree::Snapshot(_) => HostOffset(0),
             };

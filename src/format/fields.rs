@@ -7,9 +7,6 @@ use std::fmt;
 
 use serde::ser::{Impossible, Serialize, SerializeStruct, Serializer};
 
-use super::Layout;
-use super::bitmap::BitmapHead;
-use super::header::{HeaderAdditional, HeaderV2, HeaderV3};
 use crate::units::{HostOffset, Span, to_u64};
 
 /// How a number on disk is best read by people.
@@ -60,15 +57,6 @@ impl Field {
     /// Its bytes in a structure that starts at `base`.
     pub const fn at(self, base: HostOffset) -> Span {
         Span::new(base.saturating_add(self.offset), self.width)
-    }
-}
-
-impl From<&str> for Field {
-    /// The field of the header or of a bitmap directory entry with this name, for those who don't use the constants yet.
-    fn from(name: &str) -> Self {
-        let all = [HeaderV2::FIELDS, HeaderV3::FIELDS, HeaderAdditional::FIELDS, BitmapHead::FIELDS];
-        let found = all.into_iter().flatten().find(|field| field.name == name);
-        found.copied().unwrap_or(Self { name: "", offset: 0, width: u64::MAX })
     }
 }
 

@@ -87,14 +87,12 @@ impl Header {
 
     /// Whether the file holds this field whole. One that the header does not have counts as held: its absence has a
     /// meaning.
-    pub fn holds(&self, field: impl Into<Field>) -> bool {
-        let field = field.into();
+    pub fn holds(&self, field: Field) -> bool {
         !self.has(field) || field.end() <= self.present_len
     }
 
     /// The bytes of a field, whether the file holds them or not; the whole header for a field that it does not have.
-    pub fn span(&self, field: impl Into<Field>) -> Span {
-        let field = field.into();
+    pub fn span(&self, field: Field) -> Span {
         if self.has(field) { field.at(HostOffset(0)) } else { Span::new(HostOffset(0), self.wanted_len()) }
     }
 }

@@ -154,6 +154,7 @@ impl Tail {
 mod tests {
     use super::super::testing_tables as testing;
     use super::*;
+    use crate::format::bitmap::field;
     use crate::testkit::Draft;
 
     /// What B18 finds in the first bitmap, and how many bytes were read for it.
@@ -186,7 +187,7 @@ mod tests {
             draft.put_u64(draft.bitmap(0).table().at.0, entry);
             assert_eq!(tail(&draft), (vec![], wanted), "{entry:#x}");
         }
-        draft.set_bitmap(0, "bitmap_table_size", 2);
+        draft.set_bitmap(0, field::BITMAP_TABLE_SIZE, 2);
         assert_eq!(tail(&draft), (vec![], 0));
     }
 }

@@ -3,8 +3,8 @@
 use super::seen::Seen;
 use super::{ends_past_file, is_cut, stopped};
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
-use crate::format::Layout;
-use crate::format::snapshot::SnapshotHead;
+use crate::format::snapshot::{self, SnapshotHead};
+use crate::format::{Layout, header, part};
 use crate::image::Snapshot;
 use crate::rules::codes::{S01, S02, S03, S04, S05, S06, S07, S08, S09, S10, S11, S12, S13, S14, S15, S18};
 use crate::source::ReadAt;
@@ -50,7 +50,7 @@ impl SnapshotRules {
             external_data: image.has_external_data(),
             virtual_size: header.v2.size.0,
             count: header.v2.nb_snapshots,
-            count_span: header.span("nb_snapshots"),
+            count_span: header.span(header::field::NB_SNAPSHOTS),
             table_at: header.v2.snapshots_offset,
             table_len: 0,
             now,
@@ -88,7 +88,7 @@ impl SnapshotRules {
 
     fn extra_data(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let len = snapshot.head.extra_data_size;
-        let span = || head_span(snapshot, "extra_data_size");
+        let span = || snapshot::field::EXTRA_DATA_SIZE.at(snapshot.at);
         if len > MAX_EXTRA_LEN {
             out.push(extra_data_too_large(span(), len.into()));
         }
@@ -102,11 +102,11 @@ impl SnapshotRules {
         let (offset, size) = (snapshot.head.l1_table_offset, snapshot.head.l1_size);
         let cluster_size = geometry.cluster_size();
         let offset_finding = |rule: &'static Rule, wanted: String| {
-            let span = head_span(snapshot, "l1_table_offset");
+            let span = snapshot::field::L1_TABLE_OFFSET.at(snapshot.at);
             Finding::new(rule, Structure::Snapshot, span, Evidence::Hex(offset.0), wanted)
         };
         let size_finding = |rule: &'static Rule, wanted: String| {
-            Finding::new(rule, Structure::Snapshot, head_span(snapshot, "l1_size"), size, wanted)
+            Finding::new(rule, Structure::Snapshot, snapshot::field::L1_SIZE.at(snapshot.at), size, wanted)
         };
         if !offset.is_aligned(cluster_size) {
             out.push(offset_finding(&S05, format!("a multiple of {cluster_size:#x}")));
@@ -129,14 +129,14 @@ impl SnapshotRules {
     fn sizes(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let (short, long) = (u64::from(snapshot.head.vm_state_size.0), snapshot.vm_state_size());
         if short != 0 && short != long {
-            let span = head_span(snapshot, "vm_state_size");
+            let span = snapshot::field::VM_STATE_SIZE.at(snapshot.at);
             let wanted = format!("{long} or 0");
             out.push(Finding::new(&S11, Structure::Snapshot, span, short, wanted));
         }
         if let Some(size) = snapshot.disk_size()
             && (size == 0 || size % 512 != 0)
         {
-            let span = extra_span(snapshot, "disk_size");
+            let span = snapshot::extra_field::DISK_SIZE.at(snapshot.extra_at());
             let wanted = "a multiple of 512 and not 0";
             out.push(Finding::new(&S12, Structure::Snapshot, span, size, wanted));
         }
@@ -146,7 +146,7 @@ impl SnapshotRules {
         let id_span = Span::new(snapshot.id_at(), to_u64(snapshot.id.len()));
         let name_span = Span::new(snapshot.name_at(), to_u64(snapshot.name.len()));
         if snapshot.id.is_empty() {
-            let span = head_span(snapshot, "id_str_size");
+            let span = snapshot::field::ID_STR_SIZE.at(snapshot.at);
             out.push(Finding::new(&S14, Structure::Snapshot, span, 0_u32, "at least 1"));
         }
         if !self.ids.is_new(&snapshot.id) {
@@ -174,7 +174,7 @@ impl SnapshotRules {
     fn dates(&mut self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let (seconds, nanoseconds) = (snapshot.head.date_sec.0, snapshot.head.date_nsec);
         if nanoseconds >= 1_000_000_000 {
-            let span = head_span(snapshot, "date_nsec");
+            let span = snapshot::field::DATE_NSEC.at(snapshot.at);
             out.push(Finding::new(&S10, Structure::Snapshot, span, nanoseconds, "less than 1000000000"));
         }
         let date = i64::from(seconds);
@@ -184,7 +184,7 @@ impl SnapshotRules {
             self.now.filter(|now| date > *now).map(|_| "a date that is not in the future")
         };
         if let Some(wanted) = wanted {
-            let span = head_span(snapshot, "date_sec");
+            let span = snapshot::field::DATE_SEC.at(snapshot.at);
             out.push(Finding::new(&S18, Structure::Snapshot, span, seconds, wanted));
         }
         let id = str::from_utf8(&snapshot.id).ok().and_then(|id| id.parse::<u64>().ok());
@@ -208,24 +208,17 @@ fn extra_data_too_large(span: Span, len: u64) -> Finding {
 /// within QEMU's limit, or not known.
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
     match fault {
-        Error::Cut { what: "extra_data", at, wanted, .. } if wanted > MAX_EXTRA_LEN.into() => {
-            Some((Span::new(HostOffset(at.0.checked_sub(4)?), 4), wanted))
+        Error::Cut { what: part::EXTRA_DATA, at, wanted, .. } if wanted > MAX_EXTRA_LEN.into() => {
+            let entry_at = HostOffset(at.0.checked_sub(SnapshotHead::LEN)?);
+            Some((snapshot::field::EXTRA_DATA_SIZE.at(entry_at), wanted))
         }
         Error::Budget { limit: "entry_len", value, at } => {
             let least = value.checked_sub(MAX_BARE_ENTRY_LEN)?;
-            let span = Span::new(at.saturating_add(SnapshotHead::LEN.saturating_sub(4)), 4);
+            let span = snapshot::field::EXTRA_DATA_SIZE.at(at);
             (least > MAX_EXTRA_LEN.into()).then_some((span, least))
         }
         _ => None,
     }
-}
-
-fn head_span(snapshot: &Snapshot, name: &str) -> Span {
-    super::span::field_span(snapshot.at, &snapshot.head.fields(), name)
-}
-
-fn extra_span(snapshot: &Snapshot, name: &str) -> Span {
-    super::span::field_span(snapshot.extra_at(), &snapshot.extra_fields(), name)
 }
 
 #[cfg(test)]

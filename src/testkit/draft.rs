@@ -72,13 +72,13 @@ impl Draft {
     }
 
     /// A field of the header.
-    pub fn header(&self, field: impl Into<Field>) -> u64 {
+    pub fn header(&self, field: Field) -> u64 {
         let span = self.image().header().span(field);
         self.get(span.at.0, span.len)
     }
 
     /// Changes a field of the header, and answers what it was.
-    pub fn set_header(&mut self, field: impl Into<Field>, value: u64) -> u64 {
+    pub fn set_header(&mut self, field: Field, value: u64) -> u64 {
         let span = self.image().header().span(field);
         self.set(span, value)
     }
@@ -155,8 +155,8 @@ impl Draft {
     }
 
     /// Changes a field of a bitmap's fixed part, and answers what it was.
-    pub fn set_bitmap(&mut self, index: usize, field: impl Into<Field>, value: u64) -> u64 {
-        self.set_field(self.bitmap(index).at, field.into(), value)
+    pub fn set_bitmap(&mut self, index: usize, field: Field, value: u64) -> u64 {
+        self.set_field(self.bitmap(index).at, field, value)
     }
 
     /// Changes a field of a structure that stands at `at`, and answers what it was.

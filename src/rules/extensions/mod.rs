@@ -5,15 +5,14 @@ mod payload;
 
 use std::collections::HashMap;
 
-use super::span::field_span;
 use super::stopped;
 use crate::Error;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
-use crate::format::Layout;
-use crate::format::extension::{self as kinds, ExtensionHead};
+use crate::format::extension::{self as kinds, ExtensionHead, field};
 use crate::format::features::{BITMAPS, FeatureName};
 use crate::format::header::CRYPT_LUKS;
 use crate::format::scalar::Magic;
+use crate::format::{Field, Layout};
 use crate::image::{Extension, Image};
 use crate::rules::codes::{E01, E02, E03, E04, E05, E06, E09, E21, E22, E23, E26};
 use crate::source::ReadAt;
@@ -75,13 +74,13 @@ impl ExtensionRules {
         self.ended = extension.is_end();
         if let Some(first) = self.first.get(&head.magic) {
             let wanted = format!("one such extension, as at {first}");
-            out.push(about(extension, &E02, "magic", format!("{} again", head.magic), wanted));
+            out.push(about(extension, &E02, field::MAGIC, format!("{} again", head.magic), wanted));
         } else {
             self.first.insert(head.magic, at);
         }
         match head.magic {
             kinds::END if head.length != 0 => {
-                out.push(about(extension, &E04, "length", head.length, 0_u32));
+                out.push(about(extension, &E04, field::LENGTH, head.length, 0_u32));
             }
             kinds::END => {}
             kinds::BACKING_FORMAT => self.backing_format(extension, out),
@@ -93,21 +92,33 @@ impl ExtensionRules {
             kinds::CRYPTO => {
                 if !self.image.is_luks {
                     let wanted = "no such extension where crypt_method is not 2";
-                    out.push(about(extension, &E09, "magic", Evidence::Hex(head.magic.0.into()), wanted));
+                    out.push(about(
+                        extension,
+                        &E09,
+                        field::MAGIC,
+                        Evidence::Hex(head.magic.0.into()),
+                        wanted,
+                    ));
                 }
                 payload::crypto(extension, self.image.geometry, out);
             }
             kinds::DATA_FILE => {
                 if !self.image.has_external_data {
                     let wanted = "no such extension without incompatible feature bit 2";
-                    out.push(about(extension, &E23, "magic", Evidence::Hex(head.magic.0.into()), wanted));
+                    out.push(about(
+                        extension,
+                        &E23,
+                        field::MAGIC,
+                        Evidence::Hex(head.magic.0.into()),
+                        wanted,
+                    ));
                 }
                 payload::data_file(extension, out);
             }
             magic => {
                 let nonzero = extension.data.iter().filter(|byte| **byte != 0).count();
                 let found = format!("{magic}: {} bytes, {nonzero} of them not 0", head.length);
-                out.push(about(extension, &E26, "magic", found, "a type that is known"));
+                out.push(about(extension, &E26, field::MAGIC, found, "a type that is known"));
             }
         }
     }
@@ -152,7 +163,7 @@ impl ExtensionRules {
         let Error::Cut { at, wanted, had, .. } = error else { return finding };
         // Where the data does not fit, it is the length in front of it that is wrong.
         let is_data = at > self.list_end;
-        let length = Span::new(HostOffset(at.0.saturating_sub(4)), 4);
+        let length = field::LENGTH.at(self.list_end);
         let at_length = if is_data { Some(length) } else { finding.at };
         let file_ends = at.saturating_add(had).0 >= self.image.file_len;
         let fits = at.saturating_add(wanted) <= self.image.limit;
@@ -162,7 +173,7 @@ impl ExtensionRules {
 
     fn backing_format(&self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
         if extension.head.length > QEMU_MAX_FORMAT {
-            let finding = about(extension, &E05, "length", extension.head.length, "at most 15");
+            let finding = about(extension, &E05, field::LENGTH, extension.head.length, "at most 15");
             out.push(finding.only_qemu());
         }
         let at = payload::data_span(extension);
@@ -181,9 +192,9 @@ impl ExtensionRules {
     fn bitmaps(&self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
         let magic = || Evidence::Hex(extension.head.magic.0.into());
         if !self.image.has_v3 {
-            out.push(about(extension, &E22, "magic", magic(), "no such extension in version 2"));
+            out.push(about(extension, &E22, field::MAGIC, magic(), "no such extension in version 2"));
         } else if !self.image.bitmaps_are_consistent {
-            out.push(about(extension, &E21, "magic", magic(), "autoclear feature bit 0 with it"));
+            out.push(about(extension, &E21, field::MAGIC, magic(), "autoclear feature bit 0 with it"));
         }
         // QEMU looks at the rest of the extension only where it would load the bitmaps.
         let worst = if self.image.bitmaps_are_consistent { Severity::Fatal } else { Severity::Warning };
@@ -195,20 +206,21 @@ impl ExtensionRules {
 fn about(
     extension: &Extension<'_>,
     rule: &'static Rule,
-    field: &str,
+    field: Field,
     found: impl Into<Evidence>,
     wanted: impl Into<Evidence>,
 ) -> Finding {
-    let at = field_span(extension.at, &extension.head.fields(), field);
-    Finding::new(rule, Structure::Extension, at, found, wanted)
+    Finding::new(rule, Structure::Extension, field.at(extension.at), found, wanted)
 }
 
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use crate::finding::Severity;
-    use crate::format::extension::BITMAPS;
+    use crate::format::extension::{self, BITMAPS};
+    use crate::format::header::field;
     use crate::format::scalar::Magic;
     use crate::rules::testing_header::{families, findings, load};
+    use crate::units::HostOffset;
 
     #[test]
     fn damages_fire_their_rule_and_near_ones_do_not() {
@@ -227,10 +239,10 @@ mod tests {
         };
         let fatal = ["E15", "E17", "E19", "E18"];
         assert_eq!(severities(&draft.bytes), fatal.map(|code| (code, Severity::Fatal)));
-        draft.set_header("autoclear_features", 0);
+        draft.set_header(field::AUTOCLEAR_FEATURES, 0);
         let lower = ["E21", "E15", "E17", "E19", "E18"].map(|code| (code, Severity::Warning));
         assert_eq!(severities(&draft.bytes), lower);
-        draft.put_number(draft.extension(BITMAPS) + 4, 4, 16);
+        draft.set_field(HostOffset(draft.extension(BITMAPS)), extension::field::LENGTH, 16);
         assert!(severities(&draft.bytes).contains(&("E14", Severity::Fatal)));
     }
 
@@ -238,7 +250,7 @@ mod tests {
     #[test]
     fn left_over_bytes_are_missed_nowhere() {
         let mut draft = load("valid/v3-basic");
-        draft.set_header("header_length", 1023);
+        draft.set_header(field::HEADER_LENGTH, 1023);
         for len in [130, 1023, 1024] {
             let had = findings(&draft.bytes[..len]);
             let fatal = had.iter().filter(|finding| finding.severity == Severity::Fatal);
@@ -250,7 +262,7 @@ mod tests {
     #[test]
     fn many_extensions_are_cheap() {
         let mut draft = load("valid/v3-extended-l2");
-        draft.set_header("cluster_bits", 21);
+        draft.set_header(field::CLUSTER_BITS, 21);
         draft.bytes.resize(2 << 20, 0);
         let at = draft.image().header().extensions_at().0;
         for n in 0..((2 << 20) - at) / 8 {

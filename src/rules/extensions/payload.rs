@@ -2,12 +2,11 @@
 
 use super::about;
 use crate::finding::{Evidence, Finding, Severity, Structure};
-use crate::format::Layout;
-use crate::format::extension::{BitmapsExtension, CryptoExtension};
+use crate::format::extension::{BitmapsExtension, CryptoExtension, bitmaps_field, crypto_field, field};
+use crate::format::{Field, Layout};
 use crate::image::Extension;
 use crate::rules::codes::{E11, E12, E14, E15, E16, E17, E18, E19, E25, E27};
 use crate::rules::names;
-use crate::rules::span::field_span;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
 
 /// QEMU's largest number of bitmaps (block/qcow2.h, `QCOW2_MAX_BITMAPS`).
@@ -78,10 +77,10 @@ pub(super) fn data_file(extension: &Extension<'_>, out: &mut Vec<Finding>) {
 /// The full disk encryption header pointer.
 pub(super) fn crypto(extension: &Extension<'_>, geometry: Option<Geometry>, out: &mut Vec<Finding>) {
     if u64::from(extension.head.length) != CryptoExtension::LEN {
-        out.push(about(extension, &E11, "length", extension.head.length, 16_u32));
+        out.push(about(extension, &E11, field::LENGTH, extension.head.length, 16_u32));
     }
     let Some(pointer) = CryptoExtension::decode(extension.data) else { return };
-    let at = field_span(extension.data_at(), &pointer.fields(), "offset");
+    let at = crypto_field::OFFSET.at(extension.data_at());
     if let Some(geometry) = geometry.filter(|geometry| !pointer.offset.is_aligned(geometry.cluster_size())) {
         let wanted = multiple(geometry);
         out.push(Finding::new(&E12, Structure::CryptoExtension, at, hex(pointer.offset), wanted));
@@ -97,28 +96,36 @@ pub(super) fn bitmaps(
     out: &mut Vec<Finding>,
 ) {
     if u64::from(extension.head.length) != BitmapsExtension::LEN {
-        out.push(about(extension, &E14, "length", extension.head.length, 24_u32));
+        out.push(about(extension, &E14, field::LENGTH, extension.head.length, 24_u32));
     }
     let Some(bitmaps) = BitmapsExtension::decode(extension.data) else { return };
-    let finding = |rule, field, found: Evidence, wanted: Evidence| {
-        let at = field_span(extension.data_at(), &bitmaps.fields(), field);
+    let finding = |rule, field: Field, found: Evidence, wanted: Evidence| {
+        let at = field.at(extension.data_at());
         Finding::new(rule, Structure::BitmapsExtension, at, found, wanted).at_most(worst)
     };
     if bitmaps.reserved != 0 {
-        out.push(finding(&E15, "reserved", Evidence::Hex(bitmaps.reserved.into()), 0_u32.into()));
+        out.push(finding(
+            &E15,
+            bitmaps_field::RESERVED,
+            Evidence::Hex(bitmaps.reserved.into()),
+            0_u32.into(),
+        ));
     }
     match bitmaps.nb_bitmaps {
-        0 => out.push(finding(&E16, "nb_bitmaps", 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(&E16, bitmaps_field::NB_BITMAPS, 0_u32.into(), "at least 1".into())),
         many if many > QEMU_MAX_BITMAPS => {
-            out.push(finding(&E17, "nb_bitmaps", many.into(), "at most 65535".into()).only_qemu());
+            out.push(
+                finding(&E17, bitmaps_field::NB_BITMAPS, many.into(), "at most 65535".into()).only_qemu(),
+            );
         }
         _ => {}
     }
     match bitmaps.bitmap_directory_size {
         // No bitmap's entry has room in it: not only QEMU's limit.
-        0 => out.push(finding(&E19, "bitmap_directory_size", 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, 0_u32.into(), "at least 1".into())),
         long if long > QEMU_MAX_BITMAP_DIRECTORY => {
-            let finding = finding(&E19, "bitmap_directory_size", long.into(), "at most 67107840".into());
+            let finding =
+                finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, long.into(), "at most 67107840".into());
             out.push(finding.only_qemu());
         }
         _ => {}
@@ -130,7 +137,7 @@ pub(super) fn bitmaps(
         _ if at.0 >= file_len => Some(format!("less than {file_len:#x}").into()),
         _ => None,
     };
-    out.extend(wanted.map(|wanted| finding(&E18, "bitmap_directory_offset", hex(at), wanted)));
+    out.extend(wanted.map(|wanted| finding(&E18, bitmaps_field::BITMAP_DIRECTORY_OFFSET, hex(at), wanted)));
 }
 
 fn hex(at: HostOffset) -> Evidence {

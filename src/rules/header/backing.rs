@@ -2,7 +2,9 @@
 
 use super::field;
 use crate::finding::{Evidence, Finding, Structure};
+use crate::format::Field;
 use crate::format::extension::BACKING_FORMAT;
+use crate::format::header::field;
 use crate::image::{Header, Image};
 use crate::rules::codes::{H36, H37, H38, H39, H40, H41, H42};
 use crate::rules::{names, stopped};
@@ -12,8 +14,8 @@ use crate::units::Geometry;
 /// Longest name, by the specification.
 const MAX_NAME: u32 = 1023;
 
-const OFFSET: &str = "backing_file_offset";
-const SIZE: &str = "backing_file_size";
+const OFFSET: Field = field::BACKING_FILE_OFFSET;
+const SIZE: Field = field::BACKING_FILE_SIZE;
 
 /// Whether the image has a backing file.
 pub(in crate::rules) fn is_named(header: &Header) -> bool {

@@ -2,16 +2,18 @@
 
 use super::field;
 use crate::finding::{Evidence, Finding, Rule};
+use crate::format::Field;
 use crate::format::extension::{BITMAPS, DATA_FILE};
 use crate::format::features::{self, FeatureSet};
+use crate::format::header::field;
 use crate::format::scalar::{FeatureBits, Magic};
 use crate::image::Image;
 use crate::rules::codes::{E20, E24, H12, H13, H14, H19, H20, H21, H44, H45, H46};
 use crate::source::ReadAt;
 
-const INCOMPATIBLE: &str = "incompatible_features";
-const COMPATIBLE: &str = "compatible_features";
-const AUTOCLEAR: &str = "autoclear_features";
+const INCOMPATIBLE: Field = field::INCOMPATIBLE_FEATURES;
+const COMPATIBLE: Field = field::COMPATIBLE_FEATURES;
+const AUTOCLEAR: Field = field::AUTOCLEAR_FEATURES;
 
 pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();

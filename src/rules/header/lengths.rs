@@ -3,7 +3,7 @@
 use super::field;
 use crate::finding::{Evidence, Finding, Severity, Structure};
 use crate::format::features::EXTENDED_L2;
-use crate::format::header::{COMPRESSION_ZSTD, HeaderAdditional};
+use crate::format::header::{COMPRESSION_ZSTD, HeaderAdditional, field};
 use crate::format::refcount::RefcountWidth;
 use crate::image::Header;
 use crate::rules::codes::{H01, H03, H04, H05, H06, H07, H08, H09, H10, H16, H21, H22};
@@ -19,17 +19,17 @@ const V2_NEEDED: u64 = 60;
 pub(super) fn check(header: &Header, geometry: Option<Geometry>, out: &mut Vec<Finding>) {
     let version = header.v2.version;
     if !matches!(version, 2 | 3) {
-        out.push(field(header, &H03, "version", version, "2 or 3"));
+        out.push(field(header, &H03, field::VERSION, version, "2 or 3"));
     }
     clusters(header, out);
     let v3 = header.v3();
     if RefcountWidth::new(v3.refcount_order).is_none() {
-        out.push(field(header, &H16, "refcount_order", v3.refcount_order, "at most 6"));
+        out.push(field(header, &H16, field::REFCOUNT_ORDER, v3.refcount_order, "at most 6"));
     }
     if header.has_v3() {
         let length = v3.header_length;
         let mut wrong = |rule, wanted: Evidence| {
-            out.push(field(header, rule, "header_length", length, wanted));
+            out.push(field(header, rule, field::HEADER_LENGTH, length, wanted));
         };
         if u64::from(length) < Header::V3_LEN {
             wrong(&H07, "at least 104".into());
@@ -48,13 +48,13 @@ pub(super) fn check(header: &Header, geometry: Option<Geometry>, out: &mut Vec<F
 
 fn clusters(header: &Header, out: &mut Vec<Finding>) {
     let bits = header.v2.cluster_bits.0;
-    let mut wrong = |rule, wanted| out.push(field(header, rule, "cluster_bits", bits, wanted));
+    let mut wrong = |rule, wanted| out.push(field(header, rule, field::CLUSTER_BITS, bits, wanted));
     if bits < Geometry::MIN_CLUSTER_BITS {
         wrong(&H04, "at least 9");
     } else if bits < EXTENDED_MIN_CLUSTER_BITS && header.v3().incompatible_features.contains(EXTENDED_L2) {
         wrong(&H06, "at least 14");
     } else if bits > QEMU_MAX_CLUSTER_BITS {
-        let finding = field(header, &H05, "cluster_bits", bits, "at most 21");
+        let finding = field(header, &H05, field::CLUSTER_BITS, bits, "at most 21");
         // The specification has no upper bound, but host offsets have 64 bits.
         out.push(if bits < u64::BITS { finding.only_qemu() } else { finding });
     }
@@ -64,15 +64,15 @@ fn check_additional(header: &Header, additional: HeaderAdditional, out: &mut Vec
     let compression_type = additional.compression_type;
     if compression_type > COMPRESSION_ZSTD {
         let wanted = "0 (deflate) or 1 (zstd)";
-        out.push(field(header, &H22, "compression_type", u64::from(compression_type), wanted));
+        out.push(field(header, &H22, field::COMPRESSION_TYPE, u64::from(compression_type), wanted));
     }
     let flagged = header.v3().incompatible_features.contains(crate::format::features::COMPRESSION);
     if compression_type != 0 && !flagged {
         let wanted = "incompatible feature bit 3, or 0";
-        out.push(field(header, &H21, "compression_type", u64::from(compression_type), wanted));
+        out.push(field(header, &H21, field::COMPRESSION_TYPE, u64::from(compression_type), wanted));
     }
     // A header_length of 106 to 111 covers the padding only in part.
-    let padding_at = Header::V3_LEN.saturating_add(1);
+    let padding_at = field::PADDING.offset;
     let covered = header.wanted_len().min(Header::MAX_KNOWN_LEN).saturating_sub(padding_at);
     let padding = additional.padding.0.get(..to_usize(covered)).unwrap_or_default();
     if padding.iter().any(|byte| *byte != 0) {

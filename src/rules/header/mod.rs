@@ -11,8 +11,9 @@ pub(super) use backing::is_named;
 use super::span::not_zeros;
 use super::stopped;
 use crate::finding::{Evidence, Finding, Rule, Structure};
+use crate::format::Field;
 use crate::format::extension::CRYPTO;
-use crate::format::header::{CRYPT_AES, CRYPT_LUKS};
+use crate::format::header::{self, CRYPT_AES, CRYPT_LUKS};
 use crate::image::{Header, Image};
 use crate::rules::codes::{E10, H11, H17, H18};
 use crate::source::ReadAt;
@@ -49,26 +50,28 @@ pub fn check_header<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 fn field(
     header: &Header,
     rule: &'static Rule,
-    name: &str,
+    field: Field,
     found: impl Into<Evidence>,
     wanted: impl Into<Evidence>,
 ) -> Finding {
-    Finding::new(rule, Structure::Header, header.span(name), found, wanted)
+    Finding::new(rule, Structure::Header, header.span(field), found, wanted)
 }
 
 fn encryption<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
     match header.v2.crypt_method {
-        CRYPT_AES => out.push(field(header, &H18, "crypt_method", "1 (AES)", "0 (none) or 2 (LUKS)")),
+        CRYPT_AES => {
+            out.push(field(header, &H18, header::field::CRYPT_METHOD, "1 (AES)", "0 (none) or 2 (LUKS)"))
+        }
         CRYPT_LUKS => {
             let named = image.extensions().flatten().any(|extension| extension.head.magic == CRYPTO);
             if !named {
                 let wanted = "an encryption header extension";
-                out.push(field(header, &E10, "crypt_method", "2 (LUKS)", wanted));
+                out.push(field(header, &E10, header::field::CRYPT_METHOD, "2 (LUKS)", wanted));
             }
         }
         unknown if unknown > CRYPT_LUKS => {
-            out.push(field(header, &H17, "crypt_method", unknown, "0, 1 or 2"));
+            out.push(field(header, &H17, header::field::CRYPT_METHOD, unknown, "0, 1 or 2"));
         }
         _ => {}
     }

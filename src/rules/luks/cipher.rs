@@ -2,6 +2,8 @@
 
 use super::{field, is_well_formed, names};
 use crate::finding::{Finding, Severity};
+use crate::format::Field;
+use crate::format::luks::field;
 use crate::image::Luks;
 use crate::rules::codes::K09;
 
@@ -30,7 +32,7 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         let text = is_well_formed(chars).then(|| str::from_utf8(chars.text()).ok()).flatten();
         text.map(|text| (name, text))
     });
-    let mut report = |(name, text): (&str, &str), severity, wanted: &'static str| {
+    let mut report = |(name, text): (Field, &str), severity, wanted: &'static str| {
         let finding = field(luks, &K09, name, text.to_owned(), wanted).at_most(severity);
         // The LUKS1 format leaves the names open; an unknown one is fatal by QEMU's list alone.
         out.push(if severity == Severity::Fatal { finding.only_qemu() } else { finding });
@@ -77,7 +79,8 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         let fits = |size: &&u32| size.checked_mul(halves) == Some(key_bytes);
         if sizes.iter().find(fits).is_none() {
             out.push(
-                field(luks, &K09, "key_bytes", key_bytes, "a key size of this cipher and mode").only_qemu(),
+                field(luks, &K09, field::KEY_BYTES, key_bytes, "a key size of this cipher and mode")
+                    .only_qemu(),
             );
         }
     }

@@ -4,11 +4,10 @@ mod cipher;
 mod pointer;
 mod slots;
 
-use super::span::field_span;
 use crate::Error;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
-use crate::format::Layout;
-use crate::format::luks::{MAGIC, SECTOR};
+use crate::format::Field;
+use crate::format::luks::{self, MAGIC, SECTOR};
 use crate::format::scalar::Chars;
 use crate::image::{Image, Luks};
 use crate::rules::codes::{K01, K02, K03, K04};
@@ -44,29 +43,32 @@ pub fn check_luks<R: ReadAt>(image: &Image<R>, luks: &Luks, out: &mut Vec<Findin
 fn field(
     luks: &Luks,
     rule: &'static Rule,
-    name: &str,
+    field: Field,
     found: impl Into<Evidence>,
     wanted: impl Into<Evidence>,
 ) -> Finding {
-    let at = field_span(luks.span.at, &luks.head.fields(), name);
-    Finding::new(rule, Structure::Luks, at, found, wanted)
+    Finding::new(rule, Structure::Luks, field.at(luks.span.at), found, wanted)
 }
 
 fn magic(luks: &Luks, out: &mut Vec<Finding>) {
     if luks.head.magic.0 != MAGIC {
         let found =
             luks.head.magic.0.iter().fold(0_u64, |value, byte| value.unbounded_shl(8) | u64::from(*byte));
-        out.push(field(luks, &K01, "magic", Evidence::Hex(found), "LUKS, 0xba and 0xbe"));
+        out.push(field(luks, &K01, luks::field::MAGIC, Evidence::Hex(found), "LUKS, 0xba and 0xbe"));
     }
     if luks.head.version != 1 {
-        out.push(field(luks, &K01, "version", u32::from(luks.head.version), 1_u32));
+        out.push(field(luks, &K01, luks::field::VERSION, u32::from(luks.head.version), 1_u32));
     }
 }
 
 /// The names of the algorithms, with their fields.
-fn names(luks: &Luks) -> [(&'static str, &Chars<32>); 3] {
+fn names(luks: &Luks) -> [(Field, &Chars<32>); 3] {
     let head = &luks.head;
-    [("cipher_name", &head.cipher_name), ("cipher_mode", &head.cipher_mode), ("hash_spec", &head.hash_spec)]
+    [
+        (luks::field::CIPHER_NAME, &head.cipher_name),
+        (luks::field::CIPHER_MODE, &head.cipher_mode),
+        (luks::field::HASH_SPEC, &head.hash_spec),
+    ]
 }
 
 fn is_well_formed(name: &Chars<32>) -> bool {
@@ -87,7 +89,7 @@ fn strings(luks: &Luks, out: &mut Vec<Finding>) {
 fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
     let head = &luks.head;
     if u64::from(head.payload_offset) < KEY_MATERIAL_START / SECTOR {
-        out.push(field(luks, &K03, "payload_offset", head.payload_offset, "at least 8 sectors"));
+        out.push(field(luks, &K03, luks::field::PAYLOAD_OFFSET, head.payload_offset, "at least 8 sectors"));
     }
     let iterations = head.mk_digest_iterations;
     let wanted = match iterations {
@@ -96,7 +98,7 @@ fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
         many if many > MANY_ITERATIONS => "at most 100000000",
         _ => return,
     };
-    let finding = field(luks, &K04, "mk_digest_iterations", iterations, wanted);
+    let finding = field(luks, &K04, luks::field::MK_DIGEST_ITERATIONS, iterations, wanted);
     // QEMU accepts every count but 0.
     let worst = if iterations == 0 { Severity::Fatal } else { Severity::Warning };
     out.push(finding.at_most(worst));
