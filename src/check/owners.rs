@@ -19,7 +19,7 @@ use super::tables::L2Reading;
 use super::trees::Trees;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
-use crate::format::header::CRYPT_LUKS;
+use crate::format::header::{CRYPT_LUKS, field};
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::image::{DiskTree, Part, Section, Table, TableKind, Tables, Walk};
 use crate::rules::codes::L27;
@@ -254,10 +254,10 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
         let (image, cluster_size) = (self.cx.image, self.cx.geometry.cluster_size());
         let header = image.header();
         search.plain(Role::Header, HostOffset(0), Span::new(HostOffset(0), cluster_size));
-        let pointer = header.span("snapshots_offset").at;
+        let pointer = header.span(field::SNAPSHOTS_OFFSET).at;
         search.plain(Role::SnapshotTable, pointer, self.lists.snapshot_table);
         if let Some(table) = image.refcount_table() {
-            search.plain(Role::RefcountTable, header.span("refcount_table_offset").at, table.span);
+            search.plain(Role::RefcountTable, header.span(field::REFCOUNT_TABLE_OFFSET).at, table.span);
         }
         if let Some((at, extension)) = image.crypto_extension()
             && header.v2.crypt_method == CRYPT_LUKS
@@ -305,7 +305,7 @@ impl<R: ReadAt> Owners<'_, '_, '_, R> {
         let spans: HashSet<Span> = self.trees.l1.iter().map(|table| table.tree.l1.span()).collect();
         for l1 in self.trees.all.iter().map(|tree| tree.l1) {
             let pointer = match l1.tree {
-                Tree::Active => self.cx.image.header().span("l1_table_offset").at,
+                Tree::Active => self.cx.image.header().span(field::L1_TABLE_OFFSET).at,
                 // Its entry's first field; where the entry stands, the table of snapshots tells.
                 Tree::Snapshot(_) => HostOffset(0),
             };

@@ -3,10 +3,10 @@
 use super::field::{extension_data, extension_field, header_field as field};
 use super::{data_file, names, stopped};
 use crate::finding::{Evidence, Finding, Structure, rules};
-use crate::format::extension::BACKING_FORMAT;
-use crate::format::header::MAX_BACKING_NAME_LEN;
-use crate::format::qemu;
+use crate::format::extension::{self, BACKING_FORMAT};
+use crate::format::header::{MAX_BACKING_NAME_LEN, field};
 use crate::format::scalar::text as before_nul;
+use crate::format::{Field, qemu};
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::text;
@@ -104,8 +104,8 @@ rules! {
     }
 }
 
-const OFFSET: &str = "backing_file_offset";
-const SIZE: &str = "backing_file_size";
+const OFFSET: Field = field::BACKING_FILE_OFFSET;
+const SIZE: Field = field::BACKING_FILE_SIZE;
 
 /// The names of QEMU's formats and protocols, by which it opens a backing file.
 const FORMATS: &[&str] = &[
@@ -196,7 +196,10 @@ pub fn check_backing_file<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 pub(super) fn check_format(extension: &Extension<'_>, header: &Header, out: &mut Vec<Finding>) {
     if extension.head.length > qemu::MAX_FORMAT_NAME_LEN {
         let wanted = format!("at most {}", qemu::MAX_FORMAT_NAME_LEN);
-        out.push(extension_field(extension, &E05, "length", extension.head.length, wanted).only_qemu());
+        out.push(
+            extension_field(extension, &E05, extension::field::LENGTH, extension.head.length, wanted)
+                .only_qemu(),
+        );
     }
     let mut unexpected = |found: String, wanted: &'static str| {
         out.push(Finding::new(&E06, Structure::Extension, extension_data(extension), found, wanted));

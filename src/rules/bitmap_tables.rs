@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use super::bitmaps::{BitmapRules, is_in_use};
 use super::{ends_past_file, is_cut};
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
-use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry};
+use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry, field};
 use crate::format::qemu;
 use crate::image::{Bitmap, Table, TableKind};
 use crate::source::ReadAt;
@@ -98,13 +98,14 @@ impl BitmapRules {
         let max_size = qemu::MAX_BITMAP_TABLE_ENTRIES
             .min(qemu::MAX_BITMAP_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
         if size == 0 || size > max_size {
-            let finding = self.field(bitmap, &B05, "bitmap_table_size", size, format!("1 to {max_size}"));
+            let finding =
+                self.field(bitmap, &B05, field::BITMAP_TABLE_SIZE, size, format!("1 to {max_size}"));
             // Without entries, a bitmap of a disk that has any bytes breaks the specification too.
             let is_legal = size != 0 || wanted_size == Some(0);
             out.push(if is_legal { finding.only_qemu() } else { finding });
         }
         if let Some(wanted) = wanted_size.filter(|wanted| size != 0 && size != *wanted) {
-            let finding = self.field(bitmap, &B17, "bitmap_table_size", size, wanted);
+            let finding = self.field(bitmap, &B17, field::BITMAP_TABLE_SIZE, size, wanted);
             out.push(if is_in_use(bitmap) { finding.at_most(Severity::Note) } else { finding });
         }
         self.table_offset(bitmap, geometry, size <= max_size, out);
@@ -112,8 +113,9 @@ impl BitmapRules {
 
     fn table_offset(&self, bitmap: &Bitmap, geometry: Geometry, is_size_known: bool, out: &mut Vec<Finding>) {
         let offset = bitmap.head.bitmap_table_offset;
-        let finding =
-            |wanted: String| self.field(bitmap, &B04, "bitmap_table_offset", Evidence::Hex(offset.0), wanted);
+        let finding = |wanted: String| {
+            self.field(bitmap, &B04, field::BITMAP_TABLE_OFFSET, Evidence::Hex(offset.0), wanted)
+        };
         if offset.0 == 0 || !offset.is_aligned(geometry.cluster_size()) {
             out.push(finding(format!("a multiple of {:#x} and not 0", geometry.cluster_size())));
         }
@@ -301,7 +303,7 @@ mod tests {
             draft.put_u64(draft.bitmap(0).table().at.0, entry);
             assert_eq!(tail(&draft), (vec![], wanted), "{entry:#x}");
         }
-        draft.set_bitmap(0, "bitmap_table_size", 2);
+        draft.set_bitmap(0, field::BITMAP_TABLE_SIZE, 2);
         assert_eq!(tail(&draft), (vec![], 0));
     }
 }

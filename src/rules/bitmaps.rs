@@ -1,14 +1,13 @@
 //! The bitmap directory, entry by entry. Each entry's table is judged in `bitmap_tables`. QEMU loads every bitmap
 //! whenever it opens an image, so most breaches keep it from opening.
 
-use super::field::field_span;
 use super::names::{self, Seen};
 use super::stopped;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
-use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING};
-use crate::format::extension::BitmapsExtension;
+use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING, field};
+use crate::format::extension::{BitmapsExtension, bitmaps_field};
 use crate::format::scalar::text as before_nul;
-use crate::format::{Layout, qemu};
+use crate::format::{Field, Layout, part, qemu};
 use crate::image::Bitmap;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
@@ -173,9 +172,8 @@ impl Directory {
         self.extension.bitmap_directory_offset.saturating_add(self.extension.bitmap_directory_size)
     }
 
-    fn finding(self, rule: &'static Rule, name: &str, found: u64, wanted: impl Into<Evidence>) -> Finding {
-        let span = field_span(self.at, &self.extension.fields(), name);
-        Finding::new(rule, Structure::BitmapsExtension, span, found, wanted)
+    fn finding(self, rule: &'static Rule, field: Field, found: u64, wanted: impl Into<Evidence>) -> Finding {
+        Finding::new(rule, Structure::BitmapsExtension, field.at(self.at), found, wanted)
     }
 }
 
@@ -209,7 +207,7 @@ impl BitmapRules {
             out.extend(extra_data_of(fault).map(|(span, len)| self.judged(extra_data(span, len))));
             let finding = self.judged(stopped(fault, Structure::Bitmap, &B01));
             // Where the file ends, QEMU reads zeros: a name that becomes shorter by it does no harm to the rest.
-            let is_cut_name = matches!(fault, Error::Cut { what: "name", at, wanted, .. }
+            let is_cut_name = matches!(fault, Error::Cut { what: part::NAME, at, wanted, .. }
                 if self.directory.is_some_and(|directory| at.saturating_add(wanted) <= directory.end()));
             out.push(if is_cut_name { finding.at_most(Severity::Corruption) } else { finding });
         }
@@ -219,7 +217,7 @@ impl BitmapRules {
         let is_other = if fault.is_none() { self.count != wanted } else { self.count > wanted };
         if is_other && wanted != 0 && directory.extension.bitmap_directory_size != 0 {
             let there = format!("{}, the entries of the directory", self.count);
-            out.push(self.judged(directory.finding(&B02, "nb_bitmaps", wanted, there)));
+            out.push(self.judged(directory.finding(&B02, bitmaps_field::NB_BITMAPS, wanted, there)));
         }
     }
 
@@ -233,7 +231,12 @@ impl BitmapRules {
         if let Some(directory) = self.directory.filter(|directory| padded_end > directory.end()) {
             let size = directory.extension.bitmap_directory_size;
             let wanted = format!("the padding behind the entry at {} too", bitmap.at);
-            out.push(self.judged(directory.finding(&B01, "bitmap_directory_size", size, wanted)));
+            out.push(self.judged(directory.finding(
+                &B01,
+                bitmaps_field::BITMAP_DIRECTORY_SIZE,
+                size,
+                wanted,
+            )));
         }
         if bitmap.padding.iter().any(|byte| *byte != 0) {
             let span = Span::new(bitmap.padding_at(), to_u64(bitmap.padding.len()));
@@ -247,28 +250,28 @@ impl BitmapRules {
         let granularities = qemu::BITMAP_GRANULARITY_BITS;
         if !granularities.contains(&granularity) {
             let wanted = format!("{} to {}", granularities.start(), granularities.end());
-            let finding = self.field(bitmap, &B06, "granularity_bits", u64::from(granularity), wanted);
+            let finding = self.field(bitmap, &B06, field::GRANULARITY_BITS, u64::from(granularity), wanted);
             out.push(if granularity <= MAX_GRANULARITY { finding.only_qemu() } else { finding });
         }
         let reserved = head.flags.0 & BitmapFlags::RESERVED;
         if reserved != 0 {
             let wanted = format!("zero in the bits {reserved:#x}");
-            out.push(self.field(bitmap, &B07, "flags", Evidence::Hex(head.flags.0.into()), wanted));
+            out.push(self.field(bitmap, &B07, field::FLAGS, Evidence::Hex(head.flags.0.into()), wanted));
         } else if head.flags.has(BitmapFlags::EXTRA_DATA_COMPATIBLE) {
             let wanted = "zero in the bits 0x4";
-            let finding = self.field(bitmap, &B07, "flags", Evidence::Hex(head.flags.0.into()), wanted);
+            let finding = self.field(bitmap, &B07, field::FLAGS, Evidence::Hex(head.flags.0.into()), wanted);
             out.push(finding.only_qemu());
         }
         if head.r#type != DIRTY_TRACKING {
             let found = u64::from(head.r#type);
-            out.push(self.field(bitmap, &B08, "type", found, u64::from(DIRTY_TRACKING)));
+            out.push(self.field(bitmap, &B08, field::TYPE, found, u64::from(DIRTY_TRACKING)));
         }
         if is_in_use(bitmap) {
             let found = Evidence::Hex(head.flags.0.into());
-            out.push(self.field(bitmap, &B19, "flags", found, "zero in the bits 0x1"));
+            out.push(self.field(bitmap, &B19, field::FLAGS, found, "zero in the bits 0x1"));
         }
         if head.extra_data_size != 0 {
-            let span = head_span(bitmap, "extra_data_size");
+            let span = field::EXTRA_DATA_SIZE.at(bitmap.at);
             out.push(self.judged(extra_data(span, head.extra_data_size.into())));
         }
     }
@@ -276,7 +279,7 @@ impl BitmapRules {
     fn name(&mut self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
         let len = bitmap.head.name_size;
         let size = |rule: &'static Rule, wanted: String| {
-            self.field(bitmap, rule, "name_size", u64::from(len), wanted)
+            self.field(bitmap, rule, field::NAME_SIZE, u64::from(len), wanted)
         };
         if len > qemu::MAX_BITMAP_NAME_LEN {
             out.push(size(&B09, format!("at most {}", qemu::MAX_BITMAP_NAME_LEN)).only_qemu());
@@ -303,11 +306,11 @@ impl BitmapRules {
         &self,
         bitmap: &Bitmap,
         rule: &'static Rule,
-        name: &str,
+        field: Field,
         found: impl Into<Evidence>,
         wanted: impl Into<Evidence>,
     ) -> Finding {
-        self.judged(Finding::new(rule, Structure::Bitmap, head_span(bitmap, name), found, wanted))
+        self.judged(Finding::new(rule, Structure::Bitmap, field.at(bitmap.at), found, wanted))
     }
 }
 
@@ -324,17 +327,14 @@ fn extra_data(span: Span, len: u64) -> Finding {
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
     let Error::Budget { limit: Limit::EntryLen, value, at } = fault else { return None };
     let least = value.checked_sub(MAX_BARE_ENTRY_LEN).filter(|least| *least != 0)?;
-    Some((Span::new(at.saturating_add(BitmapHead::LEN.saturating_sub(4)), 4), least))
-}
-
-fn head_span(bitmap: &Bitmap, name: &str) -> Span {
-    field_span(bitmap.at, &bitmap.head.fields(), name)
+    Some((field::EXTRA_DATA_SIZE.at(at), least))
 }
 
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::super::testing_tables as testing;
     use super::*;
+    use crate::format::header;
     use crate::testkit::damages;
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
         for damage in damages().filter(|damage| damage.rule.code.starts_with('B')) {
             let mut draft = testing::base(damage.base);
             (damage.breaks)(&mut draft);
-            draft.set_header("autoclear_features", 0);
+            draft.set_header(header::field::AUTOCLEAR_FEATURES, 0);
             let found = testing::findings(&draft);
             let name = testing::title(damage);
             assert!(found.iter().any(|finding| finding.rule == damage.rule), "{name}");
@@ -392,8 +392,8 @@ mod tests {
     #[test]
     fn a_bitmap_in_use_may_have_any_table_size() {
         let mut draft = testing::base("valid/v3-bitmaps");
-        draft.set_bitmap(1, "flags", 1);
-        draft.set_bitmap(1, "bitmap_table_size", 2);
+        draft.set_bitmap(1, field::FLAGS, 1);
+        draft.set_bitmap(1, field::BITMAP_TABLE_SIZE, 2);
         let found = testing::findings(&draft);
         assert_eq!(testing::codes(&found), ["B17", "B19"]);
         assert!(found.iter().all(|finding| finding.severity == Severity::Note));
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn an_entry_beyond_the_limit_has_extra_data() {
         let mut draft = testing::base("valid/v3-bitmaps");
-        draft.set_bitmap(1, "extra_data_size", 1 << 30);
+        draft.set_bitmap(1, field::EXTRA_DATA_SIZE, 1 << 30);
         let found = testing::findings(&draft);
         assert_eq!(testing::codes(&found), ["B03", "T01"]);
     }

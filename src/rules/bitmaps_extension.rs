@@ -1,9 +1,10 @@
 //! The bitmaps extension, and the feature bit that vouches for it.
 
-use super::field::{extension_field, field_span, header_field as field};
+use super::field::{extension_field, header_field as field};
 use crate::finding::{Evidence, Finding, Severity, Structure, rules};
-use crate::format::extension::{BITMAPS, BitmapsExtension};
-use crate::format::{Layout, features, qemu};
+use crate::format::extension::{self, BITMAPS, BitmapsExtension, bitmaps_field};
+use crate::format::header::field;
+use crate::format::{Field, Layout, features, qemu};
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::units::Geometry;
@@ -102,7 +103,7 @@ pub(super) fn check_bit<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
     // Without the bit the list need not be looked through.
     if header.v3().autoclear_features.contains(features::BITMAPS) && !image.may_have_extension(BITMAPS) {
-        out.push(field(header, &E20, "autoclear_features", "the bitmaps bit", "a bitmaps extension"));
+        out.push(field(header, &E20, field::AUTOCLEAR_FEATURES, "the bitmaps bit", "a bitmaps extension"));
     }
 }
 
@@ -118,36 +119,61 @@ pub(super) fn check(
     let is_consistent = header.v3().autoclear_features.contains(features::BITMAPS);
     let magic = || Evidence::Hex(extension.head.magic.0.into());
     if !header.has_v3() {
-        out.push(extension_field(extension, &E22, "magic", magic(), "no such extension in version 2"));
+        out.push(extension_field(
+            extension,
+            &E22,
+            extension::field::MAGIC,
+            magic(),
+            "no such extension in version 2",
+        ));
     } else if !is_consistent {
-        out.push(extension_field(extension, &E21, "magic", magic(), "autoclear feature bit 0 with it"));
+        out.push(extension_field(
+            extension,
+            &E21,
+            extension::field::MAGIC,
+            magic(),
+            "autoclear feature bit 0 with it",
+        ));
     }
     if u64::from(extension.head.length) != BitmapsExtension::LEN {
-        out.push(extension_field(extension, &E14, "length", extension.head.length, BitmapsExtension::LEN));
+        out.push(extension_field(
+            extension,
+            &E14,
+            extension::field::LENGTH,
+            extension.head.length,
+            BitmapsExtension::LEN,
+        ));
     }
     let Some(bitmaps) = BitmapsExtension::decode(extension.data) else { return };
     let worst = if is_consistent { Severity::Fatal } else { Severity::Warning };
-    let finding = |rule, field, found: Evidence, wanted: Evidence| {
-        let at = field_span(extension.data_at(), &bitmaps.fields(), field);
+    let finding = |rule, field: Field, found: Evidence, wanted: Evidence| {
+        let at = field.at(extension.data_at());
         Finding::new(rule, Structure::BitmapsExtension, at, found, wanted).at_most(worst)
     };
     if bitmaps.reserved != 0 {
-        out.push(finding(&E15, "reserved", Evidence::Hex(bitmaps.reserved.into()), 0_u32.into()));
+        out.push(finding(
+            &E15,
+            bitmaps_field::RESERVED,
+            Evidence::Hex(bitmaps.reserved.into()),
+            0_u32.into(),
+        ));
     }
     match bitmaps.nb_bitmaps {
-        0 => out.push(finding(&E16, "nb_bitmaps", 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(&E16, bitmaps_field::NB_BITMAPS, 0_u32.into(), "at least 1".into())),
         many if many > qemu::MAX_BITMAPS => {
             let wanted = format!("at most {}", qemu::MAX_BITMAPS);
-            out.push(finding(&E17, "nb_bitmaps", many.into(), wanted.into()).only_qemu());
+            out.push(finding(&E17, bitmaps_field::NB_BITMAPS, many.into(), wanted.into()).only_qemu());
         }
         _ => {}
     }
     match bitmaps.bitmap_directory_size {
         // No bitmap's entry has room in it: not only QEMU's limit.
-        0 => out.push(finding(&E19, "bitmap_directory_size", 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, 0_u32.into(), "at least 1".into())),
         long if long > qemu::MAX_BITMAP_DIRECTORY_LEN => {
             let wanted = format!("at most {}", qemu::MAX_BITMAP_DIRECTORY_LEN);
-            out.push(finding(&E19, "bitmap_directory_size", long.into(), wanted.into()).only_qemu());
+            out.push(
+                finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, long.into(), wanted.into()).only_qemu(),
+            );
         }
         _ => {}
     }
@@ -158,5 +184,5 @@ pub(super) fn check(
         _ if at.0 >= file_len => format!("less than {file_len:#x}"),
         _ => return,
     };
-    out.push(finding(&E18, "bitmap_directory_offset", Evidence::Hex(at.0), wanted.into()));
+    out.push(finding(&E18, bitmaps_field::BITMAP_DIRECTORY_OFFSET, Evidence::Hex(at.0), wanted.into()));
 }

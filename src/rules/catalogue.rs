@@ -97,6 +97,7 @@ impl Rule {
 mod tests {
     use super::*;
     use crate::finding::{Finding, Findings, Severity, Structure};
+    use crate::format::{header, luks, part, snapshot};
     use crate::rules::codes::{H28, L05};
     use crate::units::Span;
 
@@ -192,11 +193,11 @@ mod tests {
 
     #[test]
     fn only_fields_that_a_rule_names_are_judged() {
-        assert!(judges("header", "header_length"));
-        assert!(judges("l2-table", "entry"));
-        assert!(!judges("snapshot", "vm_clock_nsec"));
-        assert!(!judges("luks", "uuid"));
-        assert!(!judges("extension", "padding"));
+        assert!(judges("header", header::field::HEADER_LENGTH.name));
+        assert!(judges("l2-table", part::ENTRY));
+        assert!(!judges("snapshot", snapshot::field::VM_CLOCK_NSEC.name));
+        assert!(!judges("luks", luks::field::UUID.name));
+        assert!(!judges("extension", part::PADDING));
     }
 
     #[test]

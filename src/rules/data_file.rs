@@ -3,8 +3,9 @@
 use super::field::{extension_data, extension_field, header_field as field};
 use super::names;
 use crate::finding::{Evidence, Finding, Structure, rules};
-use crate::format::extension::DATA_FILE;
+use crate::format::extension::{self, DATA_FILE};
 use crate::format::features::EXTERNAL_DATA;
+use crate::format::header::field;
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 
@@ -56,7 +57,7 @@ rules! {
 pub(super) fn check_bit<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     if image.has_external_data() && !image.may_have_extension(DATA_FILE) {
         let (found, wanted) = ("the external data file bit", "an extension with the file's name");
-        out.push(field(image.header(), &E24, "incompatible_features", found, wanted));
+        out.push(field(image.header(), &E24, field::INCOMPATIBLE_FEATURES, found, wanted));
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) fn check(extension: &Extension<'_>, header: &Header, out: &mut Vec<Fi
         out.push(extension_field(
             extension,
             &E23,
-            "magic",
+            extension::field::MAGIC,
             Evidence::Hex(extension.head.magic.0.into()),
             wanted,
         ));

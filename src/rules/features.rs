@@ -1,13 +1,13 @@
 //! The feature bits, what has to agree with them, and the table of their names.
 
 use super::backing;
-use super::field::{extension_field, field_span, header_field as field};
+use super::field::{extension_field, header_field as field};
 use super::names;
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
-use crate::format::Layout;
 use crate::format::features::{self as bits, FeatureName, FeatureSet};
-use crate::format::header::{COMPRESSION_ZSTD, HeaderAdditional};
+use crate::format::header::{COMPRESSION_ZSTD, HeaderAdditional, field};
 use crate::format::scalar::FeatureBits;
+use crate::format::{Field, Layout, extension};
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::text;
@@ -145,9 +145,9 @@ rules! {
     }
 }
 
-const INCOMPATIBLE: &str = "incompatible_features";
-const COMPATIBLE: &str = "compatible_features";
-const AUTOCLEAR: &str = "autoclear_features";
+const INCOMPATIBLE: Field = field::INCOMPATIBLE_FEATURES;
+const COMPATIBLE: Field = field::COMPATIBLE_FEATURES;
+const AUTOCLEAR: Field = field::AUTOCLEAR_FEATURES;
 
 /// Judges the bits: unknown ones, known ones that tell of a risk, and those that contradict other fields.
 pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
@@ -195,7 +195,7 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 pub(super) fn check_compression(header: &Header, additional: HeaderAdditional, out: &mut Vec<Finding>) {
     let number = additional.compression_type;
     let mut wrong = |rule, wanted| {
-        out.push(field(header, rule, "compression_type", u64::from(number), wanted));
+        out.push(field(header, rule, field::COMPRESSION_TYPE, u64::from(number), wanted));
     };
     if number > COMPRESSION_ZSTD {
         wrong(&H22, "0 (deflate) or 1 (zstd)");
@@ -212,29 +212,29 @@ pub(super) type Named = [u64; FeatureSet::ALL.len()];
 pub(super) fn check_names(table: &Extension<'_>, out: &mut Vec<Finding>) {
     if !u64::from(table.head.length).is_multiple_of(FeatureName::LEN) {
         let wanted = format!("a multiple of {}", FeatureName::LEN);
-        out.push(extension_field(table, &E07, "length", table.head.length, wanted));
+        out.push(extension_field(table, &E07, extension::field::LENGTH, table.head.length, wanted));
     }
 }
 
 /// Judges a row of it: readers put its names into their messages.
 pub(super) fn check_name(at: HostOffset, row: &FeatureName, named: &mut Named, out: &mut Vec<Finding>) {
-    let finding = |rule: &'static Rule, field, found: Evidence, wanted: Evidence| {
-        Finding::new(rule, Structure::FeatureName, field_span(at, &row.fields(), field), found, wanted)
+    let finding = |rule: &'static Rule, field: Field, found: Evidence, wanted: Evidence| {
+        Finding::new(rule, Structure::FeatureName, field.at(at), found, wanted)
     };
     let set = FeatureSet::from_type(row.r#type);
     if set.is_none() {
-        out.push(finding(&E07, "type", u32::from(row.r#type).into(), "0, 1 or 2".into()));
+        out.push(finding(&E07, bits::field::TYPE, u32::from(row.r#type).into(), "0, 1 or 2".into()));
     }
     let bit = Some(u32::from(row.bit)).filter(|bit| *bit < u64::BITS);
     if bit.is_none() {
-        out.push(finding(&E07, "bit", u32::from(row.bit).into(), "at most 63".into()));
+        out.push(finding(&E07, bits::field::BIT, u32::from(row.bit).into(), "at most 63".into()));
     }
     let name = row.name.text();
     if let Some(found) = names::unprintable(name) {
-        out.push(finding(&E07, "name", found.into(), "printable UTF-8".into()));
+        out.push(finding(&E07, bits::field::NAME, found.into(), "printable UTF-8".into()));
     } else if row.name.0.iter().skip(name.len()).any(|byte| *byte != 0) {
         let found = format!("bytes that are not 0 behind the {} of the name", to_u64(name.len()));
-        out.push(finding(&E07, "name", found.into(), "a name padded with zeros".into()));
+        out.push(finding(&E07, bits::field::NAME, found.into(), "a name padded with zeros".into()));
     }
     let (Some(set), Some(bit)) = (set, bit) else { return };
     let of_set = FeatureSet::ALL.iter().zip(named).find(|(other, _)| **other == set);
@@ -242,11 +242,11 @@ pub(super) fn check_name(at: HostOffset, row: &FeatureName, named: &mut Named, o
         let mask = 1_u64.unbounded_shl(bit);
         if *seen & mask != 0 {
             let found = format!("{} bit {bit} again", set.as_str());
-            out.push(finding(&E07, "bit", found.into(), "each feature once".into()));
+            out.push(finding(&E07, bits::field::BIT, found.into(), "each feature once".into()));
         }
         *seen |= mask;
     }
     if let Some(known) = set.known().find(|known| known.bit == bit && known.name.as_bytes() != name) {
-        out.push(finding(&E08, "name", text::shown(name).into(), known.name.into()));
+        out.push(finding(&E08, bits::field::NAME, text::shown(name).into(), known.name.into()));
     }
 }

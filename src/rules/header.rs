@@ -6,7 +6,7 @@ use super::{backing, bitmaps_extension, data_file, encryption, features, header_
 use crate::Error;
 use crate::finding::{Evidence, Finding, Severity, Structure, rules};
 use crate::format::features::EXTENDED_L2;
-use crate::format::header::HeaderAdditional;
+use crate::format::header::{HeaderAdditional, field};
 use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
 use crate::image::{Header, Image};
@@ -200,19 +200,20 @@ pub fn check_header<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 fn numbers(header: &Header, geometry: Option<Geometry>, out: &mut Vec<Finding>) {
     let version = header.v2.version;
     if !matches!(version, 2 | 3) {
-        out.push(field(header, &H03, "version", version, "2 or 3"));
+        out.push(field(header, &H03, field::VERSION, version, "2 or 3"));
     }
     cluster_bits(header, out);
     let v3 = header.v3();
     if RefcountWidth::new(v3.refcount_order).is_none() {
         let wanted = format!("at most {}", RefcountWidth::MAX_ORDER);
-        out.push(field(header, &H16, "refcount_order", v3.refcount_order, wanted));
+        out.push(field(header, &H16, field::REFCOUNT_ORDER, v3.refcount_order, wanted));
     }
     if !header.has_v3() {
         return;
     }
     let length = v3.header_length;
-    let mut wrong = |rule, wanted: String| out.push(field(header, rule, "header_length", length, wanted));
+    let mut wrong =
+        |rule, wanted: String| out.push(field(header, rule, field::HEADER_LENGTH, length, wanted));
     if u64::from(length) < Header::V3_LEN {
         wrong(&H07, format!("at least {}", Header::V3_LEN));
     }
@@ -226,7 +227,7 @@ fn numbers(header: &Header, geometry: Option<Geometry>, out: &mut Vec<Finding>) 
 
 fn cluster_bits(header: &Header, out: &mut Vec<Finding>) {
     let bits = header.v2.cluster_bits.0;
-    let wrong = |rule, wanted: String| field(header, rule, "cluster_bits", bits, wanted);
+    let wrong = |rule, wanted: String| field(header, rule, field::CLUSTER_BITS, bits, wanted);
     if bits < Geometry::MIN_CLUSTER_BITS {
         out.push(wrong(&H04, format!("at least {}", Geometry::MIN_CLUSTER_BITS)));
     } else if bits < EXTENDED_MIN_CLUSTER_BITS && header.v3().incompatible_features.contains(EXTENDED_L2) {
@@ -240,7 +241,7 @@ fn cluster_bits(header: &Header, out: &mut Vec<Finding>) {
 
 fn padding(header: &Header, additional: HeaderAdditional, out: &mut Vec<Finding>) {
     // A header_length of 106 to 111 covers the padding only in part.
-    let padding_at = Header::V3_LEN.saturating_add(1);
+    let padding_at = field::PADDING.offset;
     let covered = header.wanted_len().min(Header::MAX_KNOWN_LEN).saturating_sub(padding_at);
     let padding = additional.padding.0.get(..to_usize(covered)).unwrap_or_default();
     if padding.iter().any(|byte| *byte != 0) {

@@ -3,8 +3,9 @@
 use super::field::header_field as field;
 use super::is_cut;
 use crate::finding::{Evidence, Finding, Rule, rules};
+use crate::format::header::field;
 use crate::format::snapshot::SnapshotHead;
-use crate::format::{Layout, qemu};
+use crate::format::{Field, Layout, qemu};
 use crate::image::Header;
 use crate::units::{Geometry, HostOffset, SECTOR, Span};
 
@@ -131,16 +132,16 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
     let v2 = &header.v2;
     let refcount_table_len = u64::from(v2.refcount_table_clusters).saturating_mul(geometry.cluster_size());
     if v2.refcount_table_clusters == 0 {
-        out.push(field(header, &H29, "refcount_table_clusters", 0_u32, "at least 1"));
+        out.push(field(header, &H29, field::REFCOUNT_TABLE_CLUSTERS, 0_u32, "at least 1"));
     }
     if refcount_table_len > qemu::MAX_REFCOUNT_TABLE_LEN {
         let most = qemu::MAX_REFCOUNT_TABLE_LEN.unbounded_shr(geometry.cluster_bits());
         let (wanted, clusters) = (format!("at most {most}"), v2.refcount_table_clusters);
-        out.push(field(header, &H30, "refcount_table_clusters", clusters, wanted).only_qemu());
+        out.push(field(header, &H30, field::REFCOUNT_TABLE_CLUSTERS, clusters, wanted).only_qemu());
     }
     if v2.nb_snapshots > qemu::MAX_SNAPSHOTS {
         let wanted = format!("at most {}", qemu::MAX_SNAPSHOTS);
-        out.push(field(header, &H33, "nb_snapshots", v2.nb_snapshots, wanted).only_qemu());
+        out.push(field(header, &H33, field::NB_SNAPSHOTS, v2.nb_snapshots, wanted).only_qemu());
     }
 
     let l1_len = u64::from(v2.l1_size).saturating_mul(8);
@@ -148,12 +149,12 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
     // the entries in the file add is for the rules about those to say.
     let snapshots_len = u64::from(v2.nb_snapshots).saturating_mul(SnapshotHead::LEN);
     let tables = [
-        ("l1_table_offset", v2.l1_table_offset, l1_len, &H24),
-        ("refcount_table_offset", v2.refcount_table_offset, refcount_table_len, &H31),
-        ("snapshots_offset", v2.snapshots_offset, snapshots_len, &H32),
+        (field::L1_TABLE_OFFSET, v2.l1_table_offset, l1_len, &H24),
+        (field::REFCOUNT_TABLE_OFFSET, v2.refcount_table_offset, refcount_table_len, &H31),
+        (field::SNAPSHOTS_OFFSET, v2.snapshots_offset, snapshots_len, &H32),
     ];
-    for (name, at, len, rule) in tables {
-        let table = Table { name, span: Span::new(at, len), rule };
+    for (pointer, at, len, rule) in tables {
+        let table = Table { pointer, span: Span::new(at, len), rule };
         out.extend(place(header, &table, geometry, file_len));
     }
 }
@@ -162,34 +163,34 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
 fn disk_size(header: &Header, geometry: Geometry, out: &mut Vec<Finding>) {
     let (size, l1_size) = (header.v2.size.0, header.v2.l1_size);
     if !size.is_multiple_of(SECTOR) {
-        out.push(field(header, &H28, "size", size, format!("a multiple of {SECTOR}")));
+        out.push(field(header, &H28, field::SIZE, size, format!("a multiple of {SECTOR}")));
     }
     let wanted = geometry.l1_entries_for(size);
     // QEMU rounds up by adding, which wraps.
     let wraps = size.checked_add(geometry.l2_coverage().saturating_sub(1)).is_none();
     if wraps || i32::try_from(wanted).is_err() {
-        out.push(field(header, &H27, "size", size, "fewer than 2^31 L1 entries").only_qemu());
+        out.push(field(header, &H27, field::SIZE, size, "fewer than 2^31 L1 entries").only_qemu());
     }
     if u64::from(l1_size) < wanted {
-        out.push(field(header, &H26, "l1_size", l1_size, format!("at least {wanted}")));
+        out.push(field(header, &H26, field::L1_SIZE, l1_size, format!("at least {wanted}")));
     }
     if l1_size > qemu::MAX_L1_ENTRIES {
         let wanted = format!("at most {}", qemu::MAX_L1_ENTRIES);
-        out.push(field(header, &H25, "l1_size", l1_size, wanted).only_qemu());
+        out.push(field(header, &H25, field::L1_SIZE, l1_size, wanted).only_qemu());
     }
 }
 
 /// A table, its fields, and the rule for where it may lie.
 struct Table {
-    name: &'static str,
+    pointer: Field,
     span: Span,
     rule: &'static Rule,
 }
 
 fn place(header: &Header, table: &Table, geometry: Geometry, file_len: u64) -> Option<Finding> {
-    let Table { name, span, rule } = *table;
+    let Table { pointer, span, rule } = *table;
     let (at, cluster_size) = (span.at, geometry.cluster_size());
-    let wrong = |rule, wanted: Evidence| Some(field(header, rule, name, Evidence::Hex(at.0), wanted));
+    let wrong = |rule, wanted: Evidence| Some(field(header, rule, pointer, Evidence::Hex(at.0), wanted));
     // QEMU looks at the offset even where the table has no entry.
     if !at.is_aligned(cluster_size) {
         return wrong(rule, format!("a multiple of {cluster_size:#x}").into());
@@ -208,5 +209,5 @@ fn place(header: &Header, table: &Table, geometry: Geometry, file_len: u64) -> O
         return None;
     }
     let found = format!("a table of {} bytes at {at}", span.len);
-    Some(field(header, &H34, name, found, format!("an end at {file_len:#x} or before")))
+    Some(field(header, &H34, pointer, found, format!("an end at {file_len:#x} or before")))
 }

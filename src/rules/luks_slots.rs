@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::field::field_span;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
-use crate::format::Layout;
-use crate::format::luks::{LuksHead, LuksSlot, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES};
+use crate::format::luks::{
+    LuksHead, LuksSlot, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES, slot_field as field,
+};
+use crate::format::{Field, Layout};
 use crate::image::Luks;
 use crate::units::{HostOffset, SECTOR, Span, to_u64};
 
@@ -59,7 +60,7 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         check_slot(*at, slot, out);
         if let Some(wanted) = misplaced(&material, payload, &before) {
             let found = format!("{:#x} to {:#x}", material.start, material.end);
-            let finding = finding(*at, slot, &K07, "key_material_offset", found.into(), wanted.into());
+            let finding = finding(*at, &K07, field::KEY_MATERIAL_OFFSET, found.into(), wanted.into());
             // QEMU counts the sectors in 32 bits, and takes an end that wraps for one before the payload.
             let wrapped = (material.end / SECTOR) & u64::from(u32::MAX);
             let missed = material.end > payload && wrapped.saturating_mul(SECTOR) <= payload;
@@ -75,28 +76,21 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
     }
 }
 
-fn finding(
-    at: HostOffset,
-    slot: &LuksSlot,
-    rule: &'static Rule,
-    field: &str,
-    found: Evidence,
-    wanted: Evidence,
-) -> Finding {
-    Finding::new(rule, Structure::LuksSlot, field_span(at, &slot.fields(), field), found, wanted)
+fn finding(at: HostOffset, rule: &'static Rule, field: Field, found: Evidence, wanted: Evidence) -> Finding {
+    Finding::new(rule, Structure::LuksSlot, field.at(at), found, wanted)
 }
 
 fn check_slot(at: HostOffset, slot: &LuksSlot, out: &mut Vec<Finding>) {
     if slot.stripes != STRIPES {
-        out.push(finding(at, slot, &K05, "stripes", slot.stripes.into(), STRIPES.into()));
+        out.push(finding(at, &K05, field::STRIPES, slot.stripes.into(), STRIPES.into()));
     }
     let active = slot.active.0 == SLOT_ENABLED;
     if !active && slot.active.0 != SLOT_DISABLED {
         let wanted = format!("{SLOT_ENABLED:#010x} or {SLOT_DISABLED:#010x}");
-        out.push(finding(at, slot, &K05, "active", Evidence::Hex(slot.active.0.into()), wanted.into()));
+        out.push(finding(at, &K05, field::ACTIVE, Evidence::Hex(slot.active.0.into()), wanted.into()));
     }
     if active && slot.iterations == 0 {
-        out.push(finding(at, slot, &K06, "iterations", 0_u32.into(), "at least 1".into()));
+        out.push(finding(at, &K06, field::ITERATIONS, 0_u32.into(), "at least 1".into()));
     }
 }
 

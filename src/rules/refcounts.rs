@@ -3,6 +3,7 @@
 
 use crate::Image;
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
+use crate::format::header::field;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::image::RefcountRun;
 use crate::source::ReadAt;
@@ -194,7 +195,7 @@ pub fn check_refcount_table_cover<R: ReadAt>(image: &Image<R>, out: &mut Vec<Fin
     let table_clusters = image.header().v2.refcount_table_clusters;
     let wanted = table_clusters_for(geometry.clusters_for(image.file_len()), geometry, width);
     if table_clusters != 0 && u64::from(table_clusters) < wanted {
-        let at = image.header().span("refcount_table_clusters");
+        let at = image.header().span(field::REFCOUNT_TABLE_CLUSTERS);
         let wanted = format!("at least {wanted}");
         out.push(Finding::new(&R10, Structure::Header, at, table_clusters, wanted));
     }

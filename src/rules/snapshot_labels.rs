@@ -1,8 +1,8 @@
 //! What a snapshot table entry says for people: id, name and date; and the padding behind them.
 
-use super::field::snapshot_field;
 use super::names::{self, Seen};
 use crate::finding::{Finding, Severity, Structure, rules};
+use crate::format::snapshot::field;
 use crate::image::Snapshot;
 use crate::units::{Span, to_u64};
 
@@ -83,7 +83,7 @@ impl Labels {
         let (id_span, name_span) =
             (id_span(snapshot), Span::new(snapshot.name_at(), to_u64(snapshot.name.len())));
         if snapshot.id.is_empty() {
-            let span = snapshot_field(snapshot, "id_str_size");
+            let span = field::ID_STR_SIZE.at(snapshot.at);
             out.push(Finding::new(&S14, Structure::Snapshot, span, 0_u32, "at least 1"));
         }
         if !self.ids.is_new(&snapshot.id) {
@@ -110,7 +110,7 @@ impl Labels {
     fn date(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let (seconds, nanoseconds) = (snapshot.head.date_sec.0, snapshot.head.date_nsec);
         if nanoseconds >= 1_000_000_000 {
-            let span = snapshot_field(snapshot, "date_nsec");
+            let span = field::DATE_NSEC.at(snapshot.at);
             out.push(Finding::new(&S10, Structure::Snapshot, span, nanoseconds, "less than 1000000000"));
         }
         let date = i64::from(seconds);
@@ -121,7 +121,7 @@ impl Labels {
         } else {
             return;
         };
-        let span = snapshot_field(snapshot, "date_sec");
+        let span = field::DATE_SEC.at(snapshot.at);
         out.push(Finding::new(&S18, Structure::Snapshot, span, seconds, wanted));
     }
 

@@ -1,11 +1,10 @@
 //! The snapshot table, entry by entry. What the entries say for people is judged in `snapshot_labels`.
 
-use super::field::{field_span, snapshot_field};
 use super::snapshot_labels::Labels;
 use super::{ends_past_file, is_cut, stopped};
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
-use crate::format::snapshot::SnapshotHead;
-use crate::format::{Layout, qemu};
+use crate::format::snapshot::{SnapshotHead, extra_field, field};
+use crate::format::{Layout, header, part, qemu};
 use crate::image::Snapshot;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, SECTOR, Span};
@@ -176,7 +175,7 @@ impl SnapshotRules {
             external_data: image.has_external_data(),
             virtual_size: header.v2.size.0,
             count: header.v2.nb_snapshots,
-            count_span: header.span("nb_snapshots"),
+            count_span: header.span(header::field::NB_SNAPSHOTS),
             table_at: header.v2.snapshots_offset,
             table_len: 0,
             labels: Labels::new(now),
@@ -211,7 +210,7 @@ impl SnapshotRules {
 
     fn extra_data(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let len = snapshot.head.extra_data_size;
-        let span = || snapshot_field(snapshot, "extra_data_size");
+        let span = || field::EXTRA_DATA_SIZE.at(snapshot.at);
         if len > qemu::MAX_SNAPSHOT_EXTRA_LEN {
             out.push(extra_data_too_large(span(), len.into()));
         }
@@ -225,11 +224,11 @@ impl SnapshotRules {
         let (offset, size) = (snapshot.head.l1_table_offset, snapshot.head.l1_size);
         let cluster_size = geometry.cluster_size();
         let offset_finding = |rule: &'static Rule, wanted: String| {
-            let span = snapshot_field(snapshot, "l1_table_offset");
+            let span = field::L1_TABLE_OFFSET.at(snapshot.at);
             Finding::new(rule, Structure::Snapshot, span, Evidence::Hex(offset.0), wanted)
         };
         let size_finding = |rule: &'static Rule, wanted: String| {
-            Finding::new(rule, Structure::Snapshot, snapshot_field(snapshot, "l1_size"), size, wanted)
+            Finding::new(rule, Structure::Snapshot, field::L1_SIZE.at(snapshot.at), size, wanted)
         };
         if !offset.is_aligned(cluster_size) {
             out.push(offset_finding(&S05, format!("a multiple of {cluster_size:#x}")));
@@ -253,14 +252,14 @@ impl SnapshotRules {
 fn sizes(snapshot: &Snapshot, out: &mut Vec<Finding>) {
     let (short, long) = (u64::from(snapshot.head.vm_state_size.0), snapshot.vm_state_size());
     if short != 0 && short != long {
-        let span = snapshot_field(snapshot, "vm_state_size");
+        let span = field::VM_STATE_SIZE.at(snapshot.at);
         let wanted = format!("{long} or 0");
         out.push(Finding::new(&S11, Structure::Snapshot, span, short, wanted));
     }
     if let Some(size) = snapshot.disk_size()
         && (size == 0 || size % SECTOR != 0)
     {
-        let span = extra_span(snapshot, "disk_size");
+        let span = extra_field::DISK_SIZE.at(snapshot.extra_at());
         let wanted = format!("a multiple of {SECTOR} and not 0");
         out.push(Finding::new(&S12, Structure::Snapshot, span, size, wanted));
     }
@@ -275,20 +274,19 @@ fn extra_data_too_large(span: Span, len: u64) -> Finding {
 /// within QEMU's limit, or not known.
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
     match fault {
-        Error::Cut { what: "extra_data", at, wanted, .. } if wanted > qemu::MAX_SNAPSHOT_EXTRA_LEN.into() => {
-            Some((Span::new(HostOffset(at.0.checked_sub(4)?), 4), wanted))
+        Error::Cut { what: part::EXTRA_DATA, at, wanted, .. }
+            if wanted > qemu::MAX_SNAPSHOT_EXTRA_LEN.into() =>
+        {
+            let entry_at = HostOffset(at.0.checked_sub(SnapshotHead::LEN)?);
+            Some((field::EXTRA_DATA_SIZE.at(entry_at), wanted))
         }
         Error::Budget { limit: Limit::EntryLen, value, at } => {
             let least = value.checked_sub(MAX_BARE_ENTRY_LEN)?;
-            let span = Span::new(at.saturating_add(SnapshotHead::LEN.saturating_sub(4)), 4);
+            let span = field::EXTRA_DATA_SIZE.at(at);
             (least > qemu::MAX_SNAPSHOT_EXTRA_LEN.into()).then_some((span, least))
         }
         _ => None,
     }
-}
-
-fn extra_span(snapshot: &Snapshot, name: &str) -> Span {
-    field_span(snapshot.extra_at(), &snapshot.extra_fields(), name)
 }
 
 #[cfg(all(test, feature = "testkit"))]

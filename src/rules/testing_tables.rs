@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 
 use super::Judge;
-use super::field::field_span;
 use crate::finding::{Finding, Severity, Structure};
-use crate::format::Layout;
-use crate::format::snapshot::SnapshotHead;
+use crate::format::bitmap::BitmapHead;
+use crate::format::extension::BitmapsExtension;
+use crate::format::header::{HeaderAdditional, HeaderV2, HeaderV3};
+use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::format::{Field, Layout, part};
 use crate::image::{Bitmap, Section, Snapshot, Tables, Walk};
 use crate::testkit::{Damage, Draft, damages};
 use crate::units::{HostOffset, Span};
@@ -97,41 +99,48 @@ pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
 fn spans(draft: &Draft, field: &str) -> Vec<(Structure, Span)> {
     let image = draft.image();
     let (structure, name) = field.split_once('.').unwrap();
-    let part = |at, bytes: &[u8]| Span::new(at, crate::units::to_u64(bytes.len()));
+    let bytes = |at, bytes: &[u8]| Span::new(at, crate::units::to_u64(bytes.len()));
+    let named = |fields: &[Field]| *fields.iter().find(|field| field.name == name).unwrap();
     let of_snapshot = |s: Snapshot| match name {
-        "id_str" => part(s.id_at(), &s.id),
-        "name" => part(s.name_at(), &s.name),
-        "padding" => part(s.padding_at(), &s.padding),
-        "disk_size" | "vm_state_size_large" => field_span(s.extra_at(), &s.extra_fields(), name),
-        _ => field_span(s.at, &s.head.fields(), name),
+        part::ID_STR => bytes(s.id_at(), &s.id),
+        part::NAME => bytes(s.name_at(), &s.name),
+        part::PADDING => bytes(s.padding_at(), &s.padding),
+        _ => match SnapshotExtra::FIELDS.iter().find(|field| field.name == name) {
+            Some(field) => field.at(s.extra_at()),
+            None => named(SnapshotHead::FIELDS).at(s.at),
+        },
     };
     let of_bitmap = |b: Bitmap| match name {
-        "name" => part(b.name_at(), &b.name),
-        "padding" => part(b.padding_at(), &b.padding),
-        _ => field_span(b.at, &b.head.fields(), name),
+        part::NAME => bytes(b.name_at(), &b.name),
+        part::PADDING => bytes(b.padding_at(), &b.padding),
+        _ => named(BitmapHead::FIELDS).at(b.at),
     };
     let every = |kind, span: Span, len| {
         (0..span.len / len).map(|n| (kind, Span::new(span.at.saturating_add(n * len), len))).collect()
     };
     let file = Span::new(HostOffset(0), image.file_len() + 4096);
     match structure {
-        "header" => vec![(Structure::Header, image.header().span(name))],
+        "header" => {
+            let fields = [HeaderV2::FIELDS, HeaderV3::FIELDS, HeaderAdditional::FIELDS].concat();
+            vec![(Structure::Header, image.header().span(named(&fields)))]
+        }
         "snapshot" => {
             let snapshots = image.snapshots().map_while(Result::ok);
             let whole = snapshots.map(of_snapshot).map(|span| (Structure::Snapshot, span));
             // Of an entry that is cut short, the fixed part stands behind the entry before it.
             let next =
                 image.snapshots().map_while(Result::ok).last().map_or(HostOffset(0), |last| last.end());
-            let cut = field_span(next, &SnapshotHead::default().fields(), name);
-            whole.chain([(Structure::Snapshot, cut)]).collect()
+            let cut =
+                SnapshotHead::FIELDS.iter().find(|field| field.name == name).map(|field| field.at(next));
+            whole.chain(cut.map(|span| (Structure::Snapshot, span))).collect()
         }
         "bitmap" => {
             let bitmaps = image.bitmaps().map_while(Result::ok);
             bitmaps.map(of_bitmap).map(|span| (Structure::Bitmap, span)).collect()
         }
         "bitmaps-extension" => {
-            let (at, extension) = image.bitmaps_extension().unwrap();
-            vec![(Structure::BitmapsExtension, field_span(at, &extension.fields(), name))]
+            let (at, _) = image.bitmaps_extension().unwrap();
+            vec![(Structure::BitmapsExtension, named(BitmapsExtension::FIELDS).at(at))]
         }
         "bitmap-table" => every(Structure::BitmapTable, file, 8),
         "l1-table" => every(Structure::L1Table, file, 8),

@@ -13,7 +13,8 @@ impl<R: ReadAt> Search<'_, R> {
         self.count(Span::new(HostOffset(0), self.geometry.cluster_size()));
         let header = self.image.header();
         let at = self.at;
-        let field = header.fields().into_iter().find(|field| field.offset <= at.0 && at.0 < field.end());
+        let mut fields = header.fields().into_iter().map(|(field, _)| field);
+        let field = fields.find(|field| field.offset <= at.0 && at.0 < field.end());
         let (start, end) = (header.extensions_at(), self.image.extensions_end());
         if let Some(owner) = self.own("header", Span::new(HostOffset(0), start.0)) {
             owner.field = field.map(|field| field.name);
