@@ -20,7 +20,7 @@ rules! {
         why: "the bitmap's contents are read from another structure, or read as clean",
         advice: "do not base a backup on it; drop it in a copy",
         spec: "Bitmap directory",
-        fields: ["bitmap.bitmap_table_offset"],
+        fields: [Bitmap.BITMAP_TABLE_OFFSET],
         qemu: Varies Varies "0 or unaligned: 'Bitmap 'N' doesn't satisfy the constraints'. Behind the end it \
             opens, with all bits 0; check then counts a region past the end and leaks, but nothing for a \
             small table less than a cluster behind it",
@@ -32,7 +32,7 @@ rules! {
         why: "QEMU loads a bitmap into memory, and refuses what would take more",
         advice: "coarser granularity makes it smaller: drop it, and make a new one with a larger granularity",
         spec: "QEMU block/qcow2-bitmap.c, BME_MAX_TABLE_SIZE and BME_MAX_PHYS_SIZE",
-        fields: ["bitmap.bitmap_table_size"],
+        fields: [Bitmap.BITMAP_TABLE_SIZE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
     }
     B14 "bitmap-entry-reserved-bits" Fatal Must {
@@ -40,7 +40,7 @@ rules! {
         why: "a reader that does not mask the bits looks for the bitmap elsewhere, and QEMU refuses the image",
         advice: "drop the bitmap in a copy: what it marked is not sure any more",
         spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
+        fields: [BitmapTable.ENTRY],
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
@@ -51,7 +51,7 @@ rules! {
         why: "all ones and a cluster of data are said at once",
         advice: "take the range as dirty, and back it up in full",
         spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
+        fields: [BitmapTable.ENTRY],
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
@@ -62,7 +62,7 @@ rules! {
         why: "the bitmap's bits are other data, or zeros: changes are missed",
         advice: "do not use it for a backup; a cut file is the usual reason",
         spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
+        fields: [BitmapTable.ENTRY],
         qemu: Varies Varies "unaligned: 'Could not read bitmap_table table from image for bitmap 'N': \
             Invalid argument'. Behind the end: reads as zeros, and check counts a corruption from a cluster \
             on",
@@ -73,7 +73,7 @@ rules! {
         why: "bits are missing for a part of the disk, or speak of more: the disk was resized without the bitmap",
         advice: "drop the bitmap, and make a full backup of the new size",
         spec: "Bitmaps",
-        fields: ["bitmap.bitmap_table_size", "bitmap.granularity_bits"],
+        fields: [Bitmap.BITMAP_TABLE_SIZE, Bitmap.GRANULARITY_BITS],
         qemu: Refused Refused "'Could not read bitmap 'N' from image: Invalid argument', or 'doesn't satisfy \
             the constraints'; a bitmap marked in_use may have any size",
         bitmap: Broken,

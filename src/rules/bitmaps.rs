@@ -20,7 +20,7 @@ rules! {
         why: "no bitmap can be found behind the first broken entry, and QEMU opens the image no more",
         advice: "remove all bitmaps in a copy by clearing the extension; a full backup starts anew",
         spec: "Bitmap directory",
-        fields: ["bitmaps-extension.bitmap_directory_size", "bitmap.name_size", "bitmap.extra_data_size"],
+        fields: [BitmapsExtension.BITMAP_DIRECTORY_SIZE, Bitmap.NAME_SIZE, Bitmap.EXTRA_DATA_SIZE],
         qemu: Refused Refused "'Broken bitmap directory'",
     }
     B02 "bitmap-count-mismatch" Fatal Must {
@@ -28,7 +28,7 @@ rules! {
         why: "either an entry was lost or the number is wrong, and QEMU refuses both",
         advice: "count the entries that `dump --only bitmaps` shows, and set nb_bitmaps in a copy",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.nb_bitmaps"],
+        fields: [BitmapsExtension.NB_BITMAPS],
         qemu: Refused Refused "'More bitmaps found than specified in header extension', or 'Less bitmaps \
             found …'",
     }
@@ -38,7 +38,7 @@ rules! {
         why: "what the data means is not defined, and QEMU opens no image with any",
         advice: "set the size to 0 in a copy and move the name up, or drop the bitmap",
         spec: "Bitmap directory",
-        fields: ["bitmap.extra_data_size"],
+        fields: [Bitmap.EXTRA_DATA_SIZE],
         qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
         bitmap: Broken,
     }
@@ -47,7 +47,7 @@ rules! {
         why: "a shift by so many bits means nothing, and QEMU takes only 512 bytes to 2 GiB",
         advice: "look at the table's length: disk size, divided by its bits, gives the true granularity",
         spec: "Bitmap directory",
-        fields: ["bitmap.granularity_bits"],
+        fields: [Bitmap.GRANULARITY_BITS],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
         bitmap: Broken,
     }
@@ -56,7 +56,7 @@ rules! {
         why: "a flag that nobody knows may say that the bitmap must not be used",
         advice: "clear it in a copy only if no newer program made the bitmap",
         spec: "Bitmap directory",
-        fields: ["bitmap.flags"],
+        fields: [Bitmap.FLAGS],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
         bitmap: Broken,
     }
@@ -65,7 +65,7 @@ rules! {
         why: "its bits may mean anything but changed data",
         advice: "drop the bitmap, or use the program that knows its type",
         spec: "Bitmap directory",
-        fields: ["bitmap.type"],
+        fields: [Bitmap.TYPE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
         bitmap: Broken,
     }
@@ -74,7 +74,7 @@ rules! {
         why: "QEMU keeps names up to 1,023 bytes",
         advice: "rename it with the program that made it",
         spec: "QEMU block/qcow2-bitmap.c, BME_MAX_NAME_SIZE",
-        fields: ["bitmap.name_size"],
+        fields: [Bitmap.NAME_SIZE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
     }
     B10 "bitmap-name-empty" Warning Must {
@@ -82,7 +82,7 @@ rules! {
         why: "nobody can ask for a bitmap without a name, and QEMU cannot remove it",
         advice: "remove it by editing the directory of a copy",
         spec: "Bitmap directory",
-        fields: ["bitmap.name_size"],
+        fields: [Bitmap.NAME_SIZE],
         qemu: Silently Silently "accepted",
         risk: FalseName,
     }
@@ -91,7 +91,7 @@ rules! {
         why: "a backup that asks by name gets either of them, and QEMU refuses the image",
         advice: "rename one in a copy, and trust neither without knowing which is newer",
         spec: "Bitmap directory",
-        fields: ["bitmap.name"],
+        fields: [Bitmap.NAME],
         qemu: Refused Refused "'Bitmap already exists: N'",
     }
     B12 "bitmap-name-malformed" Warning Extra {
@@ -99,7 +99,7 @@ rules! {
         why: "a NUL cuts the name, so that two may become one, and control characters attack whoever prints it",
         advice: "rename it; this tool shows it escaped",
         spec: "not in the specification; readers would see different names",
-        fields: ["bitmap.name"],
+        fields: [Bitmap.NAME],
         qemu: Varies Varies "accepted, and shown with U+FFFD for each bad byte. A NUL cuts the name, so that \
             'a\\0b' and 'a\\0c' collide: 'Bitmap already exists: a'",
         risk: FalseName,
@@ -109,7 +109,7 @@ rules! {
         why: "a reader ignores the bytes, which can hide data or be a sign of shifted entries",
         advice: "look at them; QEMU zeroes them when it saves the bitmaps",
         spec: "Bitmap directory",
-        fields: ["bitmap.padding"],
+        fields: [Bitmap.PADDING],
         qemu: Silently Silently "not looked at",
         risk: HiddenBytes,
     }
@@ -118,7 +118,7 @@ rules! {
         why: "the program that used it did not close the image, and changes since are not in it",
         advice: "drop it (`qemu-img bitmap --remove`), and make a full backup",
         spec: "Dirty tracking bitmaps",
-        fields: ["bitmap.flags"],
+        fields: [Bitmap.FLAGS],
         qemu: Silently Silently "info shows the flag 'in-use'",
         bitmap: InUse,
     }
@@ -127,7 +127,7 @@ rules! {
         why: "only for dirty tracking is it defined what automatic means",
         advice: "see B08",
         spec: "Bitmap directory",
-        fields: ["bitmap.type", "bitmap.flags"],
+        fields: [Bitmap.TYPE, Bitmap.FLAGS],
         qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
     }
     B21 "bitmap-refcounts" Note Must reported_as "R05" {
@@ -136,7 +136,7 @@ rules! {
         why: "a bitmap's cluster that is free gets overwritten, and then marks anything",
         advice: "see R05 and R07, which report it",
         spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Varies "check: 'ERROR cluster N refcount=A reference=B' where it is too low, 'Leaked \
             cluster N …' where it is too high",
     }

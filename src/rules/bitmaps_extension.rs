@@ -15,7 +15,7 @@ rules! {
         why: "the place and number of the bitmaps cannot be told",
         advice: "drop the extension in a copy: bitmaps only speed up the next backup, and a full one replaces them",
         spec: "Bitmaps extension",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Refused Refused "'bitmaps_ext: Invalid extension length'",
     }
     E15 "bitmaps-reserved-nonzero" Fatal Must {
@@ -23,7 +23,7 @@ rules! {
         why: "a later format may give the field a meaning that changes the others",
         advice: "zero it in a copy if no newer program made the image",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.reserved"],
+        fields: [BitmapsExtension.RESERVED],
         qemu: Refused Refused "'bitmaps_ext: Reserved field is not zero'; not checked while autoclear bit 0 \
             is clear",
     }
@@ -32,7 +32,7 @@ rules! {
         why: "an empty list should not be announced at all, and QEMU takes it for damage",
         advice: "remove the extension, and clear autoclear bit 0, in a copy",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.nb_bitmaps"],
+        fields: [BitmapsExtension.NB_BITMAPS],
         qemu: Refused Refused "'found bitmaps extension with zero bitmaps'; not checked while autoclear bit \
             0 is clear",
     }
@@ -41,7 +41,7 @@ rules! {
         why: "each bitmap costs memory when the image is opened, and QEMU stops here",
         advice: "compare with the directory, which mostly has far fewer entries",
         spec: "QEMU block/qcow2.h, QCOW2_MAX_BITMAPS",
-        fields: ["bitmaps-extension.nb_bitmaps"],
+        fields: [BitmapsExtension.NB_BITMAPS],
         qemu: Refused Refused "'bitmaps_ext: Image has N bitmaps, exceeding the QEMU supported maximum of \
             65535'",
     }
@@ -50,7 +50,7 @@ rules! {
         why: "the directory would be read from the header, from another structure or from nowhere",
         advice: "look for the bitmaps' names in the file: the directory is the cluster that has them",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.bitmap_directory_offset"],
+        fields: [BitmapsExtension.BITMAP_DIRECTORY_OFFSET],
         qemu: Refused Refused "unaligned: 'bitmaps_ext: invalid bitmap directory offset'; 0: the header is read as the \
             directory ('Broken bitmap directory'); behind the end: 'Bitmap '' doesn't satisfy the constraints'; 2^63: 'Failed to read \
             bitmap directory: Input/output error'",
@@ -60,7 +60,7 @@ rules! {
         why: "the directory is loaded as a whole, and QEMU bounds or needs its size",
         advice: "count the entries by `dump --only bitmaps`, and set the size that they take in a copy",
         spec: "QEMU block/qcow2.h, QCOW2_MAX_BITMAP_DIRECTORY_SIZE",
-        fields: ["bitmaps-extension.bitmap_directory_size"],
+        fields: [BitmapsExtension.BITMAP_DIRECTORY_SIZE],
         qemu: Refused Refused "'bitmaps_ext: bitmap directory size (N) exceeds the maximum supported size \
             (67107840)', or 'Requested bitmap directory size is zero'",
     }
@@ -69,7 +69,7 @@ rules! {
         why: "the bit promises bitmaps that cannot be found, and whoever relies on them misses changes",
         advice: "clear the bit in a copy, and make the next backup a full one",
         spec: "Header",
-        fields: ["header.autoclear_features"],
+        fields: [Header.AUTOCLEAR_FEATURES],
         qemu: Silently Silently "accepted, though the specification calls it an error",
     }
     E21 "bitmaps-inconsistent" Warning Must {
@@ -78,7 +78,7 @@ rules! {
         why: "something wrote to the image without keeping the bitmaps, so they miss changes",
         advice: "make a full backup; do not base an incremental one on them",
         spec: "Header",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Varies Leak "opens with the warning 'a program lacking bitmap support modified this file, so \
             all bitmaps are now considered inconsistent', and checks only the extension's length. Check \
             counts their clusters as leaks; opening for writing drops the extension",
@@ -90,7 +90,7 @@ rules! {
         why: "version 2 has no bit to say that the bitmaps are up to date, so nobody may trust them",
         advice: "remove them, or upgrade the image (`qemu-img amend -o compat=1.1`) and start new ones",
         spec: "not in the specification; QEMU considers such bitmaps inconsistent",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Varies Varies "opens with the warning 'This qcow2 v2 image contains bitmaps, but they may have \
             been modified by a program without persistent bitmap support'. Check counts leaks only where the \
             bitmaps' clusters have a refcount",

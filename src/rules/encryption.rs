@@ -17,7 +17,7 @@ rules! {
         why: "nobody knows how to decrypt the data, or whether there is anything to decrypt",
         advice: "look at the extensions: with a LUKS header the number should be 2, without one probably 0",
         spec: "Header",
-        fields: ["header.crypt_method"],
+        fields: [Header.CRYPT_METHOD],
         qemu: Refused Refused "'Unsupported encryption method N'",
     }
     H18 "weak-aes-encryption" Warning Should {
@@ -26,7 +26,7 @@ rules! {
             through",
         advice: "move the guest to LUKS: `qemu-img convert -o encrypt.format=luks` with the old and the new secret",
         spec: "Data encryption",
-        fields: ["header.crypt_method"],
+        fields: [Header.CRYPT_METHOD],
         qemu: Varies Refused "info shows the image as encrypted. Reading and check want the key: 'Parameter \
             'encrypt.key-secret' is required for cipher'",
     }
@@ -35,7 +35,7 @@ rules! {
         why: "it speaks of an encryption that the image does not claim to have",
         advice: "compare crypt_method: if the clusters look random, it should be 2",
         spec: "Full disk encryption header pointer",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Refused Refused "'CRYPTO header extension only expected with LUKS encryption method'",
     }
     E10 "crypto-extension-missing" Fatal Must {
@@ -43,7 +43,7 @@ rules! {
         why: "the key slots cannot be found, and without them nobody can decrypt the data",
         advice: "search for the LUKS magic on cluster boundaries, and put its place into the extension of a copy",
         spec: "Full disk encryption header pointer",
-        fields: ["header.crypt_method"],
+        fields: [Header.CRYPT_METHOD],
         qemu: Refused Refused "'Missing CRYPTO header for crypt method 2'",
     }
     E11 "crypto-extension-length" Fatal Must {
@@ -51,7 +51,7 @@ rules! {
         why: "offset and length of the LUKS header do not fit into it",
         advice: "restore the 16 bytes from an earlier copy, or find the LUKS header by its magic",
         spec: "Full disk encryption header pointer",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Refused Refused "'CRYPTO header extension size N, but expected size 16'",
     }
     E12 "crypto-header-unaligned" Fatal Must {
@@ -59,7 +59,7 @@ rules! {
         why: "QEMU reads the LUKS header by clusters, and refuses any other place",
         advice: "look for the LUKS magic at the boundary before and behind it",
         spec: "Full disk encryption header pointer",
-        fields: ["crypto-extension.offset"],
+        fields: [CryptoExtension.OFFSET],
         qemu: Refused Refused "'Encryption header offset 'N' is not a multiple of cluster size 'M''",
     }
     E13 "crypto-header-range" Fatal Must {
@@ -68,7 +68,7 @@ rules! {
         why: "key material that is cut or overwritten makes the whole disk unreadable for ever",
         advice: "save the LUKS header before anything else: with it and the password, the data can still be decrypted",
         spec: "Full disk encryption header pointer",
-        fields: ["crypto-extension.offset", "crypto-extension.length"],
+        fields: [CryptoExtension.OFFSET, CryptoExtension.LENGTH],
         qemu: Varies Varies "offset behind the end: 'Volume is not in LUKS format'; length too small: \
             'Request for data outside of extension header'; length past the end opens. Check wants the key, \
             then counts a region past the end and leaks; junk behind the header is not seen",

@@ -21,7 +21,7 @@ rules! {
         why: "a length that passes the end makes a reader run into the backing file name or into another cluster",
         advice: "compare the lengths by `dump --only extensions`; the first wrong one hides all behind it",
         spec: "Header extensions",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Varies Varies "'Header extension too large'. Where it would fit, and only the file ends before, zeros \
             are read: it opens, and check counts what the missing tables cost",
     }
@@ -30,7 +30,7 @@ rules! {
         why: "readers keep the first, the last or neither, so that each sees another backing format or data file",
         advice: "reject it from strangers; on a copy, remove the one that is not meant",
         spec: "Header extensions",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Silently Silently "the last one wins; other readers take the first, or refuse",
         risk: TwoReadings,
     }
@@ -50,7 +50,7 @@ rules! {
         why: "most readers ignore the length, and the bytes that it spans stay hidden",
         advice: "set the length to 0 in a copy, and look at what it covered",
         spec: "Header extensions",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Varies Varies "a length that still fits is ignored; a larger one: 'Header extension too \
             large', because lengths are checked before the type is looked at",
         risk: TwoReadings,
@@ -60,7 +60,7 @@ rules! {
         why: "readers skip it, and keep it when they rewrite the header: a place for data that nobody looks at",
         advice: "look at its bytes with `dump --only extensions --hex`",
         spec: "Header extensions",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Silently Silently "ignored, and kept when QEMU rewrites the header, though several change \
             their order",
         risk: HiddenBytes,

@@ -16,7 +16,7 @@ rules! {
         advice: "search for the table: its entries are multiples of the cluster size with bit 63 set; snapshots keep \
             older copies of it",
         spec: "Header",
-        fields: ["header.l1_table_offset"],
+        fields: [Header.L1_TABLE_OFFSET],
         qemu: Refused Refused "'Active L1 table offset invalid'; aligned but close below 2^63: 'Could not \
             read L1 table: Input/output error'",
     }
@@ -25,7 +25,7 @@ rules! {
         why: "QEMU loads the whole table into memory, and protects itself by this limit",
         advice: "larger clusters need a smaller table: convert with cluster_size=2M by a reader without the limit",
         spec: "QEMU block/qcow2.h, QCOW_MAX_L1_SIZE",
-        fields: ["header.l1_size"],
+        fields: [Header.L1_SIZE],
         qemu: Refused Refused "'Active L1 table too large'",
     }
     H26 "l1-table-too-small" Fatal Must {
@@ -35,7 +35,7 @@ rules! {
         advice: "compare size with l1_size: one of them was changed alone, and a smaller size in a copy makes the \
             rest readable",
         spec: "Cluster mapping",
-        fields: ["header.l1_size"],
+        fields: [Header.L1_SIZE],
         qemu: Refused Refused "'L1 table is too small'; the size counts as it stands, not rounded down to \
             sectors",
     }
@@ -45,7 +45,7 @@ rules! {
         why: "sizes near 2^64 overflow where readers round them, and each then sees a disk of another length",
         advice: "take the true size from a snapshot or from the L1 table's last used entry, and set it in a copy",
         spec: "QEMU block/qcow2.c, qcow2_do_open",
-        fields: ["header.size"],
+        fields: [Header.SIZE],
         qemu: Refused Refused "'Image is too big'; so near 2^64 that rounding wraps: 'Could not refresh \
             total sector count: File too large'",
     }
@@ -55,7 +55,7 @@ rules! {
         advice: "nothing is lost that a guest could read in whole sectors; resize the disk to a multiple of 512 to \
             end the difference",
         spec: "not in the specification; QEMU rounds down to sectors",
-        fields: ["header.size"],
+        fields: [Header.SIZE],
         qemu: Silently Silently "the size is rounded down to 512 bytes, so the last bytes are out of reach",
         risk: TwoReadings,
     }
@@ -64,7 +64,7 @@ rules! {
         why: "no cluster could be counted, so the first write would allocate one that is in use",
         advice: "rebuild the refcounts on a copy: `qemu-img check -r all` opens such an image and does that",
         spec: "Header",
-        fields: ["header.refcount_table_clusters"],
+        fields: [Header.REFCOUNT_TABLE_CLUSTERS],
         qemu: Refused Corruption "'Image does not contain a reference count table'. Check opens it all the \
             same, and counts a corruption for each cluster in use",
     }
@@ -73,7 +73,7 @@ rules! {
         why: "QEMU loads the whole table, and refuses one that only a file of many petabytes would need",
         advice: "look whether the clusters behind the first few are all zero; then set a smaller number in a copy",
         spec: "QEMU block/qcow2.h, QCOW_MAX_REFTABLE_SIZE",
-        fields: ["header.refcount_table_clusters"],
+        fields: [Header.REFCOUNT_TABLE_CLUSTERS],
         qemu: Refused Refused "'Reference count table too large'",
     }
     H31 "refcount-table-offset-invalid" Fatal Must {
@@ -82,7 +82,7 @@ rules! {
         why: "refcounts would be read from anywhere, and written there by the next allocation",
         advice: "set it to the real table if a dump of the file's clusters shows one, else have it rebuilt on a copy",
         spec: "Header",
-        fields: ["header.refcount_table_offset"],
+        fields: [Header.REFCOUNT_TABLE_OFFSET],
         qemu: Refused Refused "'Reference count table offset invalid'",
     }
     H32 "snapshots-offset-invalid" Fatal Must {
@@ -90,7 +90,7 @@ rules! {
         why: "QEMU refuses the image for it even where no snapshot would ever be read",
         advice: "set the field to 0 in a copy if nb_snapshots is 0; else look for the table on a cluster boundary",
         spec: "Header",
-        fields: ["header.snapshots_offset"],
+        fields: [Header.SNAPSHOTS_OFFSET],
         qemu: Refused CheckError "'Snapshot table offset invalid'",
     }
     H33 "too-many-snapshots" Fatal Qemu {
@@ -99,7 +99,7 @@ rules! {
         advice: "look at the table with `dump --only snapshots`: mostly the number is damaged, and the entries end \
             earlier",
         spec: "QEMU block/qcow2.h, QCOW_MAX_SNAPSHOTS",
-        fields: ["header.nb_snapshots"],
+        fields: [Header.NB_SNAPSHOTS],
         qemu: Refused CheckError "'Snapshot table too large'. Check: 'You can force-remove all N overhanging \
             snapshots with qemu-img check -r all', and that repair drops them",
     }
@@ -108,7 +108,7 @@ rules! {
         why: "what lies behind the end reads as zeros: guest ranges vanish without any error",
         advice: "get the rest of the file: a copy that was cut is the usual reason",
         spec: "Header",
-        fields: ["header.l1_table_offset", "header.refcount_table_offset", "header.snapshots_offset"],
+        fields: [Header.L1_TABLE_OFFSET, Header.REFCOUNT_TABLE_OFFSET, Header.SNAPSHOTS_OFFSET],
         qemu: Silently Varies "bytes behind the end read as zeros. Check: 'counting reference for region \
             exceeding the end of the file' where a cluster or more is missing, and leaks for what the table \
             led to; a small table that starts less than a cluster behind the end gives leaks only",
@@ -120,7 +120,7 @@ rules! {
         advice: "do not write to the image; the offset is wrong, or was set to 0, and the real table may be elsewhere \
             in the file",
         spec: "not in the specification; the header's own bytes would be read as table entries",
-        fields: ["header.l1_table_offset", "header.refcount_table_offset", "header.snapshots_offset"],
+        fields: [Header.L1_TABLE_OFFSET, Header.REFCOUNT_TABLE_OFFSET, Header.SNAPSHOTS_OFFSET],
         qemu: Silently Corruption "the header is read as entries. Check: 'ERROR found L1 entry with reserved \
             bits set: 514649fb00000003', or 'refcount table entry N has reserved bits set'",
     }

@@ -17,7 +17,7 @@ rules! {
         why: "without them no program takes it for a LUKS header, and the disk cannot be decrypted",
         advice: "restore the header from a backup of it: there is no other way to the master key",
         spec: "Full disk encryption header pointer; LUKS1 on-disk format, partition header",
-        fields: ["luks.magic", "luks.version"],
+        fields: [Luks.MAGIC, Luks.VERSION],
         qemu: Refused Refused "'Volume is not in LUKS format', or 'LUKS version 2 is not supported'",
     }
     K02 "luks-name-malformed" Fatal Must {
@@ -25,7 +25,7 @@ rules! {
         why: "the cipher cannot be looked up, and a name without an end runs into the next field",
         advice: "QEMU writes aes, xts-plain64 and sha256: compare, and mend a copy",
         spec: "LUKS1 on-disk format, partition header",
-        fields: ["luks.cipher_name", "luks.cipher_mode", "luks.hash_spec"],
+        fields: [Luks.CIPHER_NAME, Luks.CIPHER_MODE, Luks.HASH_SPEC],
         qemu: Refused Refused "'LUKS header cipher name is not NUL terminated', and likewise for 'cipher \
             mode' and 'hash spec'",
     }
@@ -34,7 +34,7 @@ rules! {
         why: "writing the guest's first sectors would overwrite the key slots",
         advice: "compare with the length in the encryption extension, which says where the header ends",
         spec: "LUKS1 on-disk format, partition header",
-        fields: ["luks.payload_offset"],
+        fields: [Luks.PAYLOAD_OFFSET],
         qemu: Refused Refused "'LUKS payload is overlapping with the header'",
     }
     K04 "luks-digest-iterations" Fatal Must {
@@ -43,7 +43,7 @@ rules! {
         why: "the password check is impossible at 0, weak if low, and takes minutes if absurdly high",
         advice: "do not unlock it in a service with a time limit; restore the number from a header backup",
         spec: "LUKS1 on-disk format, partition header",
-        fields: ["luks.mk_digest_iterations"],
+        fields: [Luks.MK_DIGEST_ITERATIONS],
         qemu: Varies Refused "0: 'LUKS key iteration count is zero'; any other count is accepted. Check \
             always needs the key",
     }
@@ -53,7 +53,7 @@ rules! {
         why: "data can be changed or guessed without the key, or no program can decrypt it",
         advice: "re-encrypt: convert into a new LUKS image with QEMU's defaults",
         spec: "not in the specification; security",
-        fields: ["luks.cipher_name", "luks.cipher_mode", "luks.hash_spec", "luks.key_bytes"],
+        fields: [Luks.CIPHER_NAME, Luks.CIPHER_MODE, Luks.HASH_SPEC, Luks.KEY_BYTES],
         qemu: Varies Refused "unknown: 'Algorithm 'foo' with key size N bytes not supported'; weak ones are \
             accepted. Check always needs the key",
     }

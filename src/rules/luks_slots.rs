@@ -16,7 +16,7 @@ rules! {
         why: "key material read with a wrong layout gives a wrong key",
         advice: "use another slot whose fields are sound, and its password",
         spec: "LUKS1 on-disk format, key slot",
-        fields: ["luks-slot.active", "luks-slot.stripes"],
+        fields: [LuksSlot.ACTIVE, LuksSlot.STRIPES],
         qemu: Refused Refused "'Keyslot N is corrupted (stripes …)', or 'Keyslot N state … is corrupted'",
     }
     K06 "luks-slot-iterations" Fatal Must {
@@ -24,7 +24,7 @@ rules! {
         why: "no key can be derived for the slot",
         advice: "unlock by another slot, then add the password anew with `qemu-img amend`",
         spec: "LUKS1 on-disk format, key slot",
-        fields: ["luks-slot.iterations"],
+        fields: [LuksSlot.ITERATIONS],
         qemu: Refused Refused "'Keyslot N iteration count is zero'",
     }
     K07 "luks-slot-overlap" Fatal Must {
@@ -33,7 +33,7 @@ rules! {
         why: "writing one slot, or the guest's data, destroys the key material of another",
         advice: "save the header now; change no passwords before it is mended",
         spec: "LUKS1 on-disk format, key slot",
-        fields: ["luks-slot.key_material_offset"],
+        fields: [LuksSlot.KEY_MATERIAL_OFFSET],
         qemu: Refused Refused "'Keyslot N is overlapping with …'",
     }
     K08 "luks-no-active-slot" Note Extra {
@@ -43,7 +43,7 @@ rules! {
             overwritten",
         advice: "only a backup of the header helps",
         spec: "not in the specification; key slots can be erased to destroy the data",
-        fields: ["luks-slot.active"],
+        fields: [LuksSlot.ACTIVE],
         qemu: Silently Refused "info shows the slots as they are; check always needs the key, and no key can \
             fit",
     }

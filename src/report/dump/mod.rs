@@ -167,7 +167,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                 }
             }
         }
-        let judged = broken || rules::judges(structure.as_str(), field);
+        let judged = broken || rules::judges(structure, field);
         let valid = judged.then_some(!broken);
         let written = self.sink.row(&Row { valid, rules: &fired, ..row });
         self.fired = fired;
