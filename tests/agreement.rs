@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use qcow2_inspect::check::{CheckOptions, count_references};
+use qcow2_inspect::format::{bitmap, header};
 use qcow2_inspect::guest::{Disk, Extent, Trace, owners};
 use qcow2_inspect::image::Bitmap;
 use qcow2_inspect::report::{
@@ -254,9 +255,9 @@ fn l1_entry(value: u64) -> Case {
     let mut draft = roomy("v3-512", 140);
     draft.put_u64(FAR[0], 0x1_0600);
     draft.put_u64(FAR[1], 0x1_0800);
-    let table = draft.header("l1_table_offset");
+    let table = draft.header(header::field::L1_TABLE_OFFSET);
     let at = copied_to_the_end(&mut draft, table);
-    draft.set_header("l1_table_offset", at);
+    draft.set_header(header::field::L1_TABLE_OFFSET, at);
     draft.put_u64(at + 8, value);
     draft.agree();
     Case::new("L1 entry", draft, at + 8, 8)
@@ -285,9 +286,9 @@ fn extended_l2_entry(value: u64, bitmap: u64) -> Case {
 
 fn refcount_table_entry(value: u64) -> Case {
     let mut draft = roomy("v3-512", 300);
-    let table = draft.header("refcount_table_offset");
+    let table = draft.header(header::field::REFCOUNT_TABLE_OFFSET);
     let at = copied_to_the_end(&mut draft, table);
-    draft.set_header("refcount_table_offset", at);
+    draft.set_header(header::field::REFCOUNT_TABLE_OFFSET, at);
     draft.put_u64(at + 8, FAR[1]);
     draft.agree();
     draft.put_u64(at + 8, value);
@@ -311,7 +312,7 @@ fn bitmap_table_entry(value: u64) -> Case {
     draft.put(FAR[1], &[0b1100]);
     let table = draft.bitmap(0).table().at.0;
     let at = copied_to_the_end(&mut draft, table);
-    draft.set_bitmap(0, "bitmap_table_offset", at);
+    draft.set_bitmap(0, bitmap::field::BITMAP_TABLE_OFFSET, at);
     draft.put_u64(at, value);
     draft.agree();
     Case::new("bitmap table entry", draft, at, 8)

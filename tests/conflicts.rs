@@ -5,6 +5,7 @@
 use qcow2_inspect::audit::{AuditOptions, Decision, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
 use qcow2_inspect::finding::Finding;
+use qcow2_inspect::format::{header, snapshot};
 use qcow2_inspect::rules::codes::T01;
 use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::{Image, Limits};
@@ -87,13 +88,13 @@ fn a_long_name_of_an_owner_is_cut() {
     let mut draft = Draft::new(std::fs::read(path).unwrap());
     let table = draft.get(draft.snapshot(0).head.l1_table_offset.0, 8) & OFFSET;
     draft.put_u64(table, draft.get(draft.l1_entry(0), 8) & OFFSET);
-    draft.set_snapshot(0, "name_size", 65_535);
-    draft.set_header("nb_snapshots", 1);
-    let from = draft.header("snapshots_offset");
+    draft.set_snapshot(0, snapshot::field::NAME_SIZE, 65_535);
+    draft.set_header(header::field::NB_SNAPSHOTS, 1);
+    let from = draft.header(header::field::SNAPSHOTS_OFFSET);
     let entry = draft.bytes[usize::try_from(from).unwrap()..][..100].to_vec();
     let to = draft.add_clusters(65);
     draft.put(to, &entry);
-    draft.set_header("snapshots_offset", to);
+    draft.set_header(header::field::SNAPSHOTS_OFFSET, to);
     let mut found = Vec::new();
     check(&draft.image(), &CheckOptions::default(), &mut |finding: Finding| found.push(finding));
     let shared = found.iter().find(|finding| finding.rule.code == "O02").unwrap();

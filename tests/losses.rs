@@ -4,6 +4,7 @@
 
 use qcow2_inspect::check::{CheckOptions, Checked, check};
 use qcow2_inspect::finding::Finding;
+use qcow2_inspect::format::header::field;
 use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::units::Tree;
 use qcow2_inspect::{Image, Limits};
@@ -64,7 +65,7 @@ fn a_disk_that_ends_within_a_table_loses_no_more_than_it_has() {
     let mut draft = every_other();
     let table = draft.get(draft.l1_entry(0), 8) & OFFSET;
     (1..8).for_each(|n| draft.put_u64(draft.l1_entry(n), table));
-    draft.set_header("size", (7 << 17) + 4096);
+    draft.set_header(field::SIZE, (7 << 17) + 4096);
     let exact = checked(&draft, 1000).0.losses[0].lost_bytes;
     assert_eq!(exact, 7 * (64 << 10) + 2048);
     for room in [64, 9, 1] {
@@ -102,8 +103,8 @@ fn a_search_that_ends_early_is_told_of() {
     draft.put_u64(table, BROKEN);
     let l1_size = 1 << 18;
     let l1 = draft.add_clusters(l1_size / 128);
-    draft.set_header("l1_table_offset", l1);
-    draft.set_header("l1_size", l1_size);
+    draft.set_header(field::L1_TABLE_OFFSET, l1);
+    draft.set_header(field::L1_SIZE, l1_size);
     let is_hit = |checked: &Checked| checked.losses.iter().any(|loss| loss.tree == Tree::Snapshot(0));
     let (all, is_told) = checked(&draft, 1000);
     assert_eq!((is_hit(&all), is_told), (true, false), "{:?}", all.losses);

@@ -1,5 +1,6 @@
 //! What a policy's limits are held against: the largest disk, and how much of the file is not holes.
 
+use crate::format::{header, snapshot};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 use crate::{Error, Image};
@@ -8,13 +9,13 @@ use crate::{Error, Image};
 /// One whose entry is cut has a finding of the check.
 pub(super) fn largest_disk<R: ReadAt>(image: &Image<R>) -> ((u64, Span), Option<Error>) {
     let header = image.header();
-    let mut largest = (header.v2.size.0, header.span("size"));
+    let mut largest = (header.v2.size.0, header.span(header::field::SIZE));
     for snapshot in image.snapshots() {
         match snapshot {
             Ok(snapshot) => {
                 let size = snapshot.disk_size().unwrap_or_default();
                 if size > largest.0 {
-                    largest = (size, Span::new(snapshot.extra_at().saturating_add(8), 8));
+                    largest = (size, snapshot::extra_field::DISK_SIZE.at(snapshot.extra_at()));
                 }
             }
             Err(Error::Cut { .. }) => {}

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Policy, Quotas, Reason, claims, is_cut};
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
+use crate::format::{extension, header};
 use crate::rules::codes::T02;
 use crate::rules::stopped;
 use crate::source::ReadAt;
-use crate::units::Span;
 use crate::{Error, Image};
 
 /// Takes what is found, and holds it against the policy.
@@ -54,13 +54,12 @@ impl<'p> Judge<'p> {
         let cluster_size = image.geometry().map_or(0, |geometry| geometry.cluster_size());
         let bitmaps = image.bitmaps_extension();
         let decompressed = compressed_clusters.saturating_mul(cluster_size);
-        let field = |name| Some(header.span(name));
         let (size, size_at) = self.cut_off(claims::largest_disk(image));
         let Quotas { virtual_size, file_size, snapshots, bitmaps: most_bitmaps, .. } = self.policy.limits;
         let Quotas { virtual_ratio, compressed_ratio, .. } = self.policy.limits;
         let ratios = [(size, virtual_ratio), (decompressed, compressed_ratio)];
         let data_len = self.cut_off(claims::data_len(image, &ratios)).max(1);
-        let bitmaps_at = bitmaps.map(|(at, _)| Span::new(at, 4));
+        let bitmaps_at = bitmaps.map(|(at, _)| extension::bitmaps_field::NB_BITMAPS.at(at));
         let claims = [
             ("limits.virtual_size", virtual_size, size, Some(size_at), "bytes of virtual disk"),
             ("limits.file_size", file_size, image.file_len(), None, "bytes of file"),
@@ -68,7 +67,7 @@ impl<'p> Judge<'p> {
                 "limits.snapshots",
                 snapshots,
                 header.v2.nb_snapshots.into(),
-                field("nb_snapshots"),
+                Some(header.span(header::field::NB_SNAPSHOTS)),
                 "snapshots",
             ),
             (

@@ -149,6 +149,7 @@ pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &Audi
 mod tests {
     use super::*;
     use crate::Limits;
+    use crate::format::{header, snapshot};
     use crate::testkit::Draft;
     use crate::testkit::readers::FailingAt;
 
@@ -188,7 +189,7 @@ mod tests {
         };
         assert_eq!(codes(&draft, Policy::upload()), ["H41"]);
         assert_eq!(codes(&draft, Policy::import()), [""; 0]);
-        let at = draft.header("backing_file_offset");
+        let at = draft.header(header::field::BACKING_FILE_OFFSET);
         draft.put(at, b"nbd:hst:");
         assert_eq!(codes(&draft, Policy::import()), ["H41"]);
         assert_eq!(codes(&draft, Policy::forensic()), [""; 0]);
@@ -246,7 +247,7 @@ mod tests {
     fn each_limit_is_held_to_the_last() {
         let draft = load("valid/v3-zlib");
         let len = crate::units::to_u64(draft.bytes.len());
-        let (size, clusters) = (draft.header("size"), judged(&draft, &Policy::forensic()));
+        let (size, clusters) = (draft.header(header::field::SIZE), judged(&draft, &Policy::forensic()));
         assert!(clusters.capabilities.compressed_clusters);
         let limit = |limits: Quotas| {
             let policy = Policy { limits, ..Policy::forensic() };
@@ -285,12 +286,12 @@ mod tests {
         let limit = |draft: &Draft, limits: Quotas| {
             let audit = judged(draft, &Policy { limits, ..Policy::forensic() });
             let at = audit.reasons.first().and_then(|reason| reason.at);
-            (reasons(&audit).into_iter().map(str::to_owned).collect::<Vec<_>>(), at.map(|at| at.at.0))
+            (reasons(&audit).into_iter().map(str::to_owned).collect::<Vec<_>>(), at)
         };
         let mut draft = load("valid/v3-snapshots");
-        let size = draft.header("size");
-        draft.set_snapshot_extra(1, "disk_size", size + 1);
-        let at = draft.snapshot(1).extra_at().0 + 8;
+        let size = draft.header(header::field::SIZE);
+        draft.set_snapshot_extra(1, snapshot::extra_field::DISK_SIZE, size + 1);
+        let at = snapshot::extra_field::DISK_SIZE.at(draft.snapshot(1).extra_at());
         let most = |most| Quotas { virtual_size: Some(most), ..Quotas::default() };
         assert_eq!(limit(&draft, most(size)), (vec!["limits.virtual_size".to_owned()], Some(at)));
         assert_eq!(limit(&draft, most(size + 1)).0, [""; 0]);
@@ -299,11 +300,12 @@ mod tests {
         let mut draft = load("valid/v3-snapshots");
         let compressed = Quotas { compressed_ratio: Some(0), ..Quotas::default() };
         assert_eq!(limit(&draft, compressed).0, [""; 0]);
-        let active: Vec<_> =
-            (0..draft.header("l1_size")).map(|index| draft.get(draft.l1_entry(index), 8)).collect();
+        let active: Vec<_> = (0..draft.header(header::field::L1_SIZE))
+            .map(|index| draft.get(draft.l1_entry(index), 8))
+            .collect();
         let active: Vec<_> = active.iter().map(|entry| entry & 0x00ff_ffff_ffff_fe00).collect();
         let l1 = draft.snapshot(0).head.l1_table_offset.0;
-        let table = (0..draft.header("l1_size"))
+        let table = (0..draft.header(header::field::L1_SIZE))
             .map(|index| draft.get(l1 + 8 * index, 8) & 0x00ff_ffff_ffff_fe00)
             .find(|table| *table != 0 && !active.contains(table))
             .unwrap();

@@ -13,6 +13,7 @@ use super::stored::Block;
 use super::tables::L2Reading;
 use super::trees::Trees;
 use crate::finding::{Finding, Guest, Rule, Structure};
+use crate::format::header::field;
 use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, whole};
 use crate::references::{Reference, References};
 use crate::rules::codes::L27;
@@ -142,7 +143,7 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
         let spans: HashSet<Span> = trees.l1.iter().map(|table| table.tree.l1.span()).collect();
         for l1 in trees.all.iter().map(|tree| tree.l1).filter(|l1| spans.contains(&l1.span())) {
             let pointer = match l1.tree {
-                Tree::Active => header.span("l1_table_offset").at,
+                Tree::Active => header.span(field::L1_TABLE_OFFSET).at,
                 // Its entry's first field; where the entry stands, the table of snapshots tells.
                 Tree::Snapshot(_) => HostOffset(0),
             };

@@ -6,6 +6,7 @@
 
 mod evidence;
 mod findings;
+mod judged;
 mod rule;
 mod structure;
 
@@ -15,6 +16,8 @@ use crate::units::{GuestOffset, GuestSpan, Span, Tree};
 
 pub use evidence::Evidence;
 pub use findings::Findings;
+pub use judged::Judged;
+pub(crate) use judged::judged_name;
 pub(crate) use rule::rules;
 pub use rule::{Attributes, BitmapTrust, Checks, GuestData, Opens, Origin, Risk, Rule, Severity};
 pub use structure::Structure;

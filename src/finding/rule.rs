@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Structure;
+use super::{Judged, Structure};
 
 /// Declares the rules of one file: each as a static that is called by its code, all of them as `ALL`, and `codes` for
 /// re-exporting them. In a row stand the code, the readable name, the highest severity and who asks for it; for a rule
@@ -14,7 +14,7 @@ macro_rules! rules {
         why: $why:literal,
         advice: $advice:literal,
         spec: $spec:literal,
-        fields: [$($field:literal),* $(,)?],
+        fields: [$($structure:ident.$field:ident),* $(,)?],
         qemu: $opens:ident $checks:ident $says:literal
         $(, $attribute:ident: $value:ident)* $(,)?
     })*) => {
@@ -27,7 +27,10 @@ macro_rules! rules {
                 severity: $crate::finding::Severity::$severity,
                 origin: $crate::finding::Origin::$origin,
                 spec: $spec,
-                fields: &[$($field),*],
+                fields: &[$($crate::finding::Judged {
+                    structure: $crate::finding::Structure::$structure,
+                    name: $crate::finding::judged_name!($structure $field),
+                }),*],
                 opens: $crate::finding::Opens::$opens,
                 checks: $crate::finding::Checks::$checks,
                 qemu_says: $says,
@@ -145,8 +148,8 @@ pub struct Rule {
     pub origin: Origin,
     /// The section of QEMU's docs/interop/qcow2.rst, or what stands in for it.
     pub spec: &'static str,
-    /// The fields that it judges, as `structure.field`.
-    pub fields: &'static [&'static str],
+    /// The fields that it judges.
+    pub fields: &'static [Judged],
     /// What opening does.
     pub opens: Opens,
     /// What `qemu-img check` does.

@@ -44,7 +44,7 @@ pub enum Structure {
 }
 
 impl Structure {
-    /// The name that reports use, and the part before the dot of [`Rule::fields`].
+    /// The name that reports use, and the part before the dot of a [`Judged`](super::Judged).
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",

@@ -3,13 +3,15 @@
 use binrw::{BinRead, BinWrite};
 use serde::Serialize;
 
-use super::scalar::GranularityBits;
+use super::scalar::{GranularityBits, Scalar};
 use crate::units::{Geometry, HostOffset};
 
 /// The flags of a bitmap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
 #[brw(big)]
 pub struct BitmapFlags(pub u32);
+
+super::scalar::widths! { BitmapFlags: u32::WIDTH; }
 
 impl BitmapFlags {
     /// It was being written and was not saved: it can't be trusted.
@@ -42,24 +44,31 @@ impl BitmapFlags {
 /// `type` of a dirty tracking bitmap, the only one that there is.
 pub const DIRTY_TRACKING: u8 = 1;
 
-/// The fixed part of one bitmap directory entry; extra data, the name and padding follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
-#[brw(big)]
-pub struct BitmapHead {
-    /// Where the bitmap's table starts; on a cluster boundary.
-    pub bitmap_table_offset: HostOffset,
-    /// Entries of that table.
-    pub bitmap_table_size: u32,
-    /// What state it is in.
-    pub flags: BitmapFlags,
-    /// [`DIRTY_TRACKING`].
-    pub r#type: u8,
-    /// The binary logarithm of the guest bytes that one bit stands for.
-    pub granularity_bits: GranularityBits,
-    /// Bytes of the name.
-    pub name_size: u16,
-    /// Bytes of extra data.
-    pub extra_data_size: u32,
+super::layouts! {
+    /// Where each field of a bitmap directory entry's fixed part stands.
+    pub mod field;
+
+    /// The fixed part of one bitmap directory entry; extra data, the name and padding follow.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[brw(big)]
+    pub struct BitmapHead {
+        /// Where the bitmap's table starts; on a cluster boundary.
+        pub bitmap_table_offset: HostOffset,
+        /// Entries of that table.
+        pub bitmap_table_size: u32,
+        /// What state it is in.
+        pub flags: BitmapFlags,
+        /// [`DIRTY_TRACKING`].
+        pub r#type: u8,
+        /// The binary logarithm of the guest bytes that one bit stands for.
+        pub granularity_bits: GranularityBits,
+        /// Bytes of the name.
+        pub name_size: u16,
+        /// Bytes of extra data.
+        pub extra_data_size: u32,
+    }
+
+    BitmapHead: 24
 }
 
 impl BitmapHead {
@@ -121,5 +130,3 @@ impl BitmapTableEntry {
         self.0 & 1 != 0 && self.0 & Self::OFFSET_MASK != 0
     }
 }
-
-super::layouts! { BitmapHead: 24 }

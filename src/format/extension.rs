@@ -32,38 +32,57 @@ pub const fn name(magic: Magic) -> Option<&'static str> {
     }
 }
 
-/// The fixed part of each extension; `length` bytes and padding to a multiple of 8 follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
-#[brw(big)]
-pub struct ExtensionHead {
-    /// What it is.
-    pub magic: Magic,
-    /// Bytes of its data, without the padding.
-    pub length: u32,
+super::layouts! {
+    /// Where each field of an extension's fixed part stands.
+    pub mod field;
+
+    /// The fixed part of each extension; `length` bytes and padding to a multiple of 8 follow.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[brw(big)]
+    pub struct ExtensionHead {
+        /// What it is.
+        pub magic: Magic,
+        /// Bytes of its data, without the padding.
+        pub length: u32,
+    }
+
+    ExtensionHead: 8
 }
 
-/// The data of the bitmaps extension.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
-#[brw(big)]
-pub struct BitmapsExtension {
-    /// Entries of the bitmap directory; at least 1.
-    pub nb_bitmaps: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Bytes of the bitmap directory.
-    pub bitmap_directory_size: u64,
-    /// Where the bitmap directory starts; on a cluster boundary.
-    pub bitmap_directory_offset: HostOffset,
+super::layouts! {
+    /// Where each field of the bitmaps extension's data stands.
+    pub mod bitmaps_field;
+
+    /// The data of the bitmaps extension.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[brw(big)]
+    pub struct BitmapsExtension {
+        /// Entries of the bitmap directory; at least 1.
+        pub nb_bitmaps: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// Bytes of the bitmap directory.
+        pub bitmap_directory_size: u64,
+        /// Where the bitmap directory starts; on a cluster boundary.
+        pub bitmap_directory_offset: HostOffset,
+    }
+
+    BitmapsExtension: 24
 }
 
-/// The data of the full disk encryption header pointer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
-#[brw(big)]
-pub struct CryptoExtension {
-    /// Where the encryption header starts; on a cluster boundary.
-    pub offset: HostOffset,
-    /// Bytes of the encryption header.
-    pub length: u64,
-}
+super::layouts! {
+    /// Where each field of the full disk encryption header pointer stands.
+    pub mod crypto_field;
 
-super::layouts! { ExtensionHead: 8, BitmapsExtension: 24, CryptoExtension: 16 }
+    /// The data of the full disk encryption header pointer.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[brw(big)]
+    pub struct CryptoExtension {
+        /// Where the encryption header starts; on a cluster boundary.
+        pub offset: HostOffset,
+        /// Bytes of the encryption header.
+        pub length: u64,
+    }
+
+    CryptoExtension: 16
+}

@@ -99,16 +99,21 @@ impl FeatureBits {
     }
 }
 
-/// One row of the feature name table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
-#[brw(big)]
-pub struct FeatureName {
-    /// The set: 0 incompatible, 1 compatible, 2 autoclear.
-    pub r#type: u8,
-    /// The bit's number: 0 to 63.
-    pub bit: u8,
-    /// The name, padded with zero bytes.
-    pub name: Chars<46>,
-}
+super::layouts! {
+    /// Where each field of a row of the feature name table stands.
+    pub mod field;
 
-super::layouts! { FeatureName: 48 }
+    /// One row of the feature name table.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[brw(big)]
+    pub struct FeatureName {
+        /// The set: 0 incompatible, 1 compatible, 2 autoclear.
+        pub r#type: u8,
+        /// The bit's number: 0 to 63.
+        pub bit: u8,
+        /// The name, padded with zero bytes.
+        pub name: Chars<46>,
+    }
+
+    FeatureName: 48
+}

@@ -1,4 +1,4 @@
-//! The names, offsets, widths and values of a layout, read off its one declaration.
+//! What a field is, and the values of a layout's fields, read off its one declaration.
 //!
 //! A layout derives `Serialize`; the serializer here visits its fields in order and adds up their widths. The
 //! name of a field's newtype chooses how its value is shown.
@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::ser::{Impossible, Serialize, SerializeStruct, Serializer};
 
-use crate::units::to_u64;
+use crate::units::{HostOffset, Span, to_u64};
 
 /// How a number on disk is best read by people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,29 +37,41 @@ pub enum FieldValue {
     Chars(Vec<u8>),
 }
 
-/// One field of a layout.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A field of a structure: what it is called, and where it stands. Every layout has a constant for each of its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Field {
     /// The specification's name for it.
     pub name: &'static str,
-    /// Bytes from the start of the layout.
+    /// Bytes from the start of the structure.
     pub offset: u64,
     /// How many bytes it has.
     pub width: u64,
-    /// What it holds.
-    pub value: FieldValue,
 }
 
 impl Field {
-    /// The offset behind it, from the start of the layout.
-    pub const fn end(&self) -> u64 {
+    /// The offset behind it, from the start of the structure.
+    pub const fn end(self) -> u64 {
         self.offset.saturating_add(self.width)
+    }
+
+    /// Its bytes in a structure that starts at `base`.
+    pub const fn at(self, base: HostOffset) -> Span {
+        Span::new(base.saturating_add(self.offset), self.width)
     }
 }
 
-/// The fields of `layout` in the order of the file.
-pub(super) fn fields_of(layout: &impl Serialize) -> Vec<Field> {
-    let mut visitor = Visitor::default();
+/// Bytes from the first field to the end of the last.
+pub(super) const fn extent(fields: &[Field]) -> u64 {
+    match fields {
+        [only] => only.width,
+        [first, .., last] => last.end().saturating_sub(first.offset),
+        [] => 0,
+    }
+}
+
+/// The fields of `layout` in the order of the file, the first of them at `offset`.
+pub(super) fn fields_of(layout: &impl Serialize, offset: u64) -> Vec<(Field, FieldValue)> {
+    let mut visitor = Visitor { offset, ..Visitor::default() };
     // Only a layout with a type that no layout may have fails here; the test of each layout's length sees it.
     match layout.serialize(&mut visitor) {
         Ok(()) => visitor.fields,
@@ -70,7 +82,7 @@ pub(super) fn fields_of(layout: &impl Serialize) -> Vec<Field> {
 /// The serializer that collects fields.
 #[derive(Default)]
 struct Visitor {
-    fields: Vec<Field>,
+    fields: Vec<(Field, FieldValue)>,
     name: &'static str,
     style: Option<Style>,
     chars: bool,
@@ -79,7 +91,7 @@ struct Visitor {
 
 impl Visitor {
     fn push(&mut self, width: u64, value: FieldValue) -> fmt::Result {
-        self.fields.push(Field { name: self.name, offset: self.offset, width, value });
+        self.fields.push((Field { name: self.name, offset: self.offset, width }, value));
         self.offset = self.offset.saturating_add(width);
         (self.style, self.chars) = (None, false);
         Ok(())

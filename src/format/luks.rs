@@ -3,7 +3,7 @@
 use binrw::{BinRead, BinWrite};
 use serde::Serialize;
 
-use super::scalar::{Bytes, Chars};
+use super::scalar::{Bytes, Chars, Magic};
 
 /// The first six bytes.
 pub const MAGIC: [u8; 6] = *b"LUKS\xba\xbe";
@@ -16,48 +16,60 @@ pub const SLOT_COUNT: u64 = 8;
 /// Stripes of the key material, the only number that LUKS1 and QEMU use.
 pub const STRIPES: u32 = 4000;
 
-/// The fixed part of the header; eight [`LuksSlot`]s follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
-#[brw(big)]
-pub struct LuksHead {
-    /// [`MAGIC`].
-    pub magic: Bytes<6>,
-    /// 1.
-    pub version: u16,
-    /// The cipher, such as `aes`.
-    pub cipher_name: Chars<32>,
-    /// Its mode, such as `xts-plain64`.
-    pub cipher_mode: Chars<32>,
-    /// The hash of the key derivation, such as `sha256`.
-    pub hash_spec: Chars<32>,
-    /// Where the encrypted data starts, in sectors.
-    pub payload_offset: u32,
-    /// Bytes of the master key.
-    pub key_bytes: u32,
-    /// The digest that tells whether a master key is right.
-    pub mk_digest: Bytes<20>,
-    /// Its salt.
-    pub mk_digest_salt: Bytes<32>,
-    /// Its PBKDF2 iterations.
-    pub mk_digest_iterations: u32,
-    /// The UUID as text.
-    pub uuid: Chars<40>,
+super::layouts! {
+    /// Where each field of the LUKS header's fixed part stands.
+    pub mod field;
+
+    /// The fixed part of the header; eight [`LuksSlot`]s follow.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[brw(big)]
+    pub struct LuksHead {
+        /// [`MAGIC`].
+        pub magic: Bytes<6>,
+        /// 1.
+        pub version: u16,
+        /// The cipher, such as `aes`.
+        pub cipher_name: Chars<32>,
+        /// Its mode, such as `xts-plain64`.
+        pub cipher_mode: Chars<32>,
+        /// The hash of the key derivation, such as `sha256`.
+        pub hash_spec: Chars<32>,
+        /// Where the encrypted data starts, in sectors.
+        pub payload_offset: u32,
+        /// Bytes of the master key.
+        pub key_bytes: u32,
+        /// The digest that tells whether a master key is right.
+        pub mk_digest: Bytes<20>,
+        /// Its salt.
+        pub mk_digest_salt: Bytes<32>,
+        /// Its PBKDF2 iterations.
+        pub mk_digest_iterations: u32,
+        /// The UUID as text.
+        pub uuid: Chars<40>,
+    }
+
+    LuksHead: 208
 }
 
-/// One key slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
-#[brw(big)]
-pub struct LuksSlot {
-    /// [`SLOT_ENABLED`] or [`SLOT_DISABLED`].
-    pub active: super::scalar::Magic,
-    /// PBKDF2 iterations.
-    pub iterations: u32,
-    /// PBKDF2 salt.
-    pub salt: Bytes<32>,
-    /// Where the key material starts, in sectors from the start of the LUKS header.
-    pub key_material_offset: u32,
-    /// Anti-forensic stripes.
-    pub stripes: u32,
-}
+super::layouts! {
+    /// Where each field of a key slot stands.
+    pub mod slot_field;
 
-super::layouts! { LuksHead: 208, LuksSlot: 48 }
+    /// One key slot.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[brw(big)]
+    pub struct LuksSlot {
+        /// [`SLOT_ENABLED`] or [`SLOT_DISABLED`].
+        pub active: Magic,
+        /// PBKDF2 iterations.
+        pub iterations: u32,
+        /// PBKDF2 salt.
+        pub salt: Bytes<32>,
+        /// Where the key material starts, in sectors from the start of the LUKS header.
+        pub key_material_offset: u32,
+        /// Anti-forensic stripes.
+        pub stripes: u32,
+    }
+
+    LuksSlot: 48
+}

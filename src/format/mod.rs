@@ -26,11 +26,32 @@ pub use fields::{Field, FieldValue, Style};
 
 use crate::units::to_usize;
 
+/// The parts that are no field of a layout, by the names that rules and reports give them.
+pub mod part {
+    /// An entry of a table.
+    pub const ENTRY: &str = "entry";
+    /// The fields of the header that the specification does not know.
+    pub const UNKNOWN_FIELDS: &str = "unknown_fields";
+    /// What an extension holds.
+    pub const DATA: &str = "data";
+    /// What stands behind the fixed part of a snapshot table entry or of a bitmap directory entry.
+    pub const EXTRA_DATA: &str = "extra_data";
+    /// The id of a snapshot.
+    pub const ID_STR: &str = "id_str";
+    /// The name of a snapshot, a bitmap or a file.
+    pub const NAME: &str = "name";
+    /// The bytes up to the next multiple of 8.
+    pub const PADDING: &str = "padding";
+}
+
 /// A structure of a fixed length, declared once: reading, writing, and the names, offsets and widths of its
 /// fields come from the one `struct`.
 pub trait Layout: Sized + Serialize {
+    /// Its fields in the order of the file.
+    const FIELDS: &'static [Field];
+
     /// How many bytes it has on disk.
-    const LEN: u64;
+    const LEN: u64 = fields::extent(Self::FIELDS);
 
     /// Reads it from the start of `bytes`; `None` if they are fewer than [`Self::LEN`].
     fn decode(bytes: &[u8]) -> Option<Self>;
@@ -46,9 +67,9 @@ pub trait Layout: Sized + Serialize {
         Self::decode(&whole)
     }
 
-    /// Its fields in the order of the file.
-    fn fields(&self) -> Vec<Field> {
-        fields::fields_of(self)
+    /// Its fields in the order of the file, with their values.
+    fn fields(&self) -> Vec<(Field, FieldValue)> {
+        fields::fields_of(self, Self::FIELDS.first().map_or(0, |first| first.offset))
     }
 }
 
@@ -69,33 +90,90 @@ where
     bytes.into_inner()
 }
 
-/// Declares the length of each layout, and a test that holds the declaration to it.
+/// Declares the layouts of one structure, which stand one behind the other in it; a module with a [`Field`] for each
+/// of their fields, at its offset from the start of the structure; and how long each layout is by the specification.
 macro_rules! layouts {
-    ($($layout:ty: $len:literal),* $(,)?) => {
-        $(impl $crate::format::Layout for $layout {
-            const LEN: u64 = $len;
-
-            fn decode(bytes: &[u8]) -> Option<Self> {
-                $crate::format::decode(bytes)
+    (
+        $(#[$module_attribute:meta])*
+        pub mod $module:ident;
+        $(
+            $(#[$attribute:meta])*
+            pub struct $layout:ident {
+                $($(#[$field_attribute:meta])* pub $field:ident: $kind:ty,)*
+            }
+        )*
+        $($of_len:ident: $len:literal),*
+    ) => {
+        $(
+            $(#[$attribute])*
+            pub struct $layout {
+                $($(#[$field_attribute])* pub $field: $kind,)*
             }
 
-            fn encode(&self) -> Vec<u8> {
-                $crate::format::encode(self)
-            }
-        })*
+            impl $crate::format::Layout for $layout {
+                const FIELDS: &'static [$crate::format::Field] =
+                    pastey::paste! { &[$($module::[<$field:upper>]),*] };
 
-        #[cfg(test)]
-        #[test]
-        fn layouts_have_their_length() {
-            use $crate::format::Layout;
-            $({
-                let bytes: Vec<u8> = (0..=250).cycle().take($len).collect();
-                let layout = <$layout>::decode(&bytes).unwrap();
-                assert_eq!(layout.encode(), bytes, "{} does not round-trip", stringify!($layout));
-                assert_eq!(layout.fields().last().unwrap().end(), $len, "{}", stringify!($layout));
-                assert!(<$layout>::decode(&bytes[..bytes.len() - 1]).is_none());
-            })*
+                fn decode(bytes: &[u8]) -> Option<Self> {
+                    $crate::format::decode(bytes)
+                }
+
+                fn encode(&self) -> Vec<u8> {
+                    $crate::format::encode(self)
+                }
+            }
+        )*
+
+        $(#[$module_attribute])*
+        pub mod $module {
+            use super::*;
+
+            $crate::format::layouts! { @constants (0) $($($field: $kind,)*)* }
+
+            #[cfg(test)]
+            #[test]
+            fn layouts_are_what_they_declare() {
+                $($crate::format::test_layout::<$of_len>($len);)*
+            }
+        }
+    };
+    // Each field starts where the one before it ends.
+    (@constants ($offset:expr)) => {};
+    (@constants ($offset:expr) $field:ident: $kind:ty, $($rest:tt)*) => {
+        pastey::paste! {
+            #[doc = "Where `" $field "` stands."]
+            pub const [<$field:upper>]: $crate::format::Field = $crate::format::Field {
+                name: stringify!([<$field>]),
+                offset: $offset,
+                width: <$kind as $crate::format::scalar::Scalar>::WIDTH,
+            };
+            $crate::format::layouts! { @constants ([<$field:upper>].end()) $($rest)* }
         }
     };
 }
 use layouts;
+
+/// Holds what a layout declares against its length by the specification, and against how it is read and written.
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "the numbers are small")]
+fn test_layout<T: Layout>(len: u64) {
+    let name = std::any::type_name::<T>();
+    let bytes: Vec<u8> = (0..=250).cycle().take(to_usize(len)).collect();
+    let layout = T::decode(&bytes).unwrap();
+    assert_eq!(layout.encode(), bytes, "{name} does not round-trip");
+    assert!(T::decode(&bytes[..bytes.len() - 1]).is_none());
+    assert_eq!(T::LEN, len, "{name}");
+    let fields = layout.fields();
+    assert_eq!(fields.iter().map(|(field, _)| *field).collect::<Vec<_>>(), T::FIELDS, "{name}");
+    let start = T::FIELDS[0].offset;
+    for (field, value) in fields {
+        let bytes = &bytes[to_usize(field.offset - start)..to_usize(field.end() - start)];
+        match value {
+            FieldValue::Number(number, _) => {
+                let had = bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+                assert_eq!(number, had, "{name}, {field:?}");
+            }
+            FieldValue::Bytes(had) | FieldValue::Chars(had) => assert_eq!(had, bytes, "{name}, {field:?}"),
+        }
+    }
+}

@@ -6,6 +6,31 @@ use std::fmt;
 use binrw::{BinRead, BinWrite};
 use serde::{Serialize, Serializer};
 
+use crate::units::HostOffset;
+
+/// What a field of a layout can be.
+pub(super) trait Scalar {
+    /// How many bytes it has on disk.
+    const WIDTH: u64;
+}
+
+macro_rules! widths {
+    ($($kind:ty: $width:expr;)*) => {
+        $(impl Scalar for $kind {
+            const WIDTH: u64 = $width;
+        })*
+    };
+}
+pub(super) use widths;
+
+widths! {
+    u8: 1;
+    u16: 2;
+    u32: 4;
+    u64: 8;
+    HostOffset: u64::WIDTH;
+}
+
 macro_rules! scalar {
     ($($(#[$doc:meta])* $name:ident($kind:ty);)*) => {$(
         $(#[$doc])*
@@ -14,6 +39,8 @@ macro_rules! scalar {
         )]
         #[brw(big)]
         pub struct $name(pub $kind);
+
+        widths! { $name: <$kind>::WIDTH; }
     )*};
 }
 
@@ -62,6 +89,11 @@ macro_rules! byte_string {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, BinRead, BinWrite)]
         #[brw(big)]
         pub struct $name<const N: usize>(pub [u8; N]);
+
+        impl<const N: usize> Scalar for $name<N> {
+            #[expect(clippy::as_conversions, reason = "a usize fits, and a constant can't have it from `to_u64`")]
+            const WIDTH: u64 = N as u64;
+        }
 
         impl<const N: usize> Default for $name<N> {
             fn default() -> Self {

@@ -1,7 +1,7 @@
 //! The header as one: both versions, and what absent fields mean.
 
 use crate::format::header::{HeaderAdditional, HeaderV2, HeaderV3};
-use crate::format::{Field, Layout};
+use crate::format::{Field, FieldValue, Layout};
 use crate::units::{HostOffset, Span};
 
 /// The header of an image.
@@ -16,11 +16,11 @@ pub struct Header {
 
 impl Header {
     /// Bytes of the header that the specification gives a meaning.
-    pub const MAX_KNOWN_LEN: u64 = 112;
+    pub const MAX_KNOWN_LEN: u64 = Self::V3_LEN + HeaderAdditional::LEN;
     /// Bytes of the version 3 header without additional fields.
-    pub const V3_LEN: u64 = 104;
+    pub const V3_LEN: u64 = Self::V2_LEN + HeaderV3::LEN;
     /// Bytes of the version 2 header.
-    pub const V2_LEN: u64 = 72;
+    pub const V2_LEN: u64 = HeaderV2::LEN;
 
     /// Reads it off the start of a file of `file_len` bytes. Bytes that are not there count as zero, as QEMU
     /// has it; [`Self::fields`] leaves them out.
@@ -65,22 +65,12 @@ impl Header {
         (len > 0 && self.has_v3()).then_some(Span::new(HostOffset(Self::MAX_KNOWN_LEN), len))
     }
 
-    /// Every field with its offset, except those that the file does not hold whole.
-    pub fn fields(&self) -> Vec<Field> {
+    /// Every field with its value, except those that the file does not hold whole.
+    pub fn fields(&self) -> Vec<(Field, FieldValue)> {
         let mut fields = self.v2.fields();
-        let parts = [
-            (Self::V2_LEN, self.v3.map(|v3| v3.fields())),
-            (Self::V3_LEN, self.additional.map(|a| a.fields())),
-        ];
-        for (at, part) in parts {
-            fields.extend(part.into_iter().flatten().map(|mut field| {
-                field.offset = field.offset.saturating_add(at);
-                field
-            }));
-        }
-        // A header_length of 105 to 111 covers the additional fields only in part.
-        let known = if self.has_v3() { self.extensions_at().0 } else { Self::V2_LEN };
-        fields.retain(|field| field.end() <= self.present_len.min(known));
+        fields.extend(self.v3.iter().flat_map(Layout::fields));
+        fields.extend(self.additional.iter().flat_map(Layout::fields));
+        fields.retain(|(field, _)| self.has(*field) && self.holds(*field));
         fields
     }
 
@@ -89,24 +79,20 @@ impl Header {
         self.extensions_at().0
     }
 
-    /// A field that the version has, whether the file holds it or not.
-    fn field(&self, name: &str) -> Option<Field> {
-        let whole = Self { present_len: u64::MAX, ..self.clone() };
-        whole.fields().into_iter().find(|field| field.name == name)
+    /// Whether the header has this one of its fields, be it in the file or not. A `header_length` of 105 to 111 covers
+    /// the additional fields only in part.
+    fn has(&self, field: Field) -> bool {
+        field.end() <= self.wanted_len()
     }
 
-    /// Whether the file holds this field whole. One that the version does not have counts as held: its absence
-    /// has a meaning.
-    pub fn holds(&self, name: &str) -> bool {
-        self.field(name).is_none_or(|field| field.end() <= self.present_len)
+    /// Whether the file holds this field whole. One that the header does not have counts as held: its absence has a
+    /// meaning.
+    pub fn holds(&self, field: Field) -> bool {
+        !self.has(field) || field.end() <= self.present_len
     }
 
-    /// The bytes of a field by its name, whether the file holds them or not; the whole header for a name that
-    /// it does not have.
-    pub fn span(&self, name: &str) -> Span {
-        match self.field(name) {
-            Some(field) => Span::new(HostOffset(field.offset), field.width),
-            None => Span::new(HostOffset(0), self.wanted_len()),
-        }
+    /// The bytes of a field, whether the file holds them or not; the whole header for a field that it does not have.
+    pub fn span(&self, field: Field) -> Span {
+        if self.has(field) { field.at(HostOffset(0)) } else { Span::new(HostOffset(0), self.wanted_len()) }
     }
 }

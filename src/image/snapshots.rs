@@ -2,8 +2,8 @@
 
 use super::window::Window;
 use super::{DiskTree, Header, L1Table};
-use crate::format::snapshot::{NO_ICOUNT, SnapshotExtra, SnapshotHead};
-use crate::format::{Field, Layout};
+use crate::format::snapshot::{NO_ICOUNT, SnapshotExtra, SnapshotHead, extra_field};
+use crate::format::{Field, FieldValue, Layout};
 use crate::parse;
 use crate::source::{Metered, ReadAt};
 use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
@@ -70,37 +70,44 @@ impl Snapshot {
     }
 
     /// The known fields of the extra data that the entry has, with offsets from the start of the extra data.
-    pub fn extra_fields(&self) -> Vec<Field> {
+    pub fn extra_fields(&self) -> Vec<(Field, FieldValue)> {
         let mut fields =
             SnapshotExtra::decode_zero_filled(&self.extra).map_or(Vec::new(), |extra| extra.fields());
-        fields.retain(|field| field.end() <= to_u64(self.extra.len()));
+        fields.retain(|(field, _)| self.has_extra(*field));
         fields
     }
 
     /// The extra data behind the known fields.
     pub fn unknown_extra(&self) -> Option<(HostOffset, &[u8])> {
-        let known = self.extra_fields().last().map_or(0, Field::end);
+        let known = self.extra_fields().last().map_or(0, |(field, _)| field.end());
         let rest = self.extra.get(usize::try_from(known).ok()?..)?;
         (!rest.is_empty()).then_some((self.extra_at().saturating_add(known), rest))
     }
 
     /// Bytes of VM state: of the 64-bit field where the entry has it.
     pub fn vm_state_size(&self) -> u64 {
-        self.known_extra(8).map_or(self.head.vm_state_size.0.into(), |extra| extra.vm_state_size_large.0)
+        self.known_extra(extra_field::VM_STATE_SIZE_LARGE)
+            .map_or(self.head.vm_state_size.0.into(), |extra| extra.vm_state_size_large.0)
     }
 
     /// Bytes of the guest's disk; `None` where the entry does not say, and it is that of the image.
     pub fn disk_size(&self) -> Option<u64> {
-        self.known_extra(16).map(|extra| extra.disk_size.0)
+        self.known_extra(extra_field::DISK_SIZE).map(|extra| extra.disk_size.0)
     }
 
     /// The instruction count, where there is one.
     pub fn icount(&self) -> Option<u64> {
-        self.known_extra(24).map(|extra| extra.icount).filter(|icount| *icount != NO_ICOUNT)
+        self.known_extra(extra_field::ICOUNT).map(|extra| extra.icount).filter(|icount| *icount != NO_ICOUNT)
     }
 
-    fn known_extra(&self, len: usize) -> Option<SnapshotExtra> {
-        (self.extra.len() >= len).then(|| SnapshotExtra::decode_zero_filled(&self.extra)).flatten()
+    /// Whether the extra data goes on to the end of this field.
+    fn has_extra(&self, field: Field) -> bool {
+        field.end() <= to_u64(self.extra.len())
+    }
+
+    /// The extra data, where it has this field.
+    fn known_extra(&self, field: Field) -> Option<SnapshotExtra> {
+        self.has_extra(field).then(|| SnapshotExtra::decode_zero_filled(&self.extra)).flatten()
     }
 
     /// L1 entries that its disk and VM state need.

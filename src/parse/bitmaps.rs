@@ -5,6 +5,7 @@ use nom::{IResult, Parser};
 use super::kit::{Fault, field, layout, padded8, run};
 use crate::Error;
 use crate::format::bitmap::BitmapHead;
+use crate::format::part;
 use crate::units::HostOffset;
 
 /// The parts of a bitmap directory entry.
@@ -18,8 +19,8 @@ pub(crate) struct BitmapParts<'a> {
 
 fn bitmap(input: &[u8]) -> IResult<&[u8], BitmapParts<'_>, Fault<'_>> {
     let (rest, head) = layout::<BitmapHead>("bitmap directory entry").parse_complete(input)?;
-    let (rest, extra) = field("extra_data", head.extra_data_size.into()).parse_complete(rest)?;
-    let (rest, name) = field("name", head.name_size.into()).parse_complete(rest)?;
+    let (rest, extra) = field(part::EXTRA_DATA, head.extra_data_size.into()).parse_complete(rest)?;
+    let (rest, name) = field(part::NAME, head.name_size.into()).parse_complete(rest)?;
     Ok((rest, BitmapParts { head, extra, name, padding: &[] }))
 }
 
@@ -40,7 +41,7 @@ mod tests {
         let bytes = [head.encode(), vec![1, 2, 3, 4], b"abc".to_vec(), vec![0]].concat();
         let parts = parse(&bytes, HostOffset(0)).unwrap();
         assert_eq!((parts.extra, parts.name, parts.padding), (&[1, 2, 3, 4][..], &b"abc"[..], &[0][..]));
-        let wanted = Error::Cut { what: "name", at: HostOffset(0x101c), wanted: 3, had: 2 };
+        let wanted = Error::Cut { what: part::NAME, at: HostOffset(0x101c), wanted: 3, had: 2 };
         assert_eq!(parse(&bytes[..30], HostOffset(0x1000)), Err(wanted));
     }
 }

@@ -4,6 +4,7 @@ use nom::{IResult, Parser};
 
 use super::kit::{Fault, field, layout, padded8, run};
 use crate::Error;
+use crate::format::part;
 use crate::format::snapshot::SnapshotHead;
 use crate::units::HostOffset;
 
@@ -19,9 +20,9 @@ pub(crate) struct SnapshotParts<'a> {
 
 fn snapshot(input: &[u8]) -> IResult<&[u8], SnapshotParts<'_>, Fault<'_>> {
     let (rest, head) = layout::<SnapshotHead>("snapshot table entry").parse_complete(input)?;
-    let (rest, extra) = field("extra_data", head.extra_data_size.into()).parse_complete(rest)?;
-    let (rest, id) = field("id_str", head.id_str_size.into()).parse_complete(rest)?;
-    let (rest, name) = field("name", head.name_size.into()).parse_complete(rest)?;
+    let (rest, extra) = field(part::EXTRA_DATA, head.extra_data_size.into()).parse_complete(rest)?;
+    let (rest, id) = field(part::ID_STR, head.id_str_size.into()).parse_complete(rest)?;
+    let (rest, name) = field(part::NAME, head.name_size.into()).parse_complete(rest)?;
     Ok((rest, SnapshotParts { head, extra, id, name, padding: &[] }))
 }
 
@@ -59,8 +60,8 @@ mod tests {
         let cut = |len: usize| parse(&entry()[..len], HostOffset(0x1000)).unwrap_err();
         let error = |what, at, wanted, had| Error::Cut { what, at: HostOffset(at), wanted, had };
         assert_eq!(cut(39), error("snapshot table entry", 0x1000, 40, 39));
-        assert_eq!(cut(50), error("extra_data", 0x1028, 16, 10));
-        assert_eq!(cut(56), error("id_str", 0x1038, 1, 0));
-        assert_eq!(cut(58), error("name", 0x1039, 2, 1));
+        assert_eq!(cut(50), error(part::EXTRA_DATA, 0x1028, 16, 10));
+        assert_eq!(cut(56), error(part::ID_STR, 0x1038, 1, 0));
+        assert_eq!(cut(58), error(part::NAME, 0x1039, 2, 1));
     }
 }

@@ -1,7 +1,7 @@
 //! The references of the header, of the lists that it leads to, and of the refcount table.
 
 use super::{Reference, References, Role};
-use crate::format::header::CRYPT_LUKS;
+use crate::format::header::{CRYPT_LUKS, field};
 use crate::image::{Bitmap, Part, Section, Tables, Walk, whole};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -57,14 +57,14 @@ impl<R: ReadAt> References<'_, R> {
 
     /// The refcount table.
     pub fn refcount_table(&self) -> Option<Reference> {
-        let pointer = self.image.header().span("refcount_table_offset").at;
+        let pointer = self.image.header().span(field::REFCOUNT_TABLE_OFFSET).at;
         let table = self.image.refcount_table()?;
         Some(self.reference(Role::RefcountTable, pointer, table.span))
     }
 
     /// The snapshot table, which takes these bytes.
     pub fn snapshot_table(&self, span: Span) -> Reference {
-        self.reference(Role::SnapshotTable, self.image.header().span("snapshots_offset").at, span)
+        self.reference(Role::SnapshotTable, self.image.header().span(field::SNAPSHOTS_OFFSET).at, span)
     }
 
     /// The LUKS header. QEMU takes notice of it where that is the encryption.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::{Reference, References};
+use crate::format::header::field;
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table, Visited, whole};
 use crate::source::ReadAt;
@@ -107,7 +108,7 @@ impl<R: ReadAt> References<'_, R> {
         let header = self.image.header();
         let disk_size = header.v2.size.0;
         let active = DiskTree { l1: self.image.active_l1(), disk_size };
-        visit(active, header.span("l1_table_offset").at)?;
+        visit(active, header.span(field::L1_TABLE_OFFSET).at)?;
         for snapshot in whole(self.image.snapshots()) {
             let snapshot = snapshot?;
             // The offset of the L1 table is the first field of the entry.

@@ -53,7 +53,8 @@ pub fn write_rule(out: &mut impl Write, rule: &'static Rule) -> io::Result<()> {
     writeln!(out, "  qemu      {opens}; qemu-img check {checks}")?;
     writeln!(out, "            {}", rule.qemu_says)?;
     if !rule.fields.is_empty() {
-        writeln!(out, "  fields    {}", rule.fields.join(", "))?;
+        let fields: Vec<_> = rule.fields.iter().map(ToString::to_string).collect();
+        writeln!(out, "  fields    {}", fields.join(", "))?;
     }
     match rule.reported_as {
         Some("none") => writeln!(out, "  reported  never by itself")?,

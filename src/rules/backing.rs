@@ -3,10 +3,10 @@
 use super::field::{extension_data, extension_field, header_field as field};
 use super::{data_file, names, stopped};
 use crate::finding::{Evidence, Finding, Structure, rules};
-use crate::format::extension::BACKING_FORMAT;
-use crate::format::header::MAX_BACKING_NAME_LEN;
-use crate::format::qemu;
+use crate::format::extension::{self, BACKING_FORMAT};
+use crate::format::header::{MAX_BACKING_NAME_LEN, field};
 use crate::format::scalar::text as before_nul;
+use crate::format::{Field, qemu};
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::text;
@@ -18,7 +18,7 @@ rules! {
         why: "the name would be read from clusters that hold other structures",
         advice: "take the name from whoever made the image, and rebase a copy with `qemu-img rebase -u`",
         spec: "Header extensions",
-        fields: ["header.backing_file_offset"],
+        fields: [Header.BACKING_FILE_OFFSET],
         qemu: Refused Refused "'Invalid backing file offset'; exactly at the cluster's end with a length: \
             'Backing file name too long', without one it opens",
     }
@@ -27,7 +27,7 @@ rules! {
         why: "a longer name runs out of the first cluster or out of the reader's buffer",
         advice: "shorten the path: move the backing file, and rebase a copy with `qemu-img rebase -u`",
         spec: "Header",
-        fields: ["header.backing_file_size"],
+        fields: [Header.BACKING_FILE_SIZE],
         qemu: Refused Refused "'Backing file name too long'; not checked where backing_file_offset is 0",
     }
     H38 "backing-name-in-header" Warning Must {
@@ -36,7 +36,7 @@ rules! {
             some readers",
         advice: "treat it as hostile: no program writes that, and what is hidden differs by reader",
         spec: "Header extensions",
-        fields: ["header.backing_file_offset"],
+        fields: [Header.BACKING_FILE_OFFSET],
         qemu: Silently Silently "extensions end where the name starts, so a name at offset 4 hides all of \
             them; other readers may still see them",
         risk: TwoReadings,
@@ -47,7 +47,7 @@ rules! {
             extension list",
         advice: "clear both fields in a copy if no backing file is meant",
         spec: "not in the specification; readers differ",
-        fields: ["header.backing_file_offset", "header.backing_file_size"],
+        fields: [Header.BACKING_FILE_OFFSET, Header.BACKING_FILE_SIZE],
         qemu: Silently Silently "no backing file; but an offset with length 0 still ends the extensions \
             there, which can hide them",
         risk: TwoReadings,
@@ -57,7 +57,7 @@ rules! {
         why: "names are cut at a NUL by some and not by others, and control characters attack whoever prints them",
         advice: "do not open it with a program that follows the name; replace it by `qemu-img rebase -u` on a copy",
         spec: "not in the specification; what is shown would not be what is opened",
-        fields: ["backing-file.name"],
+        fields: [BackingFile.NAME],
         qemu: Silently Silently "the name is cut at its first NUL: 'bk.raw\\0zz' opens bk.raw",
         risk: FalseName,
     }
@@ -68,7 +68,7 @@ rules! {
             network",
         advice: "detach it first: `qemu-img rebase -u -b ''` on a copy, or open it with backing overridden",
         spec: "not in the specification; opening the image opens what the name says",
-        fields: ["backing-file.name"],
+        fields: [BackingFile.NAME],
         qemu: Varies Varies "info shows the name only; check, map and reading open it, and connect for nbd: \
             and the like. Missing file: exit 1. An image that is its own backing file never ends: memory \
             grows without bound; only --backing-chain says 'creates an infinite loop'",
@@ -89,7 +89,7 @@ rules! {
         why: "QEMU keeps the name in 16 bytes, and refuses a longer one",
         advice: "no known format has so long a name: set the right one with `qemu-img rebase -u -F`",
         spec: "QEMU block/qcow2.c, qcow2_read_extensions (a buffer of 16 bytes)",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Refused Refused "'ERROR: ext_backing_format: len=N too large (>=16)'",
     }
     E06 "backing-format-unexpected" Note Extra {
@@ -98,14 +98,14 @@ rules! {
             one",
         advice: "drop it, or name raw or qcow2, with `qemu-img rebase -u -F`",
         spec: "not in the specification; QEMU resolves the name to one of its drivers",
-        fields: ["extension.data"],
+        fields: [Extension.DATA],
         qemu: Silently Varies "not looked at without a backing file. With one, check opens it, and fails on \
             the name of a driver that does not exist",
     }
 }
 
-const OFFSET: &str = "backing_file_offset";
-const SIZE: &str = "backing_file_size";
+const OFFSET: Field = field::BACKING_FILE_OFFSET;
+const SIZE: Field = field::BACKING_FILE_SIZE;
 
 /// The names of QEMU's formats and protocols, by which it opens a backing file.
 const FORMATS: &[&str] = &[
@@ -196,7 +196,10 @@ pub fn check_backing_file<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 pub(super) fn check_format(extension: &Extension<'_>, header: &Header, out: &mut Vec<Finding>) {
     if extension.head.length > qemu::MAX_FORMAT_NAME_LEN {
         let wanted = format!("at most {}", qemu::MAX_FORMAT_NAME_LEN);
-        out.push(extension_field(extension, &E05, "length", extension.head.length, wanted).only_qemu());
+        out.push(
+            extension_field(extension, &E05, extension::field::LENGTH, extension.head.length, wanted)
+                .only_qemu(),
+        );
     }
     let mut unexpected = |found: String, wanted: &'static str| {
         out.push(Finding::new(&E06, Structure::Extension, extension_data(extension), found, wanted));

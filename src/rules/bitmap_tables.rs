@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use super::bitmaps::{BitmapRules, is_in_use};
 use super::{ends_past_file, is_cut};
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
-use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry};
+use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry, field};
 use crate::format::qemu;
 use crate::image::{Bitmap, Table, TableKind};
 use crate::source::ReadAt;
@@ -20,7 +20,7 @@ rules! {
         why: "the bitmap's contents are read from another structure, or read as clean",
         advice: "do not base a backup on it; drop it in a copy",
         spec: "Bitmap directory",
-        fields: ["bitmap.bitmap_table_offset"],
+        fields: [Bitmap.BITMAP_TABLE_OFFSET],
         qemu: Varies Varies "0 or unaligned: 'Bitmap 'N' doesn't satisfy the constraints'. Behind the end it \
             opens, with all bits 0; check then counts a region past the end and leaks, but nothing for a \
             small table less than a cluster behind it",
@@ -32,7 +32,7 @@ rules! {
         why: "QEMU loads a bitmap into memory, and refuses what would take more",
         advice: "coarser granularity makes it smaller: drop it, and make a new one with a larger granularity",
         spec: "QEMU block/qcow2-bitmap.c, BME_MAX_TABLE_SIZE and BME_MAX_PHYS_SIZE",
-        fields: ["bitmap.bitmap_table_size"],
+        fields: [Bitmap.BITMAP_TABLE_SIZE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
     }
     B14 "bitmap-entry-reserved-bits" Fatal Must {
@@ -40,7 +40,7 @@ rules! {
         why: "a reader that does not mask the bits looks for the bitmap elsewhere, and QEMU refuses the image",
         advice: "drop the bitmap in a copy: what it marked is not sure any more",
         spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
+        fields: [BitmapTable.ENTRY],
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
@@ -51,7 +51,7 @@ rules! {
         why: "all ones and a cluster of data are said at once",
         advice: "take the range as dirty, and back it up in full",
         spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
+        fields: [BitmapTable.ENTRY],
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
@@ -62,7 +62,7 @@ rules! {
         why: "the bitmap's bits are other data, or zeros: changes are missed",
         advice: "do not use it for a backup; a cut file is the usual reason",
         spec: "Bitmap table",
-        fields: ["bitmap-table.entry"],
+        fields: [BitmapTable.ENTRY],
         qemu: Varies Varies "unaligned: 'Could not read bitmap_table table from image for bitmap 'N': \
             Invalid argument'. Behind the end: reads as zeros, and check counts a corruption from a cluster \
             on",
@@ -73,7 +73,7 @@ rules! {
         why: "bits are missing for a part of the disk, or speak of more: the disk was resized without the bitmap",
         advice: "drop the bitmap, and make a full backup of the new size",
         spec: "Bitmaps",
-        fields: ["bitmap.bitmap_table_size", "bitmap.granularity_bits"],
+        fields: [Bitmap.BITMAP_TABLE_SIZE, Bitmap.GRANULARITY_BITS],
         qemu: Refused Refused "'Could not read bitmap 'N' from image: Invalid argument', or 'doesn't satisfy \
             the constraints'; a bitmap marked in_use may have any size",
         bitmap: Broken,
@@ -98,13 +98,14 @@ impl BitmapRules {
         let max_size = qemu::MAX_BITMAP_TABLE_ENTRIES
             .min(qemu::MAX_BITMAP_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
         if size == 0 || size > max_size {
-            let finding = self.field(bitmap, &B05, "bitmap_table_size", size, format!("1 to {max_size}"));
+            let finding =
+                self.field(bitmap, &B05, field::BITMAP_TABLE_SIZE, size, format!("1 to {max_size}"));
             // Without entries, a bitmap of a disk that has any bytes breaks the specification too.
             let is_legal = size != 0 || wanted_size == Some(0);
             out.push(if is_legal { finding.only_qemu() } else { finding });
         }
         if let Some(wanted) = wanted_size.filter(|wanted| size != 0 && size != *wanted) {
-            let finding = self.field(bitmap, &B17, "bitmap_table_size", size, wanted);
+            let finding = self.field(bitmap, &B17, field::BITMAP_TABLE_SIZE, size, wanted);
             out.push(if is_in_use(bitmap) { finding.at_most(Severity::Note) } else { finding });
         }
         self.table_offset(bitmap, geometry, size <= max_size, out);
@@ -112,8 +113,9 @@ impl BitmapRules {
 
     fn table_offset(&self, bitmap: &Bitmap, geometry: Geometry, is_size_known: bool, out: &mut Vec<Finding>) {
         let offset = bitmap.head.bitmap_table_offset;
-        let finding =
-            |wanted: String| self.field(bitmap, &B04, "bitmap_table_offset", Evidence::Hex(offset.0), wanted);
+        let finding = |wanted: String| {
+            self.field(bitmap, &B04, field::BITMAP_TABLE_OFFSET, Evidence::Hex(offset.0), wanted)
+        };
         if offset.0 == 0 || !offset.is_aligned(geometry.cluster_size()) {
             out.push(finding(format!("a multiple of {:#x} and not 0", geometry.cluster_size())));
         }
@@ -301,7 +303,7 @@ mod tests {
             draft.put_u64(draft.bitmap(0).table().at.0, entry);
             assert_eq!(tail(&draft), (vec![], wanted), "{entry:#x}");
         }
-        draft.set_bitmap(0, "bitmap_table_size", 2);
+        draft.set_bitmap(0, field::BITMAP_TABLE_SIZE, 2);
         assert_eq!(tail(&draft), (vec![], 0));
     }
 }

@@ -1,14 +1,13 @@
 //! The bitmap directory, entry by entry. Each entry's table is judged in `bitmap_tables`. QEMU loads every bitmap
 //! whenever it opens an image, so most breaches keep it from opening.
 
-use super::field::field_span;
 use super::names::{self, Seen};
 use super::stopped;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
-use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING};
-use crate::format::extension::BitmapsExtension;
+use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING, field};
+use crate::format::extension::{BitmapsExtension, bitmaps_field};
 use crate::format::scalar::text as before_nul;
-use crate::format::{Layout, qemu};
+use crate::format::{Field, Layout, part, qemu};
 use crate::image::Bitmap;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span, to_u64};
@@ -21,7 +20,7 @@ rules! {
         why: "no bitmap can be found behind the first broken entry, and QEMU opens the image no more",
         advice: "remove all bitmaps in a copy by clearing the extension; a full backup starts anew",
         spec: "Bitmap directory",
-        fields: ["bitmaps-extension.bitmap_directory_size", "bitmap.name_size", "bitmap.extra_data_size"],
+        fields: [BitmapsExtension.BITMAP_DIRECTORY_SIZE, Bitmap.NAME_SIZE, Bitmap.EXTRA_DATA_SIZE],
         qemu: Refused Refused "'Broken bitmap directory'",
     }
     B02 "bitmap-count-mismatch" Fatal Must {
@@ -29,7 +28,7 @@ rules! {
         why: "either an entry was lost or the number is wrong, and QEMU refuses both",
         advice: "count the entries that `dump --only bitmaps` shows, and set nb_bitmaps in a copy",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.nb_bitmaps"],
+        fields: [BitmapsExtension.NB_BITMAPS],
         qemu: Refused Refused "'More bitmaps found than specified in header extension', or 'Less bitmaps \
             found …'",
     }
@@ -39,7 +38,7 @@ rules! {
         why: "what the data means is not defined, and QEMU opens no image with any",
         advice: "set the size to 0 in a copy and move the name up, or drop the bitmap",
         spec: "Bitmap directory",
-        fields: ["bitmap.extra_data_size"],
+        fields: [Bitmap.EXTRA_DATA_SIZE],
         qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
         bitmap: Broken,
     }
@@ -48,7 +47,7 @@ rules! {
         why: "a shift by so many bits means nothing, and QEMU takes only 512 bytes to 2 GiB",
         advice: "look at the table's length: disk size, divided by its bits, gives the true granularity",
         spec: "Bitmap directory",
-        fields: ["bitmap.granularity_bits"],
+        fields: [Bitmap.GRANULARITY_BITS],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
         bitmap: Broken,
     }
@@ -57,7 +56,7 @@ rules! {
         why: "a flag that nobody knows may say that the bitmap must not be used",
         advice: "clear it in a copy only if no newer program made the bitmap",
         spec: "Bitmap directory",
-        fields: ["bitmap.flags"],
+        fields: [Bitmap.FLAGS],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
         bitmap: Broken,
     }
@@ -66,7 +65,7 @@ rules! {
         why: "its bits may mean anything but changed data",
         advice: "drop the bitmap, or use the program that knows its type",
         spec: "Bitmap directory",
-        fields: ["bitmap.type"],
+        fields: [Bitmap.TYPE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
         bitmap: Broken,
     }
@@ -75,7 +74,7 @@ rules! {
         why: "QEMU keeps names up to 1,023 bytes",
         advice: "rename it with the program that made it",
         spec: "QEMU block/qcow2-bitmap.c, BME_MAX_NAME_SIZE",
-        fields: ["bitmap.name_size"],
+        fields: [Bitmap.NAME_SIZE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
     }
     B10 "bitmap-name-empty" Warning Must {
@@ -83,7 +82,7 @@ rules! {
         why: "nobody can ask for a bitmap without a name, and QEMU cannot remove it",
         advice: "remove it by editing the directory of a copy",
         spec: "Bitmap directory",
-        fields: ["bitmap.name_size"],
+        fields: [Bitmap.NAME_SIZE],
         qemu: Silently Silently "accepted",
         risk: FalseName,
     }
@@ -92,7 +91,7 @@ rules! {
         why: "a backup that asks by name gets either of them, and QEMU refuses the image",
         advice: "rename one in a copy, and trust neither without knowing which is newer",
         spec: "Bitmap directory",
-        fields: ["bitmap.name"],
+        fields: [Bitmap.NAME],
         qemu: Refused Refused "'Bitmap already exists: N'",
     }
     B12 "bitmap-name-malformed" Warning Extra {
@@ -100,7 +99,7 @@ rules! {
         why: "a NUL cuts the name, so that two may become one, and control characters attack whoever prints it",
         advice: "rename it; this tool shows it escaped",
         spec: "not in the specification; readers would see different names",
-        fields: ["bitmap.name"],
+        fields: [Bitmap.NAME],
         qemu: Varies Varies "accepted, and shown with U+FFFD for each bad byte. A NUL cuts the name, so that \
             'a\\0b' and 'a\\0c' collide: 'Bitmap already exists: a'",
         risk: FalseName,
@@ -110,7 +109,7 @@ rules! {
         why: "a reader ignores the bytes, which can hide data or be a sign of shifted entries",
         advice: "look at them; QEMU zeroes them when it saves the bitmaps",
         spec: "Bitmap directory",
-        fields: ["bitmap.padding"],
+        fields: [Bitmap.PADDING],
         qemu: Silently Silently "not looked at",
         risk: HiddenBytes,
     }
@@ -119,7 +118,7 @@ rules! {
         why: "the program that used it did not close the image, and changes since are not in it",
         advice: "drop it (`qemu-img bitmap --remove`), and make a full backup",
         spec: "Dirty tracking bitmaps",
-        fields: ["bitmap.flags"],
+        fields: [Bitmap.FLAGS],
         qemu: Silently Silently "info shows the flag 'in-use'",
         bitmap: InUse,
     }
@@ -128,7 +127,7 @@ rules! {
         why: "only for dirty tracking is it defined what automatic means",
         advice: "see B08",
         spec: "Bitmap directory",
-        fields: ["bitmap.type", "bitmap.flags"],
+        fields: [Bitmap.TYPE, Bitmap.FLAGS],
         qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
     }
     B21 "bitmap-refcounts" Note Must reported_as "R05" {
@@ -137,7 +136,7 @@ rules! {
         why: "a bitmap's cluster that is free gets overwritten, and then marks anything",
         advice: "see R05 and R07, which report it",
         spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Varies "check: 'ERROR cluster N refcount=A reference=B' where it is too low, 'Leaked \
             cluster N …' where it is too high",
     }
@@ -173,9 +172,8 @@ impl Directory {
         self.extension.bitmap_directory_offset.saturating_add(self.extension.bitmap_directory_size)
     }
 
-    fn finding(self, rule: &'static Rule, name: &str, found: u64, wanted: impl Into<Evidence>) -> Finding {
-        let span = field_span(self.at, &self.extension.fields(), name);
-        Finding::new(rule, Structure::BitmapsExtension, span, found, wanted)
+    fn finding(self, rule: &'static Rule, field: Field, found: u64, wanted: impl Into<Evidence>) -> Finding {
+        Finding::new(rule, Structure::BitmapsExtension, field.at(self.at), found, wanted)
     }
 }
 
@@ -209,7 +207,7 @@ impl BitmapRules {
             out.extend(extra_data_of(fault).map(|(span, len)| self.judged(extra_data(span, len))));
             let finding = self.judged(stopped(fault, Structure::Bitmap, &B01));
             // Where the file ends, QEMU reads zeros: a name that becomes shorter by it does no harm to the rest.
-            let is_cut_name = matches!(fault, Error::Cut { what: "name", at, wanted, .. }
+            let is_cut_name = matches!(fault, Error::Cut { what: part::NAME, at, wanted, .. }
                 if self.directory.is_some_and(|directory| at.saturating_add(wanted) <= directory.end()));
             out.push(if is_cut_name { finding.at_most(Severity::Corruption) } else { finding });
         }
@@ -219,7 +217,7 @@ impl BitmapRules {
         let is_other = if fault.is_none() { self.count != wanted } else { self.count > wanted };
         if is_other && wanted != 0 && directory.extension.bitmap_directory_size != 0 {
             let there = format!("{}, the entries of the directory", self.count);
-            out.push(self.judged(directory.finding(&B02, "nb_bitmaps", wanted, there)));
+            out.push(self.judged(directory.finding(&B02, bitmaps_field::NB_BITMAPS, wanted, there)));
         }
     }
 
@@ -233,7 +231,12 @@ impl BitmapRules {
         if let Some(directory) = self.directory.filter(|directory| padded_end > directory.end()) {
             let size = directory.extension.bitmap_directory_size;
             let wanted = format!("the padding behind the entry at {} too", bitmap.at);
-            out.push(self.judged(directory.finding(&B01, "bitmap_directory_size", size, wanted)));
+            out.push(self.judged(directory.finding(
+                &B01,
+                bitmaps_field::BITMAP_DIRECTORY_SIZE,
+                size,
+                wanted,
+            )));
         }
         if bitmap.padding.iter().any(|byte| *byte != 0) {
             let span = Span::new(bitmap.padding_at(), to_u64(bitmap.padding.len()));
@@ -247,28 +250,28 @@ impl BitmapRules {
         let granularities = qemu::BITMAP_GRANULARITY_BITS;
         if !granularities.contains(&granularity) {
             let wanted = format!("{} to {}", granularities.start(), granularities.end());
-            let finding = self.field(bitmap, &B06, "granularity_bits", u64::from(granularity), wanted);
+            let finding = self.field(bitmap, &B06, field::GRANULARITY_BITS, u64::from(granularity), wanted);
             out.push(if granularity <= MAX_GRANULARITY { finding.only_qemu() } else { finding });
         }
         let reserved = head.flags.0 & BitmapFlags::RESERVED;
         if reserved != 0 {
             let wanted = format!("zero in the bits {reserved:#x}");
-            out.push(self.field(bitmap, &B07, "flags", Evidence::Hex(head.flags.0.into()), wanted));
+            out.push(self.field(bitmap, &B07, field::FLAGS, Evidence::Hex(head.flags.0.into()), wanted));
         } else if head.flags.has(BitmapFlags::EXTRA_DATA_COMPATIBLE) {
             let wanted = "zero in the bits 0x4";
-            let finding = self.field(bitmap, &B07, "flags", Evidence::Hex(head.flags.0.into()), wanted);
+            let finding = self.field(bitmap, &B07, field::FLAGS, Evidence::Hex(head.flags.0.into()), wanted);
             out.push(finding.only_qemu());
         }
         if head.r#type != DIRTY_TRACKING {
             let found = u64::from(head.r#type);
-            out.push(self.field(bitmap, &B08, "type", found, u64::from(DIRTY_TRACKING)));
+            out.push(self.field(bitmap, &B08, field::TYPE, found, u64::from(DIRTY_TRACKING)));
         }
         if is_in_use(bitmap) {
             let found = Evidence::Hex(head.flags.0.into());
-            out.push(self.field(bitmap, &B19, "flags", found, "zero in the bits 0x1"));
+            out.push(self.field(bitmap, &B19, field::FLAGS, found, "zero in the bits 0x1"));
         }
         if head.extra_data_size != 0 {
-            let span = head_span(bitmap, "extra_data_size");
+            let span = field::EXTRA_DATA_SIZE.at(bitmap.at);
             out.push(self.judged(extra_data(span, head.extra_data_size.into())));
         }
     }
@@ -276,7 +279,7 @@ impl BitmapRules {
     fn name(&mut self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
         let len = bitmap.head.name_size;
         let size = |rule: &'static Rule, wanted: String| {
-            self.field(bitmap, rule, "name_size", u64::from(len), wanted)
+            self.field(bitmap, rule, field::NAME_SIZE, u64::from(len), wanted)
         };
         if len > qemu::MAX_BITMAP_NAME_LEN {
             out.push(size(&B09, format!("at most {}", qemu::MAX_BITMAP_NAME_LEN)).only_qemu());
@@ -303,11 +306,11 @@ impl BitmapRules {
         &self,
         bitmap: &Bitmap,
         rule: &'static Rule,
-        name: &str,
+        field: Field,
         found: impl Into<Evidence>,
         wanted: impl Into<Evidence>,
     ) -> Finding {
-        self.judged(Finding::new(rule, Structure::Bitmap, head_span(bitmap, name), found, wanted))
+        self.judged(Finding::new(rule, Structure::Bitmap, field.at(bitmap.at), found, wanted))
     }
 }
 
@@ -324,17 +327,14 @@ fn extra_data(span: Span, len: u64) -> Finding {
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
     let Error::Budget { limit: Limit::EntryLen, value, at } = fault else { return None };
     let least = value.checked_sub(MAX_BARE_ENTRY_LEN).filter(|least| *least != 0)?;
-    Some((Span::new(at.saturating_add(BitmapHead::LEN.saturating_sub(4)), 4), least))
-}
-
-fn head_span(bitmap: &Bitmap, name: &str) -> Span {
-    field_span(bitmap.at, &bitmap.head.fields(), name)
+    Some((field::EXTRA_DATA_SIZE.at(at), least))
 }
 
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::super::testing_tables as testing;
     use super::*;
+    use crate::format::header;
     use crate::testkit::damages;
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
         for damage in damages().filter(|damage| damage.rule.code.starts_with('B')) {
             let mut draft = testing::base(damage.base);
             (damage.breaks)(&mut draft);
-            draft.set_header("autoclear_features", 0);
+            draft.set_header(header::field::AUTOCLEAR_FEATURES, 0);
             let found = testing::findings(&draft);
             let name = testing::title(damage);
             assert!(found.iter().any(|finding| finding.rule == damage.rule), "{name}");
@@ -392,8 +392,8 @@ mod tests {
     #[test]
     fn a_bitmap_in_use_may_have_any_table_size() {
         let mut draft = testing::base("valid/v3-bitmaps");
-        draft.set_bitmap(1, "flags", 1);
-        draft.set_bitmap(1, "bitmap_table_size", 2);
+        draft.set_bitmap(1, field::FLAGS, 1);
+        draft.set_bitmap(1, field::BITMAP_TABLE_SIZE, 2);
         let found = testing::findings(&draft);
         assert_eq!(testing::codes(&found), ["B17", "B19"]);
         assert!(found.iter().all(|finding| finding.severity == Severity::Note));
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn an_entry_beyond_the_limit_has_extra_data() {
         let mut draft = testing::base("valid/v3-bitmaps");
-        draft.set_bitmap(1, "extra_data_size", 1 << 30);
+        draft.set_bitmap(1, field::EXTRA_DATA_SIZE, 1 << 30);
         let found = testing::findings(&draft);
         assert_eq!(testing::codes(&found), ["B03", "T01"]);
     }

@@ -1,9 +1,10 @@
 //! The bitmaps extension, and the feature bit that vouches for it.
 
-use super::field::{extension_field, field_span, header_field as field};
+use super::field::{extension_field, header_field as field};
 use crate::finding::{Evidence, Finding, Severity, Structure, rules};
-use crate::format::extension::{BITMAPS, BitmapsExtension};
-use crate::format::{Layout, features, qemu};
+use crate::format::extension::{self, BITMAPS, BitmapsExtension, bitmaps_field};
+use crate::format::header::field;
+use crate::format::{Field, Layout, features, qemu};
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::units::Geometry;
@@ -14,7 +15,7 @@ rules! {
         why: "the place and number of the bitmaps cannot be told",
         advice: "drop the extension in a copy: bitmaps only speed up the next backup, and a full one replaces them",
         spec: "Bitmaps extension",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Refused Refused "'bitmaps_ext: Invalid extension length'",
     }
     E15 "bitmaps-reserved-nonzero" Fatal Must {
@@ -22,7 +23,7 @@ rules! {
         why: "a later format may give the field a meaning that changes the others",
         advice: "zero it in a copy if no newer program made the image",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.reserved"],
+        fields: [BitmapsExtension.RESERVED],
         qemu: Refused Refused "'bitmaps_ext: Reserved field is not zero'; not checked while autoclear bit 0 \
             is clear",
     }
@@ -31,7 +32,7 @@ rules! {
         why: "an empty list should not be announced at all, and QEMU takes it for damage",
         advice: "remove the extension, and clear autoclear bit 0, in a copy",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.nb_bitmaps"],
+        fields: [BitmapsExtension.NB_BITMAPS],
         qemu: Refused Refused "'found bitmaps extension with zero bitmaps'; not checked while autoclear bit \
             0 is clear",
     }
@@ -40,7 +41,7 @@ rules! {
         why: "each bitmap costs memory when the image is opened, and QEMU stops here",
         advice: "compare with the directory, which mostly has far fewer entries",
         spec: "QEMU block/qcow2.h, QCOW2_MAX_BITMAPS",
-        fields: ["bitmaps-extension.nb_bitmaps"],
+        fields: [BitmapsExtension.NB_BITMAPS],
         qemu: Refused Refused "'bitmaps_ext: Image has N bitmaps, exceeding the QEMU supported maximum of \
             65535'",
     }
@@ -49,7 +50,7 @@ rules! {
         why: "the directory would be read from the header, from another structure or from nowhere",
         advice: "look for the bitmaps' names in the file: the directory is the cluster that has them",
         spec: "Bitmaps extension",
-        fields: ["bitmaps-extension.bitmap_directory_offset"],
+        fields: [BitmapsExtension.BITMAP_DIRECTORY_OFFSET],
         qemu: Refused Refused "unaligned: 'bitmaps_ext: invalid bitmap directory offset'; 0: the header is read as the \
             directory ('Broken bitmap directory'); behind the end: 'Bitmap '' doesn't satisfy the constraints'; 2^63: 'Failed to read \
             bitmap directory: Input/output error'",
@@ -59,7 +60,7 @@ rules! {
         why: "the directory is loaded as a whole, and QEMU bounds or needs its size",
         advice: "count the entries by `dump --only bitmaps`, and set the size that they take in a copy",
         spec: "QEMU block/qcow2.h, QCOW2_MAX_BITMAP_DIRECTORY_SIZE",
-        fields: ["bitmaps-extension.bitmap_directory_size"],
+        fields: [BitmapsExtension.BITMAP_DIRECTORY_SIZE],
         qemu: Refused Refused "'bitmaps_ext: bitmap directory size (N) exceeds the maximum supported size \
             (67107840)', or 'Requested bitmap directory size is zero'",
     }
@@ -68,7 +69,7 @@ rules! {
         why: "the bit promises bitmaps that cannot be found, and whoever relies on them misses changes",
         advice: "clear the bit in a copy, and make the next backup a full one",
         spec: "Header",
-        fields: ["header.autoclear_features"],
+        fields: [Header.AUTOCLEAR_FEATURES],
         qemu: Silently Silently "accepted, though the specification calls it an error",
     }
     E21 "bitmaps-inconsistent" Warning Must {
@@ -77,7 +78,7 @@ rules! {
         why: "something wrote to the image without keeping the bitmaps, so they miss changes",
         advice: "make a full backup; do not base an incremental one on them",
         spec: "Header",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Varies Leak "opens with the warning 'a program lacking bitmap support modified this file, so \
             all bitmaps are now considered inconsistent', and checks only the extension's length. Check \
             counts their clusters as leaks; opening for writing drops the extension",
@@ -89,7 +90,7 @@ rules! {
         why: "version 2 has no bit to say that the bitmaps are up to date, so nobody may trust them",
         advice: "remove them, or upgrade the image (`qemu-img amend -o compat=1.1`) and start new ones",
         spec: "not in the specification; QEMU considers such bitmaps inconsistent",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Varies Varies "opens with the warning 'This qcow2 v2 image contains bitmaps, but they may have \
             been modified by a program without persistent bitmap support'. Check counts leaks only where the \
             bitmaps' clusters have a refcount",
@@ -102,7 +103,7 @@ pub(super) fn check_bit<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
     // Without the bit the list need not be looked through.
     if header.v3().autoclear_features.contains(features::BITMAPS) && !image.may_have_extension(BITMAPS) {
-        out.push(field(header, &E20, "autoclear_features", "the bitmaps bit", "a bitmaps extension"));
+        out.push(field(header, &E20, field::AUTOCLEAR_FEATURES, "the bitmaps bit", "a bitmaps extension"));
     }
 }
 
@@ -118,36 +119,61 @@ pub(super) fn check(
     let is_consistent = header.v3().autoclear_features.contains(features::BITMAPS);
     let magic = || Evidence::Hex(extension.head.magic.0.into());
     if !header.has_v3() {
-        out.push(extension_field(extension, &E22, "magic", magic(), "no such extension in version 2"));
+        out.push(extension_field(
+            extension,
+            &E22,
+            extension::field::MAGIC,
+            magic(),
+            "no such extension in version 2",
+        ));
     } else if !is_consistent {
-        out.push(extension_field(extension, &E21, "magic", magic(), "autoclear feature bit 0 with it"));
+        out.push(extension_field(
+            extension,
+            &E21,
+            extension::field::MAGIC,
+            magic(),
+            "autoclear feature bit 0 with it",
+        ));
     }
     if u64::from(extension.head.length) != BitmapsExtension::LEN {
-        out.push(extension_field(extension, &E14, "length", extension.head.length, BitmapsExtension::LEN));
+        out.push(extension_field(
+            extension,
+            &E14,
+            extension::field::LENGTH,
+            extension.head.length,
+            BitmapsExtension::LEN,
+        ));
     }
     let Some(bitmaps) = BitmapsExtension::decode(extension.data) else { return };
     let worst = if is_consistent { Severity::Fatal } else { Severity::Warning };
-    let finding = |rule, field, found: Evidence, wanted: Evidence| {
-        let at = field_span(extension.data_at(), &bitmaps.fields(), field);
+    let finding = |rule, field: Field, found: Evidence, wanted: Evidence| {
+        let at = field.at(extension.data_at());
         Finding::new(rule, Structure::BitmapsExtension, at, found, wanted).at_most(worst)
     };
     if bitmaps.reserved != 0 {
-        out.push(finding(&E15, "reserved", Evidence::Hex(bitmaps.reserved.into()), 0_u32.into()));
+        out.push(finding(
+            &E15,
+            bitmaps_field::RESERVED,
+            Evidence::Hex(bitmaps.reserved.into()),
+            0_u32.into(),
+        ));
     }
     match bitmaps.nb_bitmaps {
-        0 => out.push(finding(&E16, "nb_bitmaps", 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(&E16, bitmaps_field::NB_BITMAPS, 0_u32.into(), "at least 1".into())),
         many if many > qemu::MAX_BITMAPS => {
             let wanted = format!("at most {}", qemu::MAX_BITMAPS);
-            out.push(finding(&E17, "nb_bitmaps", many.into(), wanted.into()).only_qemu());
+            out.push(finding(&E17, bitmaps_field::NB_BITMAPS, many.into(), wanted.into()).only_qemu());
         }
         _ => {}
     }
     match bitmaps.bitmap_directory_size {
         // No bitmap's entry has room in it: not only QEMU's limit.
-        0 => out.push(finding(&E19, "bitmap_directory_size", 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, 0_u32.into(), "at least 1".into())),
         long if long > qemu::MAX_BITMAP_DIRECTORY_LEN => {
             let wanted = format!("at most {}", qemu::MAX_BITMAP_DIRECTORY_LEN);
-            out.push(finding(&E19, "bitmap_directory_size", long.into(), wanted.into()).only_qemu());
+            out.push(
+                finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, long.into(), wanted.into()).only_qemu(),
+            );
         }
         _ => {}
     }
@@ -158,5 +184,5 @@ pub(super) fn check(
         _ if at.0 >= file_len => format!("less than {file_len:#x}"),
         _ => return,
     };
-    out.push(finding(&E18, "bitmap_directory_offset", Evidence::Hex(at.0), wanted.into()));
+    out.push(finding(&E18, bitmaps_field::BITMAP_DIRECTORY_OFFSET, Evidence::Hex(at.0), wanted.into()));
 }

@@ -3,8 +3,9 @@
 use super::field::{extension_data, extension_field, header_field as field};
 use super::names;
 use crate::finding::{Evidence, Finding, Structure, rules};
-use crate::format::extension::DATA_FILE;
+use crate::format::extension::{self, DATA_FILE};
 use crate::format::features::EXTERNAL_DATA;
+use crate::format::header::field;
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 
@@ -15,7 +16,7 @@ rules! {
         advice: "reject it from strangers: CVE-2024-32498 is about such names; QEMU drops it at the next header \
             update",
         spec: "not in the specification; a reader may show or open a file that the image does not use",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Silently Silently "info shows the name as the data file, though it is not used; the next \
             rewrite of the header drops it",
         risk: UnclearDataFile,
@@ -25,7 +26,7 @@ rules! {
         why: "the image cannot be opened without somebody who knows the data file",
         advice: "ask for the file, and open with data-file.filename=…",
         spec: "not in the specification, which makes the name optional",
-        fields: ["header.incompatible_features"],
+        fields: [Header.INCOMPATIBLE_FEATURES],
         qemu: Varies Refused "info shows the image; opening it for data: ''data-file' is required for this \
             image'",
         risk: UnclearDataFile,
@@ -35,7 +36,7 @@ rules! {
         why: "the guest's disk is whatever file is named there, with the rights of the process that opens it",
         advice: "open it only with the data file given by hand, and never in a service that follows the name",
         spec: "not in the specification; opening the image opens that file (CVE-2024-32498, CVE-2024-4467)",
-        fields: ["data-file.name"],
+        fields: [DataFile.NAME],
         qemu: Varies Varies "info does not open it; check, map and reading do. json: and nbd: are plain file \
             names here, a NUL cuts the name, the image itself is accepted. Missing file: exit 1; empty name: \
             'The 'file' block driver requires a file name'",
@@ -46,7 +47,7 @@ rules! {
         why: "text that is cut at a NUL, or is no text, is read as different names",
         advice: "set the string anew with `qemu-img rebase -u` or `amend` on a copy",
         spec: "String header extensions",
-        fields: ["extension.data", "data-file.name"],
+        fields: [Extension.DATA, DataFile.NAME],
         qemu: Silently Silently "the string is cut at its first NUL, and otherwise taken as it stands",
         risk: FalseName,
     }
@@ -56,7 +57,7 @@ rules! {
 pub(super) fn check_bit<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     if image.has_external_data() && !image.may_have_extension(DATA_FILE) {
         let (found, wanted) = ("the external data file bit", "an extension with the file's name");
-        out.push(field(image.header(), &E24, "incompatible_features", found, wanted));
+        out.push(field(image.header(), &E24, field::INCOMPATIBLE_FEATURES, found, wanted));
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) fn check(extension: &Extension<'_>, header: &Header, out: &mut Vec<Fi
         out.push(extension_field(
             extension,
             &E23,
-            "magic",
+            extension::field::MAGIC,
             Evidence::Hex(extension.head.magic.0.into()),
             wanted,
         ));

@@ -8,7 +8,7 @@ use super::{backing, bitmaps_extension, data_file, encryption, features, stopped
 use crate::Error;
 use crate::finding::{Finding, Severity, Structure, rules};
 use crate::format::Layout;
-use crate::format::extension::{self as kinds, ExtensionHead};
+use crate::format::extension::{self as kinds, ExtensionHead, field};
 use crate::format::features::FeatureName;
 use crate::format::scalar::Magic;
 use crate::image::{Extension, Header, Image};
@@ -21,7 +21,7 @@ rules! {
         why: "a length that passes the end makes a reader run into the backing file name or into another cluster",
         advice: "compare the lengths by `dump --only extensions`; the first wrong one hides all behind it",
         spec: "Header extensions",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Varies Varies "'Header extension too large'. Where it would fit, and only the file ends before, zeros \
             are read: it opens, and check counts what the missing tables cost",
     }
@@ -30,7 +30,7 @@ rules! {
         why: "readers keep the first, the last or neither, so that each sees another backing format or data file",
         advice: "reject it from strangers; on a copy, remove the one that is not meant",
         spec: "Header extensions",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Silently Silently "the last one wins; other readers take the first, or refuse",
         risk: TwoReadings,
     }
@@ -50,7 +50,7 @@ rules! {
         why: "most readers ignore the length, and the bytes that it spans stay hidden",
         advice: "set the length to 0 in a copy, and look at what it covered",
         spec: "Header extensions",
-        fields: ["extension.length"],
+        fields: [Extension.LENGTH],
         qemu: Varies Varies "a length that still fits is ignored; a larger one: 'Header extension too \
             large', because lengths are checked before the type is looked at",
         risk: TwoReadings,
@@ -60,7 +60,7 @@ rules! {
         why: "readers skip it, and keep it when they rewrite the header: a place for data that nobody looks at",
         advice: "look at its bytes with `dump --only extensions --hex`",
         spec: "Header extensions",
-        fields: ["extension.magic"],
+        fields: [Extension.MAGIC],
         qemu: Silently Silently "ignored, and kept when QEMU rewrites the header, though several change \
             their order",
         risk: HiddenBytes,
@@ -107,13 +107,13 @@ impl ExtensionRules {
         self.ended = extension.is_end();
         if let Some(first) = self.first.get(&head.magic) {
             let wanted = format!("one such extension, as at {first}");
-            out.push(extension_field(extension, &E02, "magic", format!("{} again", head.magic), wanted));
+            out.push(extension_field(extension, &E02, field::MAGIC, format!("{} again", head.magic), wanted));
         } else {
             self.first.insert(head.magic, at);
         }
         match head.magic {
             kinds::END if head.length != 0 => {
-                out.push(extension_field(extension, &E04, "length", head.length, 0_u32));
+                out.push(extension_field(extension, &E04, field::LENGTH, head.length, 0_u32));
             }
             kinds::END => {}
             kinds::BACKING_FORMAT => backing::check_format(extension, &self.header, out),
@@ -129,7 +129,7 @@ impl ExtensionRules {
             magic => {
                 let nonzero = extension.data.iter().filter(|byte| **byte != 0).count();
                 let found = format!("{magic}: {} bytes, {nonzero} of them not 0", head.length);
-                out.push(extension_field(extension, &E26, "magic", found, "a type that is known"));
+                out.push(extension_field(extension, &E26, field::MAGIC, found, "a type that is known"));
             }
         }
     }
@@ -174,8 +174,7 @@ impl ExtensionRules {
         let Error::Cut { at, wanted, had, .. } = error else { return finding };
         // Where the data does not fit, it is the length in front of it that is wrong.
         let is_data = at > self.list_end;
-        let length = Span::new(HostOffset(at.0.saturating_sub(4)), 4);
-        let at_length = if is_data { Some(length) } else { finding.at };
+        let at_length = if is_data { Some(field::LENGTH.at(self.list_end)) } else { finding.at };
         let file_ends = at.saturating_add(had).0 >= self.file_len;
         let fits = at.saturating_add(wanted) <= self.limit;
         let worst = if file_ends && fits { Severity::Corruption } else { Severity::Fatal };
@@ -186,9 +185,11 @@ impl ExtensionRules {
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use crate::finding::Severity;
-    use crate::format::extension::BITMAPS;
+    use crate::format::extension::{self, BITMAPS};
+    use crate::format::header::field;
     use crate::format::scalar::Magic;
     use crate::rules::testing_header::{families, findings, load};
+    use crate::units::HostOffset;
 
     #[test]
     fn damages_fire_their_rule_and_near_ones_do_not() {
@@ -207,10 +208,10 @@ mod tests {
         };
         let fatal = ["E15", "E17", "E19", "E18"];
         assert_eq!(severities(&draft.bytes), fatal.map(|code| (code, Severity::Fatal)));
-        draft.set_header("autoclear_features", 0);
+        draft.set_header(field::AUTOCLEAR_FEATURES, 0);
         let lower = ["E21", "E15", "E17", "E19", "E18"].map(|code| (code, Severity::Warning));
         assert_eq!(severities(&draft.bytes), lower);
-        draft.put_number(draft.extension(BITMAPS) + 4, 4, 16);
+        draft.set_field(HostOffset(draft.extension(BITMAPS)), extension::field::LENGTH, 16);
         assert!(severities(&draft.bytes).contains(&("E14", Severity::Fatal)));
     }
 
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn left_over_bytes_are_missed_nowhere() {
         let mut draft = load("valid/v3-basic");
-        draft.set_header("header_length", 1023);
+        draft.set_header(field::HEADER_LENGTH, 1023);
         for len in [130, 1023, 1024] {
             let had = findings(&draft.bytes[..len]);
             let fatal = had.iter().filter(|finding| finding.severity == Severity::Fatal);
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn many_extensions_are_cheap() {
         let mut draft = load("valid/v3-extended-l2");
-        draft.set_header("cluster_bits", 21);
+        draft.set_header(field::CLUSTER_BITS, 21);
         draft.bytes.resize(2 << 20, 0);
         let at = draft.image().header().extensions_at().0;
         for n in 0..((2 << 20) - at) / 8 {

@@ -1,13 +1,13 @@
 //! The feature bits, what has to agree with them, and the table of their names.
 
 use super::backing;
-use super::field::{extension_field, field_span, header_field as field};
+use super::field::{extension_field, header_field as field};
 use super::names;
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
-use crate::format::Layout;
 use crate::format::features::{self as bits, FeatureName, FeatureSet};
-use crate::format::header::{COMPRESSION_ZSTD, HeaderAdditional};
+use crate::format::header::{COMPRESSION_ZSTD, HeaderAdditional, field};
 use crate::format::scalar::FeatureBits;
+use crate::format::{Field, Layout, extension};
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::text;
@@ -20,7 +20,7 @@ rules! {
         advice: "find the program that set it, and read the image with that; clearing the bit in a copy shows wrong \
             data where it mattered",
         spec: "Header",
-        fields: ["header.incompatible_features"],
+        fields: [Header.INCOMPATIBLE_FEATURES],
         qemu: Refused Refused "'Unsupported qcow2 feature(s): …' with the name that the image's own feature \
             name table gives, or 'Unknown incompatible feature: HEX'",
     }
@@ -29,7 +29,7 @@ rules! {
         why: "it is harmless to readers by definition, but tells of a program that nobody here knows",
         advice: "nothing; ask which program wrote the image if you did not expect a newer one",
         spec: "Header",
-        fields: ["header.compatible_features"],
+        fields: [Header.COMPATIBLE_FEATURES],
         qemu: Silently Silently "ignored, as it should be",
     }
     H14 "unknown-autoclear-feature" Note Should {
@@ -38,7 +38,7 @@ rules! {
         why: "the first program that opens the image for writing clears it, and with it what it promised",
         advice: "open the image read-only as long as it matters who set the bit",
         spec: "Header",
-        fields: ["header.autoclear_features"],
+        fields: [Header.AUTOCLEAR_FEATURES],
         qemu: Silently Silently "ignored while the image is read only; opening it for writing rewrites the \
             header without the bits",
     }
@@ -50,7 +50,7 @@ rules! {
         advice: "let QEMU repair it on a copy (`qemu-img check -r all`); opening it for writing does the same and \
             removes the evidence",
         spec: "Header",
-        fields: ["header.incompatible_features"],
+        fields: [Header.INCOMPATIBLE_FEATURES],
         qemu: Silently Silently "info shows 'dirty-flag'. Check compares the refcounts as ever; opening for \
             writing repairs them, which destroys evidence",
         risk: NotClosed,
@@ -62,7 +62,7 @@ rules! {
         advice: "find out what is broken with `check` before anything repairs it, since a clean repair also clears \
             the bit",
         spec: "Header",
-        fields: ["header.incompatible_features"],
+        fields: [Header.INCOMPATIBLE_FEATURES],
         qemu: Varies Silently "read only it opens, and info shows 'corrupt'; for writing: 'qcow2: Image is \
             corrupt; cannot be opened read/write'. Check does not count the bit, and a repair that ends \
             clean removes it",
@@ -75,7 +75,7 @@ rules! {
         advice: "decompress one cluster with each method (`check --deep` on copies) and correct whichever of the two \
             is wrong",
         spec: "Additional fields (version 3 and higher)",
-        fields: ["header.incompatible_features", "header.compression_type"],
+        fields: [Header.INCOMPATIBLE_FEATURES, Header.COMPRESSION_TYPE],
         qemu: Refused Refused "'qcow2: Compression type incompatible feature bit must be set', or 'must not \
             be set'",
     }
@@ -84,7 +84,7 @@ rules! {
         why: "compressed clusters cannot be read, and which method would read them is not known",
         advice: "get the program that made the image; type 0 is deflate and 1 is Zstandard, and there are no others",
         spec: "Additional fields (version 3 and higher)",
-        fields: ["header.compression_type"],
+        fields: [Header.COMPRESSION_TYPE],
         qemu: Refused Refused "'qcow2: unknown compression type: N', before the compression bit is looked at",
     }
     H23 "compression-type-absent" Fatal Must reported_as "H21" {
@@ -92,7 +92,7 @@ rules! {
         why: "the field that the bit speaks of would not exist",
         advice: "treat it as H21: lengthen the header in a copy, or clear the bit",
         spec: "Additional fields (version 3 and higher)",
-        fields: ["header.incompatible_features", "header.header_length"],
+        fields: [Header.INCOMPATIBLE_FEATURES, Header.HEADER_LENGTH],
         qemu: Refused Refused "an absent compression_type counts as 0: 'qcow2: Compression type incompatible \
             feature bit must not be set'",
     }
@@ -102,7 +102,7 @@ rules! {
         why: "the bit promises a raw file beside the image, and there is none",
         advice: "clear autoclear bit 1 in a copy, unless the data file bit is the one that was lost",
         spec: "Header",
-        fields: ["header.autoclear_features"],
+        fields: [Header.AUTOCLEAR_FEATURES],
         qemu: Varies Refused "info shows the image; opening it for data: 'data-file-raw requires a data \
             file'",
     }
@@ -112,7 +112,7 @@ rules! {
             which wins",
         advice: "detach the backing file if the data file is complete; else clear autoclear bit 1 in a copy",
         spec: "Header",
-        fields: ["header.autoclear_features"],
+        fields: [Header.AUTOCLEAR_FEATURES],
         qemu: Silently Silently "accepted: info, opening and reading work",
     }
     H46 "lazy-refcounts-enabled" Note Should {
@@ -120,7 +120,7 @@ rules! {
         why: "it is faster, and the price is that a crash makes a repair necessary",
         advice: "nothing, unless the storage is one that crashes; `qemu-img amend -o lazy_refcounts=off` ends it",
         spec: "Header",
-        fields: ["header.compatible_features"],
+        fields: [Header.COMPATIBLE_FEATURES],
         qemu: Silently Silently "info shows 'lazy-refcounts'",
     }
     E07 "feature-table-malformed" Warning Must {
@@ -129,7 +129,7 @@ rules! {
         why: "the table names features in error messages, and a broken row makes a message lie or a parser fail",
         advice: "ignore the table, which decides nothing; a rewrite by QEMU replaces it",
         spec: "Feature name table",
-        fields: ["extension.length", "feature-name.type", "feature-name.bit", "feature-name.name"],
+        fields: [Extension.LENGTH, FeatureName.TYPE, FeatureName.BIT, FeatureName.NAME],
         qemu: Silently Silently "used only to name an unknown incompatible bit, and not checked: the bit \
             number counts modulo 64, the first of two rows wins, and a table of 47 bytes is used too",
         risk: FalseName,
@@ -139,15 +139,15 @@ rules! {
         why: "a program that shows the name would call a dangerous bit harmless",
         advice: "trust the bit numbers and not the names; ask who wrote the table",
         spec: "not in the specification; readers print these names in their messages",
-        fields: ["feature-name.name"],
+        fields: [FeatureName.NAME],
         qemu: Silently Silently "names of bits that QEMU knows are never used",
         risk: FalseName,
     }
 }
 
-const INCOMPATIBLE: &str = "incompatible_features";
-const COMPATIBLE: &str = "compatible_features";
-const AUTOCLEAR: &str = "autoclear_features";
+const INCOMPATIBLE: Field = field::INCOMPATIBLE_FEATURES;
+const COMPATIBLE: Field = field::COMPATIBLE_FEATURES;
+const AUTOCLEAR: Field = field::AUTOCLEAR_FEATURES;
 
 /// Judges the bits: unknown ones, known ones that tell of a risk, and those that contradict other fields.
 pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
@@ -195,7 +195,7 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 pub(super) fn check_compression(header: &Header, additional: HeaderAdditional, out: &mut Vec<Finding>) {
     let number = additional.compression_type;
     let mut wrong = |rule, wanted| {
-        out.push(field(header, rule, "compression_type", u64::from(number), wanted));
+        out.push(field(header, rule, field::COMPRESSION_TYPE, u64::from(number), wanted));
     };
     if number > COMPRESSION_ZSTD {
         wrong(&H22, "0 (deflate) or 1 (zstd)");
@@ -212,29 +212,29 @@ pub(super) type Named = [u64; FeatureSet::ALL.len()];
 pub(super) fn check_names(table: &Extension<'_>, out: &mut Vec<Finding>) {
     if !u64::from(table.head.length).is_multiple_of(FeatureName::LEN) {
         let wanted = format!("a multiple of {}", FeatureName::LEN);
-        out.push(extension_field(table, &E07, "length", table.head.length, wanted));
+        out.push(extension_field(table, &E07, extension::field::LENGTH, table.head.length, wanted));
     }
 }
 
 /// Judges a row of it: readers put its names into their messages.
 pub(super) fn check_name(at: HostOffset, row: &FeatureName, named: &mut Named, out: &mut Vec<Finding>) {
-    let finding = |rule: &'static Rule, field, found: Evidence, wanted: Evidence| {
-        Finding::new(rule, Structure::FeatureName, field_span(at, &row.fields(), field), found, wanted)
+    let finding = |rule: &'static Rule, field: Field, found: Evidence, wanted: Evidence| {
+        Finding::new(rule, Structure::FeatureName, field.at(at), found, wanted)
     };
     let set = FeatureSet::from_type(row.r#type);
     if set.is_none() {
-        out.push(finding(&E07, "type", u32::from(row.r#type).into(), "0, 1 or 2".into()));
+        out.push(finding(&E07, bits::field::TYPE, u32::from(row.r#type).into(), "0, 1 or 2".into()));
     }
     let bit = Some(u32::from(row.bit)).filter(|bit| *bit < u64::BITS);
     if bit.is_none() {
-        out.push(finding(&E07, "bit", u32::from(row.bit).into(), "at most 63".into()));
+        out.push(finding(&E07, bits::field::BIT, u32::from(row.bit).into(), "at most 63".into()));
     }
     let name = row.name.text();
     if let Some(found) = names::unprintable(name) {
-        out.push(finding(&E07, "name", found.into(), "printable UTF-8".into()));
+        out.push(finding(&E07, bits::field::NAME, found.into(), "printable UTF-8".into()));
     } else if row.name.0.iter().skip(name.len()).any(|byte| *byte != 0) {
         let found = format!("bytes that are not 0 behind the {} of the name", to_u64(name.len()));
-        out.push(finding(&E07, "name", found.into(), "a name padded with zeros".into()));
+        out.push(finding(&E07, bits::field::NAME, found.into(), "a name padded with zeros".into()));
     }
     let (Some(set), Some(bit)) = (set, bit) else { return };
     let of_set = FeatureSet::ALL.iter().zip(named).find(|(other, _)| **other == set);
@@ -242,11 +242,11 @@ pub(super) fn check_name(at: HostOffset, row: &FeatureName, named: &mut Named, o
         let mask = 1_u64.unbounded_shl(bit);
         if *seen & mask != 0 {
             let found = format!("{} bit {bit} again", set.as_str());
-            out.push(finding(&E07, "bit", found.into(), "each feature once".into()));
+            out.push(finding(&E07, bits::field::BIT, found.into(), "each feature once".into()));
         }
         *seen |= mask;
     }
     if let Some(known) = set.known().find(|known| known.bit == bit && known.name.as_bytes() != name) {
-        out.push(finding(&E08, "name", text::shown(name).into(), known.name.into()));
+        out.push(finding(&E08, bits::field::NAME, text::shown(name).into(), known.name.into()));
     }
 }

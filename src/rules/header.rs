@@ -6,7 +6,7 @@ use super::{backing, bitmaps_extension, data_file, encryption, features, header_
 use crate::Error;
 use crate::finding::{Evidence, Finding, Severity, Structure, rules};
 use crate::format::features::EXTENDED_L2;
-use crate::format::header::HeaderAdditional;
+use crate::format::header::{HeaderAdditional, field};
 use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
 use crate::image::{Header, Image};
@@ -21,7 +21,7 @@ rules! {
         advice: "get the file again from where it came: a header is never cut by normal use, and what lies behind it \
             is gone too",
         spec: "Header",
-        fields: ["header.magic", "header.version", "header.header_length"],
+        fields: [Header.MAGIC, Header.VERSION, Header.HEADER_LENGTH],
         qemu: Varies Varies "bytes behind the end read as 0, so the cut decides. Below 24 bytes: \
             'Unsupported cluster size: 2^0'; version 3 below 104: 'qcow2 header too short'; version 2 below \
             60: 'Image does not contain a reference count table'. Cut later it opens, and check counts \
@@ -35,7 +35,7 @@ rules! {
         advice: "look at what the file looks like instead; if it should be QCOW2, its first cluster was overwritten \
             and has to come from a backup",
         spec: "Header",
-        fields: ["header.magic"],
+        fields: [Header.MAGIC],
         qemu: Refused Refused "'Image is not in qcow2 format' where -f qcow2 asks for the format; without it \
             the file is probed, and usually opened as raw",
     }
@@ -45,7 +45,7 @@ rules! {
             be guessed",
         advice: "convert a version 1 image with `qemu-img convert -f qcow`; any other number is damage or a forgery",
         spec: "Header",
-        fields: ["header.version"],
+        fields: [Header.VERSION],
         qemu: Refused Refused "'Unsupported qcow2 version N'",
     }
     H04 "cluster-too-small" Fatal Must {
@@ -55,7 +55,7 @@ rules! {
         advice: "try cluster_bits of 16, QEMU's default, in a copy: if the L1 table then makes sense, only this field \
             is damaged",
         spec: "Header",
-        fields: ["header.cluster_bits"],
+        fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported cluster size: 2^N'",
     }
     H05 "cluster-too-large" Fatal Qemu {
@@ -64,7 +64,7 @@ rules! {
             readers alone",
         advice: "read the guest data out with a tool that takes larger clusters, and convert it to QCOW2 anew",
         spec: "QEMU block/qcow2.h, MAX_CLUSTER_BITS",
-        fields: ["header.cluster_bits"],
+        fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported cluster size: 2^N'",
     }
     H06 "subcluster-too-small" Fatal Must {
@@ -74,7 +74,7 @@ rules! {
         advice: "clear incompatible bit 4 in a copy only if the L2 tables turn out to have 8-byte entries; else the \
             image was made wrong",
         spec: "Header",
-        fields: ["header.cluster_bits"],
+        fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported subcluster size: N'",
     }
     H07 "header-length-too-short" Fatal Must {
@@ -83,7 +83,7 @@ rules! {
         advice: "set header_length to 104 in a copy and check again: a shorter version 3 header was never written by \
             any release",
         spec: "Header",
-        fields: ["header.header_length"],
+        fields: [Header.HEADER_LENGTH],
         qemu: Refused Refused "'qcow2 header too short'",
     }
     H08 "header-length-unaligned" Warning Must {
@@ -93,7 +93,7 @@ rules! {
         advice: "do not accept it from strangers: two programs may see two lists of extensions; QEMU writes 104 or \
             112",
         spec: "Header padding",
-        fields: ["header.header_length"],
+        fields: [Header.HEADER_LENGTH],
         qemu: Silently Silently "any number is taken as it stands: 105, 113 or 121 open if the extensions \
             start exactly there. Where they start elsewhere, 'Header extension too large' can follow by \
             accident",
@@ -104,7 +104,7 @@ rules! {
         why: "fields would run into clusters that belong to other structures",
         advice: "compare with header_length 112 in a copy; nothing defines fields so far behind",
         spec: "Header",
-        fields: ["header.header_length"],
+        fields: [Header.HEADER_LENGTH],
         qemu: Refused Refused "'qcow2 header exceeds cluster size'",
     }
     H10 "header-padding-nonzero" Warning Must {
@@ -113,7 +113,7 @@ rules! {
             reader",
         advice: "zero the bytes in a copy, and ask who wrote them",
         spec: "Header padding",
-        fields: ["header.padding"],
+        fields: [Header.PADDING],
         qemu: Silently Silently "these bytes are not looked at",
         risk: HiddenBytes,
     }
@@ -125,7 +125,7 @@ rules! {
         advice: "nothing, where a newer program made the image; else look at the bytes with `dump --only header \
             --hex`",
         spec: "Additional fields (version 3 and higher)",
-        fields: ["header.unknown_fields"],
+        fields: [Header.UNKNOWN_FIELDS],
         qemu: Silently Silently "they are ignored, and kept together with header_length when QEMU rewrites \
             the header",
         risk: HiddenBytes,
@@ -144,7 +144,7 @@ rules! {
         advice: "set refcount_order to 4, the default, in a copy and compare: if the counts agree with the \
             references, that was it",
         spec: "Header",
-        fields: ["header.refcount_order"],
+        fields: [Header.REFCOUNT_ORDER],
         qemu: Refused Refused "'Reference count entry width too large; may not exceed 64 bits'",
     }
     H43 "header-cluster-hidden-data" Warning Must {
@@ -200,19 +200,20 @@ pub fn check_header<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 fn numbers(header: &Header, geometry: Option<Geometry>, out: &mut Vec<Finding>) {
     let version = header.v2.version;
     if !matches!(version, 2 | 3) {
-        out.push(field(header, &H03, "version", version, "2 or 3"));
+        out.push(field(header, &H03, field::VERSION, version, "2 or 3"));
     }
     cluster_bits(header, out);
     let v3 = header.v3();
     if RefcountWidth::new(v3.refcount_order).is_none() {
         let wanted = format!("at most {}", RefcountWidth::MAX_ORDER);
-        out.push(field(header, &H16, "refcount_order", v3.refcount_order, wanted));
+        out.push(field(header, &H16, field::REFCOUNT_ORDER, v3.refcount_order, wanted));
     }
     if !header.has_v3() {
         return;
     }
     let length = v3.header_length;
-    let mut wrong = |rule, wanted: String| out.push(field(header, rule, "header_length", length, wanted));
+    let mut wrong =
+        |rule, wanted: String| out.push(field(header, rule, field::HEADER_LENGTH, length, wanted));
     if u64::from(length) < Header::V3_LEN {
         wrong(&H07, format!("at least {}", Header::V3_LEN));
     }
@@ -226,7 +227,7 @@ fn numbers(header: &Header, geometry: Option<Geometry>, out: &mut Vec<Finding>) 
 
 fn cluster_bits(header: &Header, out: &mut Vec<Finding>) {
     let bits = header.v2.cluster_bits.0;
-    let wrong = |rule, wanted: String| field(header, rule, "cluster_bits", bits, wanted);
+    let wrong = |rule, wanted: String| field(header, rule, field::CLUSTER_BITS, bits, wanted);
     if bits < Geometry::MIN_CLUSTER_BITS {
         out.push(wrong(&H04, format!("at least {}", Geometry::MIN_CLUSTER_BITS)));
     } else if bits < EXTENDED_MIN_CLUSTER_BITS && header.v3().incompatible_features.contains(EXTENDED_L2) {
@@ -240,7 +241,7 @@ fn cluster_bits(header: &Header, out: &mut Vec<Finding>) {
 
 fn padding(header: &Header, additional: HeaderAdditional, out: &mut Vec<Finding>) {
     // A header_length of 106 to 111 covers the padding only in part.
-    let padding_at = Header::V3_LEN.saturating_add(1);
+    let padding_at = field::PADDING.offset;
     let covered = header.wanted_len().min(Header::MAX_KNOWN_LEN).saturating_sub(padding_at);
     let padding = additional.padding.0.get(..to_usize(covered)).unwrap_or_default();
     if padding.iter().any(|byte| *byte != 0) {

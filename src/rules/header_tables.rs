@@ -3,8 +3,9 @@
 use super::field::header_field as field;
 use super::is_cut;
 use crate::finding::{Evidence, Finding, Rule, rules};
+use crate::format::header::field;
 use crate::format::snapshot::SnapshotHead;
-use crate::format::{Layout, qemu};
+use crate::format::{Field, Layout, qemu};
 use crate::image::Header;
 use crate::units::{Geometry, HostOffset, SECTOR, Span};
 
@@ -15,7 +16,7 @@ rules! {
         advice: "search for the table: its entries are multiples of the cluster size with bit 63 set; snapshots keep \
             older copies of it",
         spec: "Header",
-        fields: ["header.l1_table_offset"],
+        fields: [Header.L1_TABLE_OFFSET],
         qemu: Refused Refused "'Active L1 table offset invalid'; aligned but close below 2^63: 'Could not \
             read L1 table: Input/output error'",
     }
@@ -24,7 +25,7 @@ rules! {
         why: "QEMU loads the whole table into memory, and protects itself by this limit",
         advice: "larger clusters need a smaller table: convert with cluster_size=2M by a reader without the limit",
         spec: "QEMU block/qcow2.h, QCOW_MAX_L1_SIZE",
-        fields: ["header.l1_size"],
+        fields: [Header.L1_SIZE],
         qemu: Refused Refused "'Active L1 table too large'",
     }
     H26 "l1-table-too-small" Fatal Must {
@@ -34,7 +35,7 @@ rules! {
         advice: "compare size with l1_size: one of them was changed alone, and a smaller size in a copy makes the \
             rest readable",
         spec: "Cluster mapping",
-        fields: ["header.l1_size"],
+        fields: [Header.L1_SIZE],
         qemu: Refused Refused "'L1 table is too small'; the size counts as it stands, not rounded down to \
             sectors",
     }
@@ -44,7 +45,7 @@ rules! {
         why: "sizes near 2^64 overflow where readers round them, and each then sees a disk of another length",
         advice: "take the true size from a snapshot or from the L1 table's last used entry, and set it in a copy",
         spec: "QEMU block/qcow2.c, qcow2_do_open",
-        fields: ["header.size"],
+        fields: [Header.SIZE],
         qemu: Refused Refused "'Image is too big'; so near 2^64 that rounding wraps: 'Could not refresh \
             total sector count: File too large'",
     }
@@ -54,7 +55,7 @@ rules! {
         advice: "nothing is lost that a guest could read in whole sectors; resize the disk to a multiple of 512 to \
             end the difference",
         spec: "not in the specification; QEMU rounds down to sectors",
-        fields: ["header.size"],
+        fields: [Header.SIZE],
         qemu: Silently Silently "the size is rounded down to 512 bytes, so the last bytes are out of reach",
         risk: TwoReadings,
     }
@@ -63,7 +64,7 @@ rules! {
         why: "no cluster could be counted, so the first write would allocate one that is in use",
         advice: "rebuild the refcounts on a copy: `qemu-img check -r all` opens such an image and does that",
         spec: "Header",
-        fields: ["header.refcount_table_clusters"],
+        fields: [Header.REFCOUNT_TABLE_CLUSTERS],
         qemu: Refused Corruption "'Image does not contain a reference count table'. Check opens it all the \
             same, and counts a corruption for each cluster in use",
     }
@@ -72,7 +73,7 @@ rules! {
         why: "QEMU loads the whole table, and refuses one that only a file of many petabytes would need",
         advice: "look whether the clusters behind the first few are all zero; then set a smaller number in a copy",
         spec: "QEMU block/qcow2.h, QCOW_MAX_REFTABLE_SIZE",
-        fields: ["header.refcount_table_clusters"],
+        fields: [Header.REFCOUNT_TABLE_CLUSTERS],
         qemu: Refused Refused "'Reference count table too large'",
     }
     H31 "refcount-table-offset-invalid" Fatal Must {
@@ -81,7 +82,7 @@ rules! {
         why: "refcounts would be read from anywhere, and written there by the next allocation",
         advice: "set it to the real table if a dump of the file's clusters shows one, else have it rebuilt on a copy",
         spec: "Header",
-        fields: ["header.refcount_table_offset"],
+        fields: [Header.REFCOUNT_TABLE_OFFSET],
         qemu: Refused Refused "'Reference count table offset invalid'",
     }
     H32 "snapshots-offset-invalid" Fatal Must {
@@ -89,7 +90,7 @@ rules! {
         why: "QEMU refuses the image for it even where no snapshot would ever be read",
         advice: "set the field to 0 in a copy if nb_snapshots is 0; else look for the table on a cluster boundary",
         spec: "Header",
-        fields: ["header.snapshots_offset"],
+        fields: [Header.SNAPSHOTS_OFFSET],
         qemu: Refused CheckError "'Snapshot table offset invalid'",
     }
     H33 "too-many-snapshots" Fatal Qemu {
@@ -98,7 +99,7 @@ rules! {
         advice: "look at the table with `dump --only snapshots`: mostly the number is damaged, and the entries end \
             earlier",
         spec: "QEMU block/qcow2.h, QCOW_MAX_SNAPSHOTS",
-        fields: ["header.nb_snapshots"],
+        fields: [Header.NB_SNAPSHOTS],
         qemu: Refused CheckError "'Snapshot table too large'. Check: 'You can force-remove all N overhanging \
             snapshots with qemu-img check -r all', and that repair drops them",
     }
@@ -107,7 +108,7 @@ rules! {
         why: "what lies behind the end reads as zeros: guest ranges vanish without any error",
         advice: "get the rest of the file: a copy that was cut is the usual reason",
         spec: "Header",
-        fields: ["header.l1_table_offset", "header.refcount_table_offset", "header.snapshots_offset"],
+        fields: [Header.L1_TABLE_OFFSET, Header.REFCOUNT_TABLE_OFFSET, Header.SNAPSHOTS_OFFSET],
         qemu: Silently Varies "bytes behind the end read as zeros. Check: 'counting reference for region \
             exceeding the end of the file' where a cluster or more is missing, and leaks for what the table \
             led to; a small table that starts less than a cluster behind the end gives leaks only",
@@ -119,7 +120,7 @@ rules! {
         advice: "do not write to the image; the offset is wrong, or was set to 0, and the real table may be elsewhere \
             in the file",
         spec: "not in the specification; the header's own bytes would be read as table entries",
-        fields: ["header.l1_table_offset", "header.refcount_table_offset", "header.snapshots_offset"],
+        fields: [Header.L1_TABLE_OFFSET, Header.REFCOUNT_TABLE_OFFSET, Header.SNAPSHOTS_OFFSET],
         qemu: Silently Corruption "the header is read as entries. Check: 'ERROR found L1 entry with reserved \
             bits set: 514649fb00000003', or 'refcount table entry N has reserved bits set'",
     }
@@ -131,16 +132,16 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
     let v2 = &header.v2;
     let refcount_table_len = u64::from(v2.refcount_table_clusters).saturating_mul(geometry.cluster_size());
     if v2.refcount_table_clusters == 0 {
-        out.push(field(header, &H29, "refcount_table_clusters", 0_u32, "at least 1"));
+        out.push(field(header, &H29, field::REFCOUNT_TABLE_CLUSTERS, 0_u32, "at least 1"));
     }
     if refcount_table_len > qemu::MAX_REFCOUNT_TABLE_LEN {
         let most = qemu::MAX_REFCOUNT_TABLE_LEN.unbounded_shr(geometry.cluster_bits());
         let (wanted, clusters) = (format!("at most {most}"), v2.refcount_table_clusters);
-        out.push(field(header, &H30, "refcount_table_clusters", clusters, wanted).only_qemu());
+        out.push(field(header, &H30, field::REFCOUNT_TABLE_CLUSTERS, clusters, wanted).only_qemu());
     }
     if v2.nb_snapshots > qemu::MAX_SNAPSHOTS {
         let wanted = format!("at most {}", qemu::MAX_SNAPSHOTS);
-        out.push(field(header, &H33, "nb_snapshots", v2.nb_snapshots, wanted).only_qemu());
+        out.push(field(header, &H33, field::NB_SNAPSHOTS, v2.nb_snapshots, wanted).only_qemu());
     }
 
     let l1_len = u64::from(v2.l1_size).saturating_mul(8);
@@ -148,12 +149,12 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
     // the entries in the file add is for the rules about those to say.
     let snapshots_len = u64::from(v2.nb_snapshots).saturating_mul(SnapshotHead::LEN);
     let tables = [
-        ("l1_table_offset", v2.l1_table_offset, l1_len, &H24),
-        ("refcount_table_offset", v2.refcount_table_offset, refcount_table_len, &H31),
-        ("snapshots_offset", v2.snapshots_offset, snapshots_len, &H32),
+        (field::L1_TABLE_OFFSET, v2.l1_table_offset, l1_len, &H24),
+        (field::REFCOUNT_TABLE_OFFSET, v2.refcount_table_offset, refcount_table_len, &H31),
+        (field::SNAPSHOTS_OFFSET, v2.snapshots_offset, snapshots_len, &H32),
     ];
-    for (name, at, len, rule) in tables {
-        let table = Table { name, span: Span::new(at, len), rule };
+    for (pointer, at, len, rule) in tables {
+        let table = Table { pointer, span: Span::new(at, len), rule };
         out.extend(place(header, &table, geometry, file_len));
     }
 }
@@ -162,34 +163,34 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
 fn disk_size(header: &Header, geometry: Geometry, out: &mut Vec<Finding>) {
     let (size, l1_size) = (header.v2.size.0, header.v2.l1_size);
     if !size.is_multiple_of(SECTOR) {
-        out.push(field(header, &H28, "size", size, format!("a multiple of {SECTOR}")));
+        out.push(field(header, &H28, field::SIZE, size, format!("a multiple of {SECTOR}")));
     }
     let wanted = geometry.l1_entries_for(size);
     // QEMU rounds up by adding, which wraps.
     let wraps = size.checked_add(geometry.l2_coverage().saturating_sub(1)).is_none();
     if wraps || i32::try_from(wanted).is_err() {
-        out.push(field(header, &H27, "size", size, "fewer than 2^31 L1 entries").only_qemu());
+        out.push(field(header, &H27, field::SIZE, size, "fewer than 2^31 L1 entries").only_qemu());
     }
     if u64::from(l1_size) < wanted {
-        out.push(field(header, &H26, "l1_size", l1_size, format!("at least {wanted}")));
+        out.push(field(header, &H26, field::L1_SIZE, l1_size, format!("at least {wanted}")));
     }
     if l1_size > qemu::MAX_L1_ENTRIES {
         let wanted = format!("at most {}", qemu::MAX_L1_ENTRIES);
-        out.push(field(header, &H25, "l1_size", l1_size, wanted).only_qemu());
+        out.push(field(header, &H25, field::L1_SIZE, l1_size, wanted).only_qemu());
     }
 }
 
 /// A table, its fields, and the rule for where it may lie.
 struct Table {
-    name: &'static str,
+    pointer: Field,
     span: Span,
     rule: &'static Rule,
 }
 
 fn place(header: &Header, table: &Table, geometry: Geometry, file_len: u64) -> Option<Finding> {
-    let Table { name, span, rule } = *table;
+    let Table { pointer, span, rule } = *table;
     let (at, cluster_size) = (span.at, geometry.cluster_size());
-    let wrong = |rule, wanted: Evidence| Some(field(header, rule, name, Evidence::Hex(at.0), wanted));
+    let wrong = |rule, wanted: Evidence| Some(field(header, rule, pointer, Evidence::Hex(at.0), wanted));
     // QEMU looks at the offset even where the table has no entry.
     if !at.is_aligned(cluster_size) {
         return wrong(rule, format!("a multiple of {cluster_size:#x}").into());
@@ -208,5 +209,5 @@ fn place(header: &Header, table: &Table, geometry: Geometry, file_len: u64) -> O
         return None;
     }
     let found = format!("a table of {} bytes at {at}", span.len);
-    Some(field(header, &H34, name, found, format!("an end at {file_len:#x} or before")))
+    Some(field(header, &H34, pointer, found, format!("an end at {file_len:#x} or before")))
 }

@@ -16,7 +16,7 @@ rules! {
         advice: "clear the bits in a copy after comparing with the neighbours; whole entries of noise mean that the \
             table was overwritten",
         spec: "L1 table entry",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found L1 entry with \
             reserved bits set: HEX'",
     }
@@ -26,7 +26,7 @@ rules! {
         advice: "its guest range is lost unless the low bits alone were flipped: try the offset rounded down, in a \
             copy",
         spec: "L1 table entry",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: FailsOnRead Corruption "'L2 table offset 0x.. unaligned (L1 index: ..)' when it is read. \
             Check: 'ERROR l2_offset=HEX: Table is not cluster aligned; L1 entry corrupted', then it reads \
             the shifted table all the same",
@@ -37,7 +37,7 @@ rules! {
         why: "all that the table maps reads as zeros, without any error",
         advice: "look for the missing end of the file first; a table behind it cannot be had otherwise",
         spec: "L1 table entry",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: Silently Corruption "all that it maps reads as zeros. Check: 'region exceeding the end of the \
             file by one cluster or more', leaks for the clusters that are lost, and 'ERROR OFLAG_COPIED L2 \
             cluster' where bit 63 is set",
@@ -50,7 +50,7 @@ rules! {
             copies it for nothing",
         advice: "leave the image unwritten until `qemu-img check -r all` on a copy has set the flags by the refcounts",
         spec: "L1 table entry",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED L2 cluster: l1_index=N l1_entry=HEX \
             refcount=N'",
         guest: Unharmed,
@@ -62,7 +62,7 @@ rules! {
         why: "clusters hang there that no guest can reach, left by VM state or put there",
         advice: "nothing, if the image once held snapshots with VM state; else look at what they hold",
         spec: "not in the specification; no guest can read what is hidden there",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: Silently Silently "their clusters are counted like any other; a deleted snapshot leaves VM state \
             there that was loaded before",
         risk: HiddenBytes,
@@ -72,7 +72,7 @@ rules! {
         why: "the flags speak of a table that is not there, and QEMU's check takes the header for it",
         advice: "zero the entry in a copy, after looking whether a leaked cluster is the lost table",
         spec: "L1 table entry",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: Silently Corruption "reads as unallocated. Check takes the header for the L2 table, and counts \
             what its bytes happen to say; first 'found L1 entry with reserved bits set' where such bits are \
             set",

@@ -14,7 +14,7 @@ rules! {
             overwritten",
         advice: "compare the entries around it: single bits are bit rot and can be cleared in a copy",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found l2 entry with \
             reserved bits set: HEX'",
     }
@@ -24,7 +24,7 @@ rules! {
             is data",
         advice: "clear bit 0 in a copy; the subcluster bitmap says which parts are zero",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Silently "the bit is not looked at",
     }
     L07 "zero-flag-in-version-2" Corruption Must {
@@ -32,7 +32,7 @@ rules! {
         why: "version 2 defines no zero clusters: QEMU fails to read there, others return old data",
         advice: "upgrade a copy to version 3 if zeros are meant, else clear the bit",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Silently "'Zero cluster entry found in pre-v3 image (…)' when it is read; check \
             counts the cluster and says nothing",
         guest: Lost,
@@ -42,7 +42,7 @@ rules! {
         why: "a guest cluster would take parts of two host clusters, of which one belongs to another owner",
         advice: "round the offset down in a copy and look whether the data fits what the guest had there",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Corruption "'Cluster allocation offset 0x.. unaligned (…)' when it is read. Check: \
             'ERROR offset=HEX: Data cluster is not properly aligned; L2 entry corrupted.', or the same of a \
             'Preallocated cluster', and it counts both clusters touched",
@@ -54,7 +54,7 @@ rules! {
         advice: "compare the file's length with its source, and restore the named range if the file cannot be \
             completed",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Corruption "reads as zeros. Check: 'region exceeding the end of the file by one \
             cluster or more', and 'ERROR OFLAG_COPIED data cluster' where bit 63 is set",
         guest: Lost,
@@ -65,7 +65,7 @@ rules! {
         why: "the cluster's end reads as zeros, which is right for a fresh image and wrong for a cut copy",
         advice: "compare the length with the source; nothing is wrong if the guest never wrote there",
         spec: "not in the specification; the missing bytes read as zeros",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Silently "the missing bytes read as zeros; less than a cluster past the end is not \
             counted",
         risk: TwoReadings,
@@ -77,7 +77,7 @@ rules! {
             copy",
         advice: "let `qemu-img check -r all` set the flags on a copy; where the refcount is wrong, mend that first",
         spec: "L2 table entry",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Corruption "check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=N'",
         guest: Unharmed,
         stale_when_dirty: true,
@@ -87,7 +87,7 @@ rules! {
         why: "the subcluster would be data and zeros at once, and QEMU refuses the whole cluster",
         advice: "choose per subcluster in a copy: data where the host cluster has some, else zeros",
         spec: "Extended L2 Entries",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Corruption "'Invalid cluster entry found' when any subcluster of the entry is \
             read; check counts the entry",
         guest: Lost,
@@ -97,7 +97,7 @@ rules! {
         why: "data is promised where no cluster is",
         advice: "clear the bits in a copy; what they promised is lost unless another snapshot has it",
         spec: "Extended L2 Entries",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Corruption "'Invalid cluster entry found' when it is read. Check: 'ERROR: \
             Unallocated cluster has non-zero subcluster allocation map', without saying where",
         guest: Lost,
@@ -107,7 +107,7 @@ rules! {
         why: "the data file would be read at one place as QCOW2 and at another as raw",
         advice: "compare both places in the data file, and set the entry to the guest offset in a copy",
         spec: "Header",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Silently "'External data file host cluster offset 0x.. does not match guest \
             cluster offset' when it is read",
         guest: Lost,
@@ -117,7 +117,7 @@ rules! {
         why: "cluster 0 of the data file is told from an unallocated one by this bit alone",
         advice: "set bit 63 in a copy for the clusters that the data file holds",
         spec: "L2 table entry",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Varies "the data is read all the same, but an entry of 0 counts as unallocated, so \
             guest cluster 0 is lost. Check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=1'; \
             nothing for offset 0",
@@ -128,7 +128,7 @@ rules! {
         why: "only there can an offset of 0 be told from no offset",
         advice: "see L23 for images without a data file, and L20 for those with one",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Varies Silently "without a data file the cluster is unallocated; with one, reading any cluster \
             but the first: 'External data file host cluster offset 0 does not match guest cluster offset'",
     }
@@ -138,7 +138,7 @@ rules! {
         why: "a program took the entry for a cluster at offset 0, where the header lies",
         advice: "clear the bit in a copy; no data hangs on it",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Silently "the cluster is unallocated",
     }
     L24 "l2-entry-beyond-disk" Warning Extra {
@@ -146,7 +146,7 @@ rules! {
         why: "no guest can read what is mapped there: it is a leftover of a shrunk disk, or hidden",
         advice: "look at it in a copy with a larger size, and ask who shrank the disk",
         spec: "not in the specification; no guest can read what is hidden there",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Silently "counted like any other: '3/2 = 150.00% allocated'",
         risk: HiddenBytes,
     }
@@ -155,7 +155,7 @@ rules! {
         why: "a version 2 reader does not know the flag, and reads the cluster as data or fails",
         advice: "upgrade a copy with `qemu-img amend -o compat=1.1` if the flag is meant",
         spec: "Standard Cluster Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Silently "a zero flag: 'Zero cluster entry found in pre-v3 image' when it is read",
     }
 }

@@ -13,7 +13,7 @@ rules! {
         why: "a compressed cluster must never be written in place, and the bit says that it may",
         advice: "clear bit 63 in a copy: the stream itself is not touched by that",
         spec: "L2 table entry",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Corruption "check: 'ERROR: coffset=0xHEX: copied flag must never be set for \
             compressed clusters'",
     }
@@ -22,7 +22,7 @@ rules! {
         why: "the bits make the offset point far behind any file, so the cluster cannot be read",
         advice: "clear them in a copy: what is left is mostly the true offset",
         spec: "Compressed Clusters Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Corruption "plain 'Input/output error' when it is read. Check takes the bits as \
             part of the offset: 'region exceeding the end of the file', and a leak of the cluster that is \
             meant",
@@ -33,7 +33,7 @@ rules! {
         why: "the stream is not there, and QEMU gives an I/O error to the guest",
         advice: "complete the file, or restore the guest range from a backup",
         spec: "Compressed Clusters Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Corruption "plain 'Input/output error' when it is read. Check: 'region exceeding \
             the end of the file by one cluster or more', and a leak of the lost cluster",
         guest: Lost,
@@ -45,7 +45,7 @@ rules! {
         advice: "restore the named guest ranges; a flipped bit in the stream cannot be told from here, so restore \
             whole clusters",
         spec: "Compressed Clusters Descriptor",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Silently "plain 'Input/output error' when it is read, if the stream is cut, too \
             short or damaged; too long is an error with zstd, accepted with deflate. Check decompresses \
             nothing",
@@ -56,7 +56,7 @@ rules! {
         why: "nobody can say in which of the two files the stream lies",
         advice: "find out which file has it, and convert the image into one file",
         spec: "Header",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: FailsOnRead Corruption "'Compressed cluster entry found in image with external data file' when \
             it is read. Check: 'ERROR compressed cluster N with data file, entry=0x..'",
         guest: Lost,
@@ -66,7 +66,7 @@ rules! {
         why: "readers differ on whether the bitmap or the stream wins",
         advice: "zero the bitmap in a copy: a compressed cluster has all its subclusters",
         spec: "Extended L2 Entries",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Corruption "check: 'ERROR compressed cluster N with non-zero subcluster allocation \
             bitmap, entry=0x..', and a leak, because such a cluster is not counted",
     }

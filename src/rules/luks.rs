@@ -1,11 +1,10 @@
 //! The LUKS header, which is never encrypted itself: no key is needed. Its key slots are in `luks_slots`.
 
-use super::field::field_span;
 use super::{encryption, luks_slots, names};
 use crate::Error;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
-use crate::format::Layout;
-use crate::format::luks::MAGIC;
+use crate::format::Field;
+use crate::format::luks::{MAGIC, field};
 use crate::format::scalar::Chars;
 use crate::image::{Image, Luks};
 use crate::source::ReadAt;
@@ -18,7 +17,7 @@ rules! {
         why: "without them no program takes it for a LUKS header, and the disk cannot be decrypted",
         advice: "restore the header from a backup of it: there is no other way to the master key",
         spec: "Full disk encryption header pointer; LUKS1 on-disk format, partition header",
-        fields: ["luks.magic", "luks.version"],
+        fields: [Luks.MAGIC, Luks.VERSION],
         qemu: Refused Refused "'Volume is not in LUKS format', or 'LUKS version 2 is not supported'",
     }
     K02 "luks-name-malformed" Fatal Must {
@@ -26,7 +25,7 @@ rules! {
         why: "the cipher cannot be looked up, and a name without an end runs into the next field",
         advice: "QEMU writes aes, xts-plain64 and sha256: compare, and mend a copy",
         spec: "LUKS1 on-disk format, partition header",
-        fields: ["luks.cipher_name", "luks.cipher_mode", "luks.hash_spec"],
+        fields: [Luks.CIPHER_NAME, Luks.CIPHER_MODE, Luks.HASH_SPEC],
         qemu: Refused Refused "'LUKS header cipher name is not NUL terminated', and likewise for 'cipher \
             mode' and 'hash spec'",
     }
@@ -35,7 +34,7 @@ rules! {
         why: "writing the guest's first sectors would overwrite the key slots",
         advice: "compare with the length in the encryption extension, which says where the header ends",
         spec: "LUKS1 on-disk format, partition header",
-        fields: ["luks.payload_offset"],
+        fields: [Luks.PAYLOAD_OFFSET],
         qemu: Refused Refused "'LUKS payload is overlapping with the header'",
     }
     K04 "luks-digest-iterations" Fatal Must {
@@ -44,7 +43,7 @@ rules! {
         why: "the password check is impossible at 0, weak if low, and takes minutes if absurdly high",
         advice: "do not unlock it in a service with a time limit; restore the number from a header backup",
         spec: "LUKS1 on-disk format, partition header",
-        fields: ["luks.mk_digest_iterations"],
+        fields: [Luks.MK_DIGEST_ITERATIONS],
         qemu: Varies Refused "0: 'LUKS key iteration count is zero'; any other count is accepted. Check \
             always needs the key",
     }
@@ -54,7 +53,7 @@ rules! {
         why: "data can be changed or guessed without the key, or no program can decrypt it",
         advice: "re-encrypt: convert into a new LUKS image with QEMU's defaults",
         spec: "not in the specification; security",
-        fields: ["luks.cipher_name", "luks.cipher_mode", "luks.hash_spec", "luks.key_bytes"],
+        fields: [Luks.CIPHER_NAME, Luks.CIPHER_MODE, Luks.HASH_SPEC, Luks.KEY_BYTES],
         qemu: Varies Refused "unknown: 'Algorithm 'foo' with key size N bytes not supported'; weak ones are \
             accepted. Check always needs the key",
     }
@@ -105,29 +104,32 @@ pub fn check_luks<R: ReadAt>(image: &Image<R>, luks: &Luks, out: &mut Vec<Findin
 fn field(
     luks: &Luks,
     rule: &'static Rule,
-    name: &str,
+    field: Field,
     found: impl Into<Evidence>,
     wanted: impl Into<Evidence>,
 ) -> Finding {
-    let at = field_span(luks.span.at, &luks.head.fields(), name);
-    Finding::new(rule, Structure::Luks, at, found, wanted)
+    Finding::new(rule, Structure::Luks, field.at(luks.span.at), found, wanted)
 }
 
 fn magic(luks: &Luks, out: &mut Vec<Finding>) {
     if luks.head.magic.0 != MAGIC {
         let found =
             luks.head.magic.0.iter().fold(0_u64, |value, byte| value.unbounded_shl(8) | u64::from(*byte));
-        out.push(field(luks, &K01, "magic", Evidence::Hex(found), "LUKS, 0xba and 0xbe"));
+        out.push(field(luks, &K01, field::MAGIC, Evidence::Hex(found), "LUKS, 0xba and 0xbe"));
     }
     if luks.head.version != 1 {
-        out.push(field(luks, &K01, "version", u32::from(luks.head.version), 1_u32));
+        out.push(field(luks, &K01, field::VERSION, u32::from(luks.head.version), 1_u32));
     }
 }
 
 /// The names of the algorithms, with their fields.
-fn algorithm_names(luks: &Luks) -> [(&'static str, &Chars<32>); 3] {
+fn algorithm_names(luks: &Luks) -> [(Field, &Chars<32>); 3] {
     let head = &luks.head;
-    [("cipher_name", &head.cipher_name), ("cipher_mode", &head.cipher_mode), ("hash_spec", &head.hash_spec)]
+    [
+        (field::CIPHER_NAME, &head.cipher_name),
+        (field::CIPHER_MODE, &head.cipher_mode),
+        (field::HASH_SPEC, &head.hash_spec),
+    ]
 }
 
 fn is_well_formed(name: &Chars<32>) -> bool {
@@ -152,7 +154,7 @@ fn algorithms(luks: &Luks, out: &mut Vec<Finding>) {
         let text = is_well_formed(chars).then(|| str::from_utf8(chars.text()).ok()).flatten();
         text.map(|text| (name, text))
     });
-    let mut report = |(name, text): (&str, &str), severity, wanted: &'static str| {
+    let mut report = |(name, text): (Field, &str), severity, wanted: &'static str| {
         let finding = field(luks, &K09, name, text.to_owned(), wanted).at_most(severity);
         // The LUKS1 format leaves the names open; an unknown one is fatal by QEMU's list alone.
         out.push(if severity == Severity::Fatal { finding.only_qemu() } else { finding });
@@ -199,7 +201,8 @@ fn algorithms(luks: &Luks, out: &mut Vec<Finding>) {
         let fits = |size: &&u32| size.checked_mul(halves) == Some(key_bytes);
         if sizes.iter().find(fits).is_none() {
             out.push(
-                field(luks, &K09, "key_bytes", key_bytes, "a key size of this cipher and mode").only_qemu(),
+                field(luks, &K09, field::KEY_BYTES, key_bytes, "a key size of this cipher and mode")
+                    .only_qemu(),
             );
         }
     }
@@ -210,7 +213,7 @@ fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
     let least = luks_slots::KEY_MATERIAL_START / SECTOR;
     if u64::from(head.payload_offset) < least {
         let wanted = format!("at least {least} sectors");
-        out.push(field(luks, &K03, "payload_offset", head.payload_offset, wanted));
+        out.push(field(luks, &K03, field::PAYLOAD_OFFSET, head.payload_offset, wanted));
     }
     let iterations = head.mk_digest_iterations;
     let wanted = match iterations {
@@ -219,7 +222,7 @@ fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
         many if many > MANY_ITERATIONS => format!("at most {MANY_ITERATIONS}"),
         _ => return,
     };
-    let finding = field(luks, &K04, "mk_digest_iterations", iterations, wanted);
+    let finding = field(luks, &K04, field::MK_DIGEST_ITERATIONS, iterations, wanted);
     // QEMU accepts every count but 0.
     let worst = if iterations == 0 { Severity::Fatal } else { Severity::Warning };
     out.push(finding.at_most(worst));
@@ -228,7 +231,7 @@ fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use crate::finding::Severity;
-    use crate::format::Layout;
+    use crate::format::luks::slot_field;
     use crate::rules::testing_header::{families, findings, load};
 
     #[test]
@@ -240,8 +243,8 @@ mod tests {
     fn a_slot_that_wraps_is_not_fatal() {
         let mut draft = load("damaged/E13-luks-header-cut");
         let luks = draft.image().luks().unwrap().unwrap();
-        let (at, slot) = luks.slots[3];
-        draft.set_field(at, &slot.fields(), "key_material_offset", 0xffff_ff88);
+        let (at, _) = luks.slots[3];
+        draft.set_field(at, slot_field::KEY_MATERIAL_OFFSET, 0xffff_ff88);
         let had = findings(&draft.bytes);
         let slots = had.iter().filter(|finding| finding.rule.code == "K07");
         assert_eq!(slots.map(|finding| finding.severity).collect::<Vec<_>>(), [Severity::Warning]);

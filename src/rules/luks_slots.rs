@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::field::field_span;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
-use crate::format::Layout;
-use crate::format::luks::{LuksHead, LuksSlot, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES};
+use crate::format::luks::{
+    LuksHead, LuksSlot, SLOT_COUNT, SLOT_DISABLED, SLOT_ENABLED, STRIPES, slot_field as field,
+};
+use crate::format::{Field, Layout};
 use crate::image::Luks;
 use crate::units::{HostOffset, SECTOR, Span, to_u64};
 
@@ -15,7 +16,7 @@ rules! {
         why: "key material read with a wrong layout gives a wrong key",
         advice: "use another slot whose fields are sound, and its password",
         spec: "LUKS1 on-disk format, key slot",
-        fields: ["luks-slot.active", "luks-slot.stripes"],
+        fields: [LuksSlot.ACTIVE, LuksSlot.STRIPES],
         qemu: Refused Refused "'Keyslot N is corrupted (stripes …)', or 'Keyslot N state … is corrupted'",
     }
     K06 "luks-slot-iterations" Fatal Must {
@@ -23,7 +24,7 @@ rules! {
         why: "no key can be derived for the slot",
         advice: "unlock by another slot, then add the password anew with `qemu-img amend`",
         spec: "LUKS1 on-disk format, key slot",
-        fields: ["luks-slot.iterations"],
+        fields: [LuksSlot.ITERATIONS],
         qemu: Refused Refused "'Keyslot N iteration count is zero'",
     }
     K07 "luks-slot-overlap" Fatal Must {
@@ -32,7 +33,7 @@ rules! {
         why: "writing one slot, or the guest's data, destroys the key material of another",
         advice: "save the header now; change no passwords before it is mended",
         spec: "LUKS1 on-disk format, key slot",
-        fields: ["luks-slot.key_material_offset"],
+        fields: [LuksSlot.KEY_MATERIAL_OFFSET],
         qemu: Refused Refused "'Keyslot N is overlapping with …'",
     }
     K08 "luks-no-active-slot" Note Extra {
@@ -42,7 +43,7 @@ rules! {
             overwritten",
         advice: "only a backup of the header helps",
         spec: "not in the specification; key slots can be erased to destroy the data",
-        fields: ["luks-slot.active"],
+        fields: [LuksSlot.ACTIVE],
         qemu: Silently Refused "info shows the slots as they are; check always needs the key, and no key can \
             fit",
     }
@@ -59,7 +60,7 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         check_slot(*at, slot, out);
         if let Some(wanted) = misplaced(&material, payload, &before) {
             let found = format!("{:#x} to {:#x}", material.start, material.end);
-            let finding = finding(*at, slot, &K07, "key_material_offset", found.into(), wanted.into());
+            let finding = finding(*at, &K07, field::KEY_MATERIAL_OFFSET, found.into(), wanted.into());
             // QEMU counts the sectors in 32 bits, and takes an end that wraps for one before the payload.
             let wrapped = (material.end / SECTOR) & u64::from(u32::MAX);
             let missed = material.end > payload && wrapped.saturating_mul(SECTOR) <= payload;
@@ -75,28 +76,21 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
     }
 }
 
-fn finding(
-    at: HostOffset,
-    slot: &LuksSlot,
-    rule: &'static Rule,
-    field: &str,
-    found: Evidence,
-    wanted: Evidence,
-) -> Finding {
-    Finding::new(rule, Structure::LuksSlot, field_span(at, &slot.fields(), field), found, wanted)
+fn finding(at: HostOffset, rule: &'static Rule, field: Field, found: Evidence, wanted: Evidence) -> Finding {
+    Finding::new(rule, Structure::LuksSlot, field.at(at), found, wanted)
 }
 
 fn check_slot(at: HostOffset, slot: &LuksSlot, out: &mut Vec<Finding>) {
     if slot.stripes != STRIPES {
-        out.push(finding(at, slot, &K05, "stripes", slot.stripes.into(), STRIPES.into()));
+        out.push(finding(at, &K05, field::STRIPES, slot.stripes.into(), STRIPES.into()));
     }
     let active = slot.active.0 == SLOT_ENABLED;
     if !active && slot.active.0 != SLOT_DISABLED {
         let wanted = format!("{SLOT_ENABLED:#010x} or {SLOT_DISABLED:#010x}");
-        out.push(finding(at, slot, &K05, "active", Evidence::Hex(slot.active.0.into()), wanted.into()));
+        out.push(finding(at, &K05, field::ACTIVE, Evidence::Hex(slot.active.0.into()), wanted.into()));
     }
     if active && slot.iterations == 0 {
-        out.push(finding(at, slot, &K06, "iterations", 0_u32.into(), "at least 1".into()));
+        out.push(finding(at, &K06, field::ITERATIONS, 0_u32.into(), "at least 1".into()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::Image;
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
+use crate::format::header::field;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::image::RefcountRun;
 use crate::source::ReadAt;
@@ -14,7 +15,7 @@ rules! {
         why: "QEMU masks the bits, and another reader finds no block",
         advice: "clear the bits in a copy: what is left is the block's place, and nothing of the guest is touched",
         spec: "Refcount table entry",
-        fields: ["refcount-table.entry"],
+        fields: [RefcountTable.ENTRY],
         qemu: Silently Corruption "the bits are masked. Check: 'ERROR refcount table entry N has reserved \
             bits set', and a leak of that block's own cluster",
     }
@@ -24,7 +25,7 @@ rules! {
             write",
         advice: "read the guest data out with `qemu-img convert`, since qemu-img does not repair this one",
         spec: "Refcount table entry",
-        fields: ["refcount-table.entry"],
+        fields: [RefcountTable.ENTRY],
         qemu: Silently Varies "reading works; the first write that allocates: 'Refblock offset 0x.. \
             unaligned (reftable index: N)' and the corrupt bit. Check: 'ERROR refcount block N is not \
             cluster aligned', exit 2, or 'Check failed', exit 1, where the block covers clusters of the file",
@@ -34,7 +35,7 @@ rules! {
         why: "all clusters that it counts look free, so that the next writes overwrite them",
         advice: "open it read-only until the counts are rebuilt; look first whether the file was cut",
         spec: "Refcount table entry",
-        fields: ["refcount-table.entry"],
+        fields: [RefcountTable.ENTRY],
         qemu: Silently Corruption "check: 'ERROR refcount block N is outside image', and 'cluster N \
             refcount=0 reference=1' for all that it covers; a block that lies partly inside is read with \
             zeros, without a message",
@@ -44,7 +45,7 @@ rules! {
         why: "its own cluster may be given to a guest, whose data then are the counts",
         advice: "keep writers away, and let `qemu-img check -r all` repair a copy",
         spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Varies "stored 0: 'ERROR cluster N refcount=0 reference=1'; stored 2 or more: 'Leaked \
             cluster N refcount=2 reference=1', exit 3; referenced twice: 'ERROR refcount block N refcount=2'",
         stale_when_dirty: true,
@@ -54,7 +55,7 @@ rules! {
         why: "when one of the owners frees the cluster, it is free for all while others still use it",
         advice: "keep all writers away: deleting a snapshot already does harm; repair a copy first",
         spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Corruption "check: 'ERROR cluster N refcount=A reference=B'",
         stale_when_dirty: true,
     }
@@ -64,7 +65,7 @@ rules! {
         advice: "free it at leisure with `qemu-img check -r leaks`, unless a lost table (L02, L03, L28) is among the \
             leaked clusters",
         spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Leak "check: 'Leaked cluster N refcount=A reference=B', exit 3; exit 2 where bit 63 \
             of an active entry that maps the cluster becomes wrong by it",
         stale_when_dirty: true,
@@ -74,7 +75,7 @@ rules! {
         why: "the next write may take the cluster for a free one, and overwrite it",
         advice: "do not start the guest; `qemu-img check -r all` on a copy counts the references anew",
         spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Corruption "check: 'ERROR cluster N refcount=0 reference=1'; -r leaks fails with \
             'ERROR need to rebuild refcount structures', -r all rebuilds them",
         stale_when_dirty: true,
@@ -84,7 +85,7 @@ rules! {
         why: "counts of what is not there: the file was longer once, or was cut",
         advice: "compare the length with the source; nothing else is wrong if that agrees",
         spec: "not in the specification; such clusters can never be freed",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Silently "check stops at the end of the file",
     }
     R09 "refcount-overflow" Corruption Must {
@@ -92,7 +93,7 @@ rules! {
         why: "a count that is full cannot grow, and when owners go it reaches 0 too early",
         advice: "widen the counts: `qemu-img convert` into an image with refcount_bits=16 or more",
         spec: "Host cluster management",
-        fields: ["refcount-block.entry"],
+        fields: [RefcountBlock.ENTRY],
         qemu: Silently Corruption "check: 'ERROR: overflow cluster offset=0x..', with the hint to widen the \
             refcounts by qemu-img amend",
     }
@@ -101,7 +102,7 @@ rules! {
         why: "clusters behind what it covers count as free; QEMU enlarges the table when it needs to",
         advice: "nothing: the next allocation extends the table",
         spec: "not in the specification; clusters without a block have refcount 0",
-        fields: ["header.refcount_table_clusters"],
+        fields: [Header.REFCOUNT_TABLE_CLUSTERS],
         qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
             is not covered, and nothing where none is",
     }
@@ -194,7 +195,7 @@ pub fn check_refcount_table_cover<R: ReadAt>(image: &Image<R>, out: &mut Vec<Fin
     let table_clusters = image.header().v2.refcount_table_clusters;
     let wanted = table_clusters_for(geometry.clusters_for(image.file_len()), geometry, width);
     if table_clusters != 0 && u64::from(table_clusters) < wanted {
-        let at = image.header().span("refcount_table_clusters");
+        let at = image.header().span(field::REFCOUNT_TABLE_CLUSTERS);
         let wanted = format!("at least {wanted}");
         out.push(Finding::new(&R10, Structure::Header, at, table_clusters, wanted));
     }

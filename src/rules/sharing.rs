@@ -9,7 +9,7 @@ rules! {
         why: "a write to one guest range changes the other too",
         advice: "read both ranges out of a copy: one of them is the true owner, and the other has to be restored",
         spec: "not in the specification; a write to one guest range would change another",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: Silently Silently "nothing where the refcount agrees; otherwise only 'ERROR cluster N \
             refcount=1 reference=2'",
     }
@@ -19,7 +19,7 @@ rules! {
         advice: "read both and compare with what the guest expects; rewriting one of them in a repaired copy gives it \
             a cluster of its own",
         spec: "not in the specification; nothing that QEMU writes looks like that",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Silently "nothing where the refcount agrees; otherwise only 'ERROR cluster N \
             refcount=1 reference=2'",
         shared: L2Table,
@@ -30,7 +30,7 @@ rules! {
         why: "metadata is read as a table, and a guest write changes it",
         advice: "find the true table among the leaked clusters (R06), which then has no owner",
         spec: "Cluster mapping",
-        fields: ["l1-table.entry"],
+        fields: [L1Table.ENTRY],
         qemu: Silently Varies "the metadata is read as L2 entries. Check notices it only by refcounts that \
             do not agree, or by what those entries happen to say",
         shared: L1Table,
@@ -52,7 +52,7 @@ rules! {
         why: "the guest can read the image's own metadata, and by writing point it at anything",
         advice: "treat it as an attack until shown otherwise; copy out the guest's other data and rebuild the image",
         spec: "Host cluster management",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Silently "the guest reads the image's own metadata. Check: 'ERROR cluster N \
             refcount=1 reference=2', and nothing where the stored refcount says 2 and bit 63 is clear",
         shared: L2Table,
@@ -62,7 +62,7 @@ rules! {
         why: "a bitmap that shares a cluster marks the wrong guest data as changed, or overwrites it",
         advice: "drop the bitmaps on a copy (`qemu-img bitmap --remove`), and check the data that shared with them",
         spec: "Bitmap data",
-        fields: ["bitmap-table.entry", "bitmap.bitmap_table_offset"],
+        fields: [BitmapTable.ENTRY, Bitmap.BITMAP_TABLE_OFFSET],
         qemu: Silently Silently "check: 'ERROR cluster N refcount=1 reference=2', and nothing where the \
             stored refcount says 2",
         shared: BitmapTable,
@@ -72,7 +72,7 @@ rules! {
         why: "one of the streams was written over the other, or a write that frees one frees the other's clusters",
         advice: "find with `--deep` which of the two still decompresses, and restore the other",
         spec: "not in the specification; nothing that QEMU writes looks like that",
-        fields: ["l2-table.entry"],
+        fields: [L2Table.ENTRY],
         qemu: Silently Silently "each stream is read as it stands; check counts clusters, not bytes",
         shared: L2Table,
     }
@@ -81,7 +81,7 @@ rules! {
         why: "a refcount update of one range changes the other's counts, so that clusters in use get free",
         advice: "have the refcounts rebuilt on a copy: they follow from the tables",
         spec: "Host cluster management",
-        fields: ["refcount-table.entry"],
+        fields: [RefcountTable.ENTRY],
         qemu: Silently Corruption "check: 'ERROR refcount block N refcount=M', M being the references \
             counted, whatever refcount is stored",
         shared: RefcountBlock,

@@ -1,8 +1,8 @@
 //! What a snapshot table entry says for people: id, name and date; and the padding behind them.
 
-use super::field::snapshot_field;
 use super::names::{self, Seen};
 use crate::finding::{Finding, Severity, Structure, rules};
+use crate::format::snapshot::field;
 use crate::image::Snapshot;
 use crate::units::{Span, to_u64};
 
@@ -12,7 +12,7 @@ rules! {
         why: "`-l ID` and delete pick the first that fits, which may be the wrong one",
         advice: "rename one by editing a copy; `dump --only snapshots` shows which is which",
         spec: "Snapshots",
-        fields: ["snapshot.id_str", "snapshot.name"],
+        fields: [Snapshot.ID_STR, Snapshot.NAME],
         qemu: Silently Silently "not compared",
         risk: FromWarning,
     }
@@ -21,7 +21,7 @@ rules! {
         why: "a reader that adds it to the seconds shows another time, or fails",
         advice: "nothing; dates decide nothing",
         spec: "not in the specification, which calls it the part of a second",
-        fields: ["snapshot.date_nsec"],
+        fields: [Snapshot.DATE_NSEC],
         qemu: Silently Silently "shown as it stands",
     }
     S14 "snapshot-name-malformed" Warning Extra {
@@ -29,7 +29,7 @@ rules! {
         why: "a name that is cut at a NUL or attacks a terminal cannot be used to pick the snapshot",
         advice: "find it by its place in `dump --only snapshots`, and print its name only escaped",
         spec: "not in the specification; readers would see different names",
-        fields: ["snapshot.id_str", "snapshot.name", "snapshot.id_str_size"],
+        fields: [Snapshot.ID_STR, Snapshot.NAME, Snapshot.ID_STR_SIZE],
         qemu: Silently Silently "cut at the first NUL; an empty id is shown as it is",
         risk: FalseName,
     }
@@ -40,7 +40,7 @@ rules! {
         advice: "nothing: they are seven bytes at most; `qemu-img convert` makes a copy without them, and without the \
             snapshots",
         spec: "not in the specification; a few bytes can be left there",
-        fields: ["snapshot.padding"],
+        fields: [Snapshot.PADDING],
         qemu: Silently Silently "not looked at, nor cleared where the table is written to freed clusters",
     }
     S18 "snapshot-date-implausible" Note Extra {
@@ -49,7 +49,7 @@ rules! {
         why: "a clock was wrong, the table was edited, or entries were moved",
         advice: "take it as a hint when you ask in which order things happened",
         spec: "not in the specification; forensics: clocks set wrong, or entries edited",
-        fields: ["snapshot.date_sec", "snapshot.id_str"],
+        fields: [Snapshot.DATE_SEC, Snapshot.ID_STR],
         qemu: Silently Silently "shown as it stands",
     }
 }
@@ -83,7 +83,7 @@ impl Labels {
         let (id_span, name_span) =
             (id_span(snapshot), Span::new(snapshot.name_at(), to_u64(snapshot.name.len())));
         if snapshot.id.is_empty() {
-            let span = snapshot_field(snapshot, "id_str_size");
+            let span = field::ID_STR_SIZE.at(snapshot.at);
             out.push(Finding::new(&S14, Structure::Snapshot, span, 0_u32, "at least 1"));
         }
         if !self.ids.is_new(&snapshot.id) {
@@ -110,7 +110,7 @@ impl Labels {
     fn date(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let (seconds, nanoseconds) = (snapshot.head.date_sec.0, snapshot.head.date_nsec);
         if nanoseconds >= 1_000_000_000 {
-            let span = snapshot_field(snapshot, "date_nsec");
+            let span = field::DATE_NSEC.at(snapshot.at);
             out.push(Finding::new(&S10, Structure::Snapshot, span, nanoseconds, "less than 1000000000"));
         }
         let date = i64::from(seconds);
@@ -121,7 +121,7 @@ impl Labels {
         } else {
             return;
         };
-        let span = snapshot_field(snapshot, "date_sec");
+        let span = field::DATE_SEC.at(snapshot.at);
         out.push(Finding::new(&S18, Structure::Snapshot, span, seconds, wanted));
     }
 

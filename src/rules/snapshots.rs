@@ -1,11 +1,10 @@
 //! The snapshot table, entry by entry. What the entries say for people is judged in `snapshot_labels`.
 
-use super::field::{field_span, snapshot_field};
 use super::snapshot_labels::Labels;
 use super::{ends_past_file, is_cut, stopped};
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
-use crate::format::snapshot::SnapshotHead;
-use crate::format::{Layout, qemu};
+use crate::format::snapshot::{SnapshotHead, extra_field, field};
+use crate::format::{Layout, header, part, qemu};
 use crate::image::Snapshot;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, SECTOR, Span};
@@ -17,7 +16,7 @@ rules! {
         why: "ids and names are cut or invented from zeros, and so may be the place of the snapshot's table",
         advice: "complete the file; the active disk is not touched by it",
         spec: "Snapshots",
-        fields: ["snapshot.id_str_size", "snapshot.name_size", "snapshot.extra_data_size"],
+        fields: [Snapshot.ID_STR_SIZE, Snapshot.NAME_SIZE, Snapshot.EXTRA_DATA_SIZE],
         qemu: Varies Varies "bytes behind the end read as zeros, so it opens; an I/O error: 'Failed to read \
             snapshot table'. Check counts a table that ends a cluster or more behind the end, and passes a \
             name that runs past it by less",
@@ -27,7 +26,7 @@ rules! {
         why: "QEMU reads at most 1,024 bytes, and refuses what it cannot keep",
         advice: "`qemu-img check -r all` on a copy cuts the data to what QEMU knows",
         spec: "QEMU block/qcow2.h, QCOW_MAX_SNAPSHOT_EXTRA_DATA",
-        fields: ["snapshot.extra_data_size"],
+        fields: [Snapshot.EXTRA_DATA_SIZE],
         qemu: Refused CheckError "'Too much extra metadata in snapshot table entry N'; check says so too, \
             and -r all discards it",
     }
@@ -37,12 +36,7 @@ rules! {
         advice: "delete snapshots with the program that made them, or extract those that matter with `read \
             --snapshot`",
         spec: "QEMU block/qcow2.h, QCOW_MAX_SNAPSHOTS_SIZE",
-        fields: [
-            "snapshot.id_str_size",
-            "snapshot.name_size",
-            "snapshot.extra_data_size",
-            "header.nb_snapshots",
-        ],
+        fields: [Snapshot.ID_STR_SIZE, Snapshot.NAME_SIZE, Snapshot.EXTRA_DATA_SIZE, Header.NB_SNAPSHOTS],
         qemu: Refused CheckError "'Snapshot table is too big', and 'You can force-remove all N overhanging \
             snapshots with qemu-img check -r all'",
     }
@@ -52,7 +46,7 @@ rules! {
         why: "without these fields the size of the disk at that time is guessed",
         advice: "`qemu-img check -r all` on a copy adds them, with the size of today",
         spec: "Snapshots",
-        fields: ["snapshot.extra_data_size"],
+        fields: [Snapshot.EXTRA_DATA_SIZE],
         qemu: Silently Corruption "check: 'ERROR snapshot table entry N is incomplete'",
         counted_one_by_one: true,
     }
@@ -61,7 +55,7 @@ rules! {
         why: "the snapshot's whole tree is read from the wrong bytes",
         advice: "look for its table on the boundary before; else the snapshot is lost, and only it",
         spec: "Snapshots",
-        fields: ["snapshot.l1_table_offset"],
+        fields: [Snapshot.L1_TABLE_OFFSET],
         qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
             (NAME) l1_offset=0x..: L1 table is not cluster aligned; snapshot table entry corrupted'",
         counted_one_by_one: true,
@@ -71,7 +65,7 @@ rules! {
         why: "QEMU refuses to use a table of that length, so the snapshot cannot be read or deleted",
         advice: "compare l1_size with the disk size: mostly the number alone is damaged",
         spec: "QEMU block/qcow2.h, QCOW_MAX_L1_SIZE",
-        fields: ["snapshot.l1_size"],
+        fields: [Snapshot.L1_SIZE],
         qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
             (NAME) l1_size=0x..: L1 table is too large; snapshot table entry corrupted'",
         counted_one_by_one: true,
@@ -81,12 +75,7 @@ rules! {
         why: "a part of the snapshot's disk or of its VM state cannot be reached",
         advice: "set disk_size or l1_size right in a copy by the active table's, if the disk was not resized since",
         spec: "not in the specification; the rest of the disk would be lost",
-        fields: [
-            "snapshot.l1_size",
-            "snapshot.disk_size",
-            "snapshot.vm_state_size",
-            "snapshot.vm_state_size_large",
-        ],
+        fields: [Snapshot.L1_SIZE, Snapshot.DISK_SIZE, Snapshot.VM_STATE_SIZE, Snapshot.VM_STATE_SIZE_LARGE],
         qemu: Silently Varies "check: leaks, of the clusters that the missing entries led to; nothing where they \
             led to none",
         reads_as_unallocated: true,
@@ -96,7 +85,7 @@ rules! {
         why: "the snapshot reads as zeros where its table is missing, and its clusters are leaked",
         advice: "complete the file before anything deletes the snapshot or repairs the leaks",
         spec: "Snapshots",
-        fields: ["snapshot.l1_table_offset", "snapshot.l1_size"],
+        fields: [Snapshot.L1_TABLE_OFFSET, Snapshot.L1_SIZE],
         qemu: Silently Corruption "its entries read as zeros. Check: 'counting reference for region \
             exceeding the end of the file'",
         reads_as_unallocated: true,
@@ -107,7 +96,7 @@ rules! {
         why: "old programs use the short field and new ones the long one, and load different VM states",
         advice: "trust the long one, which version 3 requires",
         spec: "not in the specification, by which the 32-bit one is ignored; old readers use it",
-        fields: ["snapshot.vm_state_size", "snapshot.vm_state_size_large"],
+        fields: [Snapshot.VM_STATE_SIZE, Snapshot.VM_STATE_SIZE_LARGE],
         qemu: Silently Silently "the 64-bit size wins where it is present",
     }
     S12 "snapshot-disk-size-implausible" Note Extra {
@@ -115,7 +104,7 @@ rules! {
         why: "QEMU rounds it down to sectors, and a disk of 0 bytes has nothing to restore",
         advice: "compare with the tree: `map --snapshot` shows how far it reaches",
         spec: "not in the specification; QEMU never writes anything else",
-        fields: ["snapshot.disk_size"],
+        fields: [Snapshot.DISK_SIZE],
         qemu: Silently Silently "shown as it stands: 0, 12345 and 2^64-1 are accepted",
     }
     S13 "snapshots-with-data-file" Corruption Must {
@@ -123,7 +112,7 @@ rules! {
         why: "the data file holds one disk, and cannot keep what a snapshot should",
         advice: "delete the snapshots on a copy; the data that they had is gone since the first write",
         spec: "Header",
-        fields: ["header.nb_snapshots", "header.incompatible_features"],
+        fields: [Header.NB_SNAPSHOTS, Header.INCOMPATIBLE_FEATURES],
         qemu: Silently Corruption "check: 'ERROR N snapshots in image with data file'",
         counted_one_by_one: true,
     }
@@ -176,7 +165,7 @@ impl SnapshotRules {
             external_data: image.has_external_data(),
             virtual_size: header.v2.size.0,
             count: header.v2.nb_snapshots,
-            count_span: header.span("nb_snapshots"),
+            count_span: header.span(header::field::NB_SNAPSHOTS),
             table_at: header.v2.snapshots_offset,
             table_len: 0,
             labels: Labels::new(now),
@@ -211,7 +200,7 @@ impl SnapshotRules {
 
     fn extra_data(&self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         let len = snapshot.head.extra_data_size;
-        let span = || snapshot_field(snapshot, "extra_data_size");
+        let span = || field::EXTRA_DATA_SIZE.at(snapshot.at);
         if len > qemu::MAX_SNAPSHOT_EXTRA_LEN {
             out.push(extra_data_too_large(span(), len.into()));
         }
@@ -225,11 +214,11 @@ impl SnapshotRules {
         let (offset, size) = (snapshot.head.l1_table_offset, snapshot.head.l1_size);
         let cluster_size = geometry.cluster_size();
         let offset_finding = |rule: &'static Rule, wanted: String| {
-            let span = snapshot_field(snapshot, "l1_table_offset");
+            let span = field::L1_TABLE_OFFSET.at(snapshot.at);
             Finding::new(rule, Structure::Snapshot, span, Evidence::Hex(offset.0), wanted)
         };
         let size_finding = |rule: &'static Rule, wanted: String| {
-            Finding::new(rule, Structure::Snapshot, snapshot_field(snapshot, "l1_size"), size, wanted)
+            Finding::new(rule, Structure::Snapshot, field::L1_SIZE.at(snapshot.at), size, wanted)
         };
         if !offset.is_aligned(cluster_size) {
             out.push(offset_finding(&S05, format!("a multiple of {cluster_size:#x}")));
@@ -253,14 +242,14 @@ impl SnapshotRules {
 fn sizes(snapshot: &Snapshot, out: &mut Vec<Finding>) {
     let (short, long) = (u64::from(snapshot.head.vm_state_size.0), snapshot.vm_state_size());
     if short != 0 && short != long {
-        let span = snapshot_field(snapshot, "vm_state_size");
+        let span = field::VM_STATE_SIZE.at(snapshot.at);
         let wanted = format!("{long} or 0");
         out.push(Finding::new(&S11, Structure::Snapshot, span, short, wanted));
     }
     if let Some(size) = snapshot.disk_size()
         && (size == 0 || size % SECTOR != 0)
     {
-        let span = extra_span(snapshot, "disk_size");
+        let span = extra_field::DISK_SIZE.at(snapshot.extra_at());
         let wanted = format!("a multiple of {SECTOR} and not 0");
         out.push(Finding::new(&S12, Structure::Snapshot, span, size, wanted));
     }
@@ -275,20 +264,19 @@ fn extra_data_too_large(span: Span, len: u64) -> Finding {
 /// within QEMU's limit, or not known.
 fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
     match fault {
-        Error::Cut { what: "extra_data", at, wanted, .. } if wanted > qemu::MAX_SNAPSHOT_EXTRA_LEN.into() => {
-            Some((Span::new(HostOffset(at.0.checked_sub(4)?), 4), wanted))
+        Error::Cut { what: part::EXTRA_DATA, at, wanted, .. }
+            if wanted > qemu::MAX_SNAPSHOT_EXTRA_LEN.into() =>
+        {
+            let entry_at = HostOffset(at.0.checked_sub(SnapshotHead::LEN)?);
+            Some((field::EXTRA_DATA_SIZE.at(entry_at), wanted))
         }
         Error::Budget { limit: Limit::EntryLen, value, at } => {
             let least = value.checked_sub(MAX_BARE_ENTRY_LEN)?;
-            let span = Span::new(at.saturating_add(SnapshotHead::LEN.saturating_sub(4)), 4);
+            let span = field::EXTRA_DATA_SIZE.at(at);
             (least > qemu::MAX_SNAPSHOT_EXTRA_LEN.into()).then_some((span, least))
         }
         _ => None,
     }
-}
-
-fn extra_span(snapshot: &Snapshot, name: &str) -> Span {
-    field_span(snapshot.extra_at(), &snapshot.extra_fields(), name)
 }
 
 #[cfg(all(test, feature = "testkit"))]

@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 
 use super::Judge;
-use super::field::field_span;
-use crate::finding::{Finding, Severity, Structure};
-use crate::format::Layout;
-use crate::format::snapshot::SnapshotHead;
+use crate::finding::{Finding, Judged, Severity, Structure};
+use crate::format::bitmap::BitmapHead;
+use crate::format::extension::BitmapsExtension;
+use crate::format::header::{HeaderAdditional, HeaderV2, HeaderV3};
+use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::format::{Field, Layout, part};
 use crate::image::{Bitmap, Section, Snapshot, Tables, Walk};
 use crate::testkit::{Damage, Draft, damages};
 use crate::units::{HostOffset, Span};
@@ -73,7 +75,7 @@ pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
         assert!(worst <= damage.rule.severity, "{name}: {worst:?}");
         let others: Vec<_> = codes(&found).into_iter().filter(|code| *code != damage.rule.code).collect();
         assert!(others.iter().all(|code| damage.also.contains(code)), "{name}: {others:?} too");
-        let fields: Vec<_> = damage.rule.fields.iter().flat_map(|field| spans(&draft, field)).collect();
+        let fields: Vec<_> = damage.rule.fields.iter().flat_map(|field| spans(&draft, *field)).collect();
         for finding in found.iter().filter(|finding| finding.rule == damage.rule) {
             let is_field = finding.at.is_some_and(|at| fields.contains(&(finding.structure, at)));
             // What is cut short has no field, and stray bits have none.
@@ -94,54 +96,59 @@ pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
 }
 
 /// Where the field that a rule names is, in each structure of its kind.
-fn spans(draft: &Draft, field: &str) -> Vec<(Structure, Span)> {
+fn spans(draft: &Draft, judged: Judged) -> Vec<(Structure, Span)> {
     let image = draft.image();
-    let (structure, name) = field.split_once('.').unwrap();
-    let part = |at, bytes: &[u8]| Span::new(at, crate::units::to_u64(bytes.len()));
+    let Judged { structure, name } = judged;
+    let bytes = |at, bytes: &[u8]| Span::new(at, crate::units::to_u64(bytes.len()));
+    let named = |fields: &[Field]| *fields.iter().find(|field| field.name == name).unwrap();
     let of_snapshot = |s: Snapshot| match name {
-        "id_str" => part(s.id_at(), &s.id),
-        "name" => part(s.name_at(), &s.name),
-        "padding" => part(s.padding_at(), &s.padding),
-        "disk_size" | "vm_state_size_large" => field_span(s.extra_at(), &s.extra_fields(), name),
-        _ => field_span(s.at, &s.head.fields(), name),
+        part::ID_STR => bytes(s.id_at(), &s.id),
+        part::NAME => bytes(s.name_at(), &s.name),
+        part::PADDING => bytes(s.padding_at(), &s.padding),
+        _ => match SnapshotExtra::FIELDS.iter().find(|field| field.name == name) {
+            Some(field) => field.at(s.extra_at()),
+            None => named(SnapshotHead::FIELDS).at(s.at),
+        },
     };
     let of_bitmap = |b: Bitmap| match name {
-        "name" => part(b.name_at(), &b.name),
-        "padding" => part(b.padding_at(), &b.padding),
-        _ => field_span(b.at, &b.head.fields(), name),
+        part::NAME => bytes(b.name_at(), &b.name),
+        part::PADDING => bytes(b.padding_at(), &b.padding),
+        _ => named(BitmapHead::FIELDS).at(b.at),
     };
     let every = |kind, span: Span, len| {
         (0..span.len / len).map(|n| (kind, Span::new(span.at.saturating_add(n * len), len))).collect()
     };
     let file = Span::new(HostOffset(0), image.file_len() + 4096);
     match structure {
-        "header" => vec![(Structure::Header, image.header().span(name))],
-        "snapshot" => {
+        Structure::Header => {
+            let fields = [HeaderV2::FIELDS, HeaderV3::FIELDS, HeaderAdditional::FIELDS].concat();
+            vec![(Structure::Header, image.header().span(named(&fields)))]
+        }
+        Structure::Snapshot => {
             let snapshots = image.snapshots().map_while(Result::ok);
             let whole = snapshots.map(of_snapshot).map(|span| (Structure::Snapshot, span));
             // Of an entry that is cut short, the fixed part stands behind the entry before it.
             let next =
                 image.snapshots().map_while(Result::ok).last().map_or(HostOffset(0), |last| last.end());
-            let cut = field_span(next, &SnapshotHead::default().fields(), name);
-            whole.chain([(Structure::Snapshot, cut)]).collect()
+            let cut =
+                SnapshotHead::FIELDS.iter().find(|field| field.name == name).map(|field| field.at(next));
+            whole.chain(cut.map(|span| (Structure::Snapshot, span))).collect()
         }
-        "bitmap" => {
+        Structure::Bitmap => {
             let bitmaps = image.bitmaps().map_while(Result::ok);
             bitmaps.map(of_bitmap).map(|span| (Structure::Bitmap, span)).collect()
         }
-        "bitmaps-extension" => {
-            let (at, extension) = image.bitmaps_extension().unwrap();
-            vec![(Structure::BitmapsExtension, field_span(at, &extension.fields(), name))]
+        Structure::BitmapsExtension => {
+            let (at, _) = image.bitmaps_extension().unwrap();
+            vec![(Structure::BitmapsExtension, named(BitmapsExtension::FIELDS).at(at))]
         }
-        "bitmap-table" => every(Structure::BitmapTable, file, 8),
-        "l1-table" => every(Structure::L1Table, file, 8),
-        "l2-table" => every(Structure::L2Table, file, image.geometry().unwrap().l2_entry_len()),
-        "refcount-table" => every(Structure::RefcountTable, file, 8),
-        "refcount-block" => {
+        Structure::BitmapTable | Structure::L1Table | Structure::RefcountTable => every(structure, file, 8),
+        Structure::L2Table => every(structure, file, image.geometry().unwrap().l2_entry_len()),
+        Structure::RefcountBlock => {
             let bits = image.refcount_width().unwrap().bits();
-            every(Structure::RefcountBlock, file, u64::from(bits.max(8) / 8))
+            every(structure, file, u64::from(bits.max(8) / 8))
         }
-        _ => panic!("{field}"),
+        _ => panic!("{judged}"),
     }
 }
 

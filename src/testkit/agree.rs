@@ -1,6 +1,7 @@
 //! Making refcounts agree with whatever an image was made to say, so that counting alone finds nothing.
 
 use super::Draft;
+use crate::format::header::field::L1_SIZE;
 use crate::format::mapping::{L1Entry, L2Entry};
 use crate::references::count;
 use crate::units::to_u64;
@@ -23,7 +24,7 @@ impl Draft {
         }
         let is_single = |at: u64, size: u64| counts.binary_search(&(at / size, 1)).is_ok();
         let (size, geometry) = (self.cluster_size(), self.image().geometry().unwrap());
-        for index in 0..self.header("l1_size") {
+        for index in 0..self.header(L1_SIZE) {
             let entry_at = self.l1_entry(index);
             let table = L1Entry(self.get(entry_at, 8)).l2_offset().0;
             if table == 0 {

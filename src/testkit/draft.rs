@@ -3,9 +3,9 @@
 use crate::Limits;
 use crate::format::extension::ExtensionHead;
 use crate::format::scalar::Magic;
-use crate::format::{Field, Layout};
+use crate::format::{Field, Layout, header};
 use crate::image::{Bitmap, Image, Snapshot};
-use crate::units::{HostOffset, to_u64, to_usize};
+use crate::units::{HostOffset, Span, to_u64, to_usize};
 
 /// The bytes of an image, and where its structures are. A method that looks for what the image does not have
 /// panics: a damage names the kind of image that it is made for.
@@ -71,18 +71,16 @@ impl Draft {
         to_u64(at)
     }
 
-    /// A header field by its name.
-    pub fn header(&self, name: &str) -> u64 {
-        let span = self.image().header().span(name);
+    /// A field of the header.
+    pub fn header(&self, field: Field) -> u64 {
+        let span = self.image().header().span(field);
         self.get(span.at.0, span.len)
     }
 
-    /// Changes a header field by its name, and answers what it was.
-    pub fn set_header(&mut self, name: &str, value: u64) -> u64 {
-        let span = self.image().header().span(name);
-        let old = self.get(span.at.0, span.len);
-        self.put_number(span.at.0, span.len, value);
-        old
+    /// Changes a field of the header, and answers what it was.
+    pub fn set_header(&mut self, field: Field, value: u64) -> u64 {
+        let span = self.image().header().span(field);
+        self.set(span, value)
     }
 
     /// Where the first extension with this magic starts.
@@ -111,12 +109,12 @@ impl Draft {
 
     /// Where an entry of the active L1 table is.
     pub fn l1_entry(&self, index: u64) -> u64 {
-        self.header("l1_table_offset") + index * 8
+        self.header(header::field::L1_TABLE_OFFSET) + index * 8
     }
 
     /// Where an entry of the first active L2 table is.
     pub fn l2_entry(&self, index: u64) -> u64 {
-        let l1_size = self.header("l1_size");
+        let l1_size = self.header(header::field::L1_SIZE);
         let table = (0..l1_size).map(|n| self.get(self.l1_entry(n), 8)).find(|entry| *entry != 0);
         let table = table.unwrap_or_else(|| panic!("no L2 table")) & 0x00ff_ffff_ffff_fe00;
         table + index * self.image().geometry().unwrap().l2_entry_len()
@@ -131,7 +129,7 @@ impl Draft {
 
     /// Where an entry of the refcount table is.
     pub fn refcount_table_entry(&self, index: u64) -> u64 {
-        self.header("refcount_table_offset") + index * 8
+        self.header(header::field::REFCOUNT_TABLE_OFFSET) + index * 8
     }
 
     /// A snapshot by its index.
@@ -140,15 +138,15 @@ impl Draft {
     }
 
     /// Changes a field of a snapshot's fixed part, and answers what it was.
-    pub fn set_snapshot(&mut self, index: usize, name: &str, value: u64) -> u64 {
-        let snapshot = self.snapshot(index);
-        self.set_field(snapshot.at, &snapshot.head.fields(), name, value)
+    pub fn set_snapshot(&mut self, index: usize, field: Field, value: u64) -> u64 {
+        self.set_field(self.snapshot(index).at, field, value)
     }
 
     /// Changes a field of a snapshot's extra data, and answers what it was.
-    pub fn set_snapshot_extra(&mut self, index: usize, name: &str, value: u64) -> u64 {
+    pub fn set_snapshot_extra(&mut self, index: usize, field: Field, value: u64) -> u64 {
         let snapshot = self.snapshot(index);
-        self.set_field(snapshot.extra_at(), &snapshot.extra_fields(), name, value)
+        assert!(snapshot.extra_fields().iter().any(|(had, _)| *had == field), "no field {}", field.name);
+        self.set_field(snapshot.extra_at(), field, value)
     }
 
     /// A bitmap by its index.
@@ -157,18 +155,19 @@ impl Draft {
     }
 
     /// Changes a field of a bitmap's fixed part, and answers what it was.
-    pub fn set_bitmap(&mut self, index: usize, name: &str, value: u64) -> u64 {
-        let bitmap = self.bitmap(index);
-        self.set_field(bitmap.at, &bitmap.head.fields(), name, value)
+    pub fn set_bitmap(&mut self, index: usize, field: Field, value: u64) -> u64 {
+        self.set_field(self.bitmap(index).at, field, value)
     }
 
-    /// Changes the field called `name` of a layout that stands at `at`, and answers what it was.
-    pub fn set_field(&mut self, at: HostOffset, fields: &[Field], name: &str, value: u64) -> u64 {
-        let field = fields.iter().find(|field| field.name == name);
-        let field = field.unwrap_or_else(|| panic!("no field {name}"));
-        let at = at.0 + field.offset;
-        let old = self.get(at, field.width);
-        self.put_number(at, field.width, value);
+    /// Changes a field of a structure that stands at `at`, and answers what it was.
+    pub fn set_field(&mut self, at: HostOffset, field: Field, value: u64) -> u64 {
+        self.set(field.at(at), value)
+    }
+
+    /// Changes the number that these bytes are, and answers what it was.
+    fn set(&mut self, Span { at, len }: Span, value: u64) -> u64 {
+        let old = self.get(at.0, len);
+        self.put_number(at.0, len, value);
         old
     }
 }

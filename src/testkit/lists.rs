@@ -1,14 +1,14 @@
 //! Changes of a draft that need room: clusters with their refcounts, and lists written anew.
 
 use super::Draft;
-use crate::format::Layout;
-use crate::format::extension::{BITMAPS, BitmapsExtension};
+use crate::format::extension::{BITMAPS, bitmaps_field};
+use crate::format::header::field;
+use crate::format::{Field, Layout};
 use crate::image::{Bitmap, Snapshot};
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 
 #[expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::missing_panics_doc,
     reason = "a damage that does not fit its image is a mistake in the test"
 )]
@@ -47,7 +47,8 @@ impl Draft {
 
     /// Where the refcount table entry with this index is, which has a block.
     fn refcount_table_entry_of(&mut self, index: u64) -> u64 {
-        let entry = u64::from_be_bytes(self.bytes[48..56].try_into().unwrap()) + index * 8;
+        let table = field::REFCOUNT_TABLE_OFFSET;
+        let entry = self.get(table.offset, table.width) + index * 8;
         if self.get(entry, 8) == 0 {
             let block = self.add_clusters(1);
             self.put_u64(entry, block);
@@ -71,8 +72,8 @@ impl Draft {
             bytes.resize(bytes.len().next_multiple_of(8), 0);
         }
         let at = self.rewritten(old, &bytes);
-        self.set_header("snapshots_offset", at);
-        self.set_header("nb_snapshots", to_u64(list.len()));
+        self.set_header(field::SNAPSHOTS_OFFSET, at);
+        self.set_header(field::NB_SNAPSHOTS, to_u64(list.len()));
     }
 
     /// Writes the bitmap directory anew, in clusters of its own: the sizes of the entries' parts follow the
@@ -90,15 +91,14 @@ impl Draft {
             bytes.resize(bytes.len().next_multiple_of(8), 0);
         }
         let at = self.rewritten(old, &bytes);
-        self.set_bitmaps_extension("bitmap_directory_offset", at);
-        self.set_bitmaps_extension("bitmap_directory_size", to_u64(bytes.len()));
-        self.set_bitmaps_extension("nb_bitmaps", to_u64(list.len()));
+        self.set_bitmaps_extension(bitmaps_field::BITMAP_DIRECTORY_OFFSET, at);
+        self.set_bitmaps_extension(bitmaps_field::BITMAP_DIRECTORY_SIZE, to_u64(bytes.len()));
+        self.set_bitmaps_extension(bitmaps_field::NB_BITMAPS, to_u64(list.len()));
     }
 
     /// Changes a field of the bitmaps extension, and answers what it was.
-    pub fn set_bitmaps_extension(&mut self, name: &str, value: u64) -> u64 {
-        let at = HostOffset(self.extension_data(BITMAPS));
-        self.set_field(at, &BitmapsExtension::default().fields(), name, value)
+    pub fn set_bitmaps_extension(&mut self, field: Field, value: u64) -> u64 {
+        self.set_field(HostOffset(self.extension_data(BITMAPS)), field, value)
     }
 
     /// Puts a list into new clusters and frees the old ones.

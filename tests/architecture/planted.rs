@@ -94,6 +94,8 @@ fn imports_in_macros_are_seen() {
         "macro_rules! layout { ($name:ident) => { $crate::cli::Severity::$name } }",
         "macro_rules! layout { () => { use $crate::{units::Span, cli::{self, Layout}}; } }",
         "macro_rules! layout { () => { use super::cli::*; } }",
+        "macro_rules! layout { ($name:ident) => { pub mod $name { use super::super::cli::*; } } }",
+        "layout! { mod name { use crate::cli::Args; } }",
         "layout! { name: crate::cli::Args, 5 }",
         "fn f() { println!(\"{}\", super::cli::f::<crate::units::Span>()) }",
         "#[br(parse_with = crate::cli::parse)]\nstruct A;",
@@ -165,6 +167,7 @@ fn sound_code_is_left_alone() {
             "rules/mod.rs",
             "macro_rules! f { () => { $crate::rules::Rule, name::crate_of, super::units::Span } }",
         )],
+        &[("format/mod.rs", "macro_rules! f { ($name:ident) => { pub mod $name { use super::*; } } }")],
         &[("main.rs", "mod cli;\nuse qcow2_inspect::cli;")],
         &[("format/mod.rs", "#[derive(BinRead)]\npub struct A {}\npub(crate) fn f() -> IResult<A> {}")],
         &[(

@@ -48,13 +48,18 @@ pub(crate) fn public_words(tokens: TokenStream, all: bool) -> Vec<Ident> {
     found
 }
 
-/// Whatever looks like a path, with its line.
+/// Whatever looks like a path, with its line, as it leads from where the tokens stand.
 pub(crate) fn paths(tokens: TokenStream) -> Vec<(usize, Names)> {
     let mut found = Vec::new();
     let trees: Vec<_> = tokens.into_iter().collect();
     let mut rest = trees.as_slice();
     while let [tree, after @ ..] = rest {
         rest = match tree {
+            TokenTree::Ident(word) if word == "mod" => {
+                let (body, after) = module(after);
+                found.extend(paths(body).into_iter().map(|(line, names)| (line, outside(names))));
+                after
+            }
             TokenTree::Ident(first) => {
                 let mut names = Vec::new();
                 let after = follow(&[], rest, &mut names);
@@ -71,9 +76,27 @@ pub(crate) fn paths(tokens: TokenStream) -> Vec<(usize, Names)> {
     found
 }
 
+/// What stands in a module whose name comes first, and what stands behind it. The name may be a macro's parameter.
+fn module(rest: &[TokenTree]) -> (TokenStream, &[TokenTree]) {
+    match rest {
+        [TokenTree::Ident(_), TokenTree::Group(body), after @ ..] => (body.stream(), after),
+        [mark, TokenTree::Ident(_), TokenTree::Group(body), after @ ..] if is(mark, '$') => {
+            (body.stream(), after)
+        }
+        _ => (TokenStream::new(), rest),
+    }
+}
+
+/// A path in a module as it leads from outside of it.
+fn outside(names: Names) -> Names {
+    match names.split_first() {
+        Some((first, rest)) if first == "super" => [&["self".to_owned()], rest].concat(),
+        _ => names,
+    }
+}
+
 /// Follows a path, or each where it ends in braces, and returns what stands behind it.
 fn follow<'a>(before: &[String], rest: &'a [TokenTree], found: &mut Vec<Names>) -> &'a [TokenTree] {
-    let is = |tree: &TokenTree, wanted| matches!(tree, TokenTree::Punct(mark) if mark.as_char() == wanted);
     match rest {
         [TokenTree::Ident(name), first, second, after @ ..] if is(first, ':') && is(second, ':') => {
             follow(&with(before, name), after, found)
@@ -98,4 +121,8 @@ fn follow<'a>(before: &[String], rest: &'a [TokenTree], found: &mut Vec<Names>) 
 
 pub(crate) fn with(names: &[String], name: &impl ToString) -> Names {
     [names, &[name.to_string()]].concat()
+}
+
+fn is(tree: &TokenTree, wanted: char) -> bool {
+    matches!(tree, TokenTree::Punct(mark) if mark.as_char() == wanted)
 }

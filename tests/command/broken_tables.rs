@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use qcow2_inspect::format::{header, snapshot};
 use qcow2_inspect::testkit::Draft;
 use serde_json::Value;
 
@@ -39,14 +40,14 @@ fn cases() -> Vec<Case> {
     let cut = |draft: &mut Draft, at: u64| draft.bytes.truncate(usize::try_from(at).unwrap());
     vec![
         case("H26", false, 0, &[], |draft| {
-            draft.set_header("l1_size", 0);
+            draft.set_header(header::field::L1_SIZE, 0);
         }),
         case("H24", false, 0, &[], |draft| {
-            let at = draft.header("l1_table_offset");
-            draft.set_header("l1_table_offset", at + 8);
+            let at = draft.header(header::field::L1_TABLE_OFFSET);
+            draft.set_header(header::field::L1_TABLE_OFFSET, at + 8);
         }),
         case("H34", true, 0, &[], |draft| {
-            draft.set_header("l1_table_offset", FAR);
+            draft.set_header(header::field::L1_TABLE_OFFSET, FAR);
         }),
         case("L03", true, 0, &[], |draft| draft.put_u64(draft.l1_entry(0), FAR)),
         case("L03", true, 0, &[], |draft| {
@@ -63,14 +64,14 @@ fn cases() -> Vec<Case> {
             cut(draft, at + 20);
         }),
         case("S07", true, 0, SNAPSHOT, |draft| {
-            draft.set_snapshot(0, "l1_size", 0);
+            draft.set_snapshot(0, snapshot::field::L1_SIZE, 0);
         }),
         case("S08", true, 0, SNAPSHOT, |draft| {
-            draft.set_snapshot(0, "l1_table_offset", FAR);
+            draft.set_snapshot(0, snapshot::field::L1_TABLE_OFFSET, FAR);
         }),
         case("S05", false, 0, SNAPSHOT, |draft| {
             let at = draft.snapshot(0).head.l1_table_offset.0;
-            draft.set_snapshot(0, "l1_table_offset", at + 8);
+            draft.set_snapshot(0, snapshot::field::L1_TABLE_OFFSET, at + 8);
         }),
     ]
 }
@@ -87,7 +88,7 @@ fn what_no_table_reaches_is_told_and_never_silent() {
         fs::write(&path, &draft.bytes).unwrap();
         let there = there * draft.cluster_size();
         let cover = draft.image().geometry().unwrap().l2_coverage();
-        let lost = draft.header("size").min(cover) - there;
+        let lost = draft.header(header::field::SIZE).min(cover) - there;
         let case = format!("{rule}, {there:#x}");
         for format in ["text", "json", "jsonl"] {
             let ran = map(&path, format, options);
@@ -113,7 +114,7 @@ fn what_no_table_reaches_is_told_and_never_silent() {
         assert!(ran.stderr.contains(&format!("{rule}: ")), "{case}: {}", ran.stderr);
         let ran = read(&["--keep-going"]);
         let len = u64::try_from(ran.stdout.len()).unwrap();
-        assert_eq!((ran.code, len), (Some(2), draft.header("size")), "{case}");
+        assert_eq!((ran.code, len), (Some(2), draft.header(header::field::SIZE)), "{case}");
         assert!(
             ran.stderr.ends_with(&format!("zeros stand for {lost} guest bytes\n")),
             "{case}: {}",
@@ -132,15 +133,15 @@ fn an_l1_table_that_is_longer_than_its_disk_or_shorter_by_what_the_disk_has_not_
     let mut draft = Draft::new(image("valid/v3-basic"));
     let cover = draft.image().geometry().unwrap().l2_coverage();
     for size in [512, 1024, cover - 512, cover] {
-        draft.set_header("size", size);
+        draft.set_header(header::field::SIZE, size);
         fs::write(&path, &draft.bytes).unwrap();
         assert_eq!(map(&path, "json", &[]).code, Some(0), "{size}");
     }
     // One entry is for less than one L2 table.
-    draft.set_header("l1_size", 1);
+    draft.set_header(header::field::L1_SIZE, 1);
     fs::write(&path, &draft.bytes).unwrap();
     assert_eq!(map(&path, "json", &[]).code, Some(0));
-    draft.set_header("size", cover + 512);
+    draft.set_header(header::field::SIZE, cover + 512);
     fs::write(&path, &draft.bytes).unwrap();
     let ran = map(&path, "json", &[]);
     assert_eq!((ran.code, ran.stderr.contains(": 512 guest bytes have")), (Some(1), true), "{}", ran.stderr);

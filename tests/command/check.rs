@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use qcow2_inspect::format::header::field;
 use qcow2_inspect::testkit::{Draft, damages};
 use serde_json::Value;
 
@@ -181,7 +182,7 @@ fn shared_data_that_no_refcount_covers_is_doubtful() {
     };
     (0..512).step_by(8).for_each(|n| draft.put_u64(table + n, 0));
     let host = draft.add_clusters(1);
-    let block = draft.get(draft.header("refcount_table_offset"), 8);
+    let block = draft.get(draft.header(field::REFCOUNT_TABLE_OFFSET), 8);
     draft.put(block + host / 512 * 2, &[0, 2]);
     [3, 7].iter().for_each(|n| draft.put_u64(table + n * 8, host));
     assert_eq!(doubtful(&draft.bytes), Value::Null, "a refcount of 2 makes QEMU copy first");
@@ -197,14 +198,14 @@ fn what_is_excused_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dirty.qcow2");
     let mut draft = Draft::new(image("valid/v3-512"));
-    let block = draft.get(draft.header("refcount_table_offset"), 8);
+    let block = draft.get(draft.header(field::REFCOUNT_TABLE_OFFSET), 8);
     draft.put(block, &[0; 4]);
     fs::write(&path, &draft.bytes).unwrap();
     assert_eq!(
         (json(&[], &path)["verdict"].as_str(), json(&[], &path).get("excused")),
         (Some("corrupt"), None)
     );
-    draft.set_header("incompatible_features", draft.header("incompatible_features") | 1);
+    draft.set_header(field::INCOMPATIBLE_FEATURES, draft.header(field::INCOMPATIBLE_FEATURES) | 1);
     fs::write(&path, &draft.bytes).unwrap();
     let report = json(&[], &path);
     let excused = report["excused"].as_u64().unwrap();

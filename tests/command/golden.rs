@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use qcow2_inspect::format::snapshot::field;
 use qcow2_inspect::testkit::Draft;
 use serde_json::Value;
 
@@ -48,7 +49,7 @@ fn whole_reports_are_as_they_were() {
     for name in IMAGES {
         let mut draft = Draft::new(image(name));
         for index in 0..draft.image().snapshots().count() {
-            draft.set_snapshot(index, "date_sec", DATE);
+            draft.set_snapshot(index, field::DATE_SEC, DATE);
         }
         fs::write(folder.path().join("disk.qcow2"), &draft.bytes).unwrap();
         for (what, format, ending) in REPORTS {

@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use qcow2_inspect::format::extension::{BACKING_FORMAT, DATA_FILE, FEATURE_TABLE};
+use qcow2_inspect::format::extension::{self, BACKING_FORMAT, DATA_FILE, ExtensionHead, FEATURE_TABLE};
+use qcow2_inspect::format::{Layout, header, luks};
 use qcow2_inspect::testkit::Draft;
+use qcow2_inspect::units::HostOffset;
 use serde_json::Value;
 
 use crate::process::{image, run};
@@ -43,10 +45,10 @@ const PLACES: &[Place] = &[
         draft.edit_bitmaps(|list| list[0].name = name.to_vec());
     }),
     ("backing file", "valid/v3-backing", |draft, name| {
-        let at = draft.header("backing_file_offset");
+        let at = draft.header(header::field::BACKING_FILE_OFFSET);
         draft.put(at, &[0; 8]);
         draft.put(at, name);
-        draft.set_header("backing_file_size", u64::try_from(name.len()).unwrap());
+        draft.set_header(header::field::BACKING_FILE_SIZE, u64::try_from(name.len()).unwrap());
     }),
     ("backing format", "valid/v3-backing", |draft, name| {
         let at = draft.extension(BACKING_FORMAT);
@@ -64,16 +66,19 @@ const PLACES: &[Place] = &[
     }),
     ("cipher name", "damaged/E13-luks-header-cut", |draft, name| {
         let at = draft.bytes.windows(6).position(|bytes| bytes == b"LUKS\xba\xbe").unwrap();
-        draft.bytes[at + 8..at + 40].fill(0);
-        draft.bytes[at + 8..at + 8 + name.len()].copy_from_slice(name);
+        let at = u64::try_from(at).unwrap() + luks::field::CIPHER_NAME.offset;
+        draft.put(at, &[0; 32]);
+        draft.put(at, name);
     }),
 ];
 
 /// Writes over the data of the extension at `at`.
 fn put_extension(draft: &mut Draft, at: u64, name: &[u8]) {
-    draft.put_number(at + 4, 4, u64::try_from(name.len()).unwrap());
-    draft.put(at + 8, &[0; 8]);
-    draft.put(at + 8, name);
+    let head = HostOffset(at);
+    draft.set_field(head, extension::field::LENGTH, u64::try_from(name.len()).unwrap());
+    let data = at + ExtensionHead::LEN;
+    draft.put(data, &[0; 8]);
+    draft.put(data, name);
 }
 
 /// Whether a terminal would show it all as it stands. Written down a second time, apart from the library's.

@@ -4,9 +4,10 @@
 
 use std::fs;
 
-use qcow2_inspect::format::Layout;
 use qcow2_inspect::format::extension::{BACKING_FORMAT, DATA_FILE, END, ExtensionHead};
+use qcow2_inspect::format::header::field;
 use qcow2_inspect::format::scalar::Magic;
+use qcow2_inspect::format::{Layout, snapshot};
 use qcow2_inspect::testkit::Draft;
 
 /// An image by its name, the valid image that it is made from, and what is done to that; without a base, from nothing.
@@ -49,8 +50,8 @@ fn first_cluster(draft: &mut Draft, extensions: &[(Magic, &[u8])], backing: &[u8
     list.resize(usize::try_from(draft.cluster_size() - start).unwrap(), 0);
     draft.put(start, &list);
     if !backing.is_empty() {
-        draft.set_header("backing_file_offset", name_at);
-        draft.set_header("backing_file_size", u64::try_from(backing.len()).unwrap());
+        draft.set_header(field::BACKING_FILE_OFFSET, name_at);
+        draft.set_header(field::BACKING_FILE_SIZE, u64::try_from(backing.len()).unwrap());
     }
 }
 
@@ -59,7 +60,7 @@ fn backing(draft: &mut Draft, name: &[u8]) {
 }
 
 fn data_file(draft: &mut Draft, name: &[u8]) {
-    draft.set_header("incompatible_features", 1 << 2);
+    draft.set_header(field::INCOMPATIBLE_FEATURES, 1 << 2);
     first_cluster(draft, &[(DATA_FILE, name)], b"");
 }
 
@@ -153,12 +154,12 @@ hostile! {
     "backing-network" from SIZE_0: |draft| backing(draft, b"nbd://192.0.2.1:10809/disk");
     "backing-out-of-the-folder" from SIZE_0: |draft| backing(draft, b"../../../../etc/shadow");
     "data-file-twice" from SIZE_0: |draft| {
-        draft.set_header("incompatible_features", 1 << 2);
+        draft.set_header(field::INCOMPATIBLE_FEATURES, 1 << 2);
         first_cluster(draft, &[(DATA_FILE, b"disk.raw"), (DATA_FILE, b"/dev/mem")], b"");
     };
 
     // What it makes a reader compute, allocate or believe.
-    "CVE-2013-2096-virtual-size" from SIZE_0: |draft| { draft.set_header("size", 1 << 60); };
+    "CVE-2013-2096-virtual-size" from SIZE_0: |draft| { draft.set_header(field::SIZE, 1 << 60); };
     "CVE-2014-0142-parallels-zero-tracks" from NOTHING: |draft| {
         file(draft, 64, &[(0, b"WithoutFreeSpace\x02\0\0\0"), (28, b"\0\0\0\0\x01\0\0\0")]);
     };
@@ -166,30 +167,30 @@ hostile! {
         draft.put_u64(draft.l2_entry(5), 1 << 63 | 0x00ff_ffff_ffff_fe00);
     };
     "CVE-2014-0143-snapshot-l1-size" from SNAPSHOT: |draft| {
-        draft.set_snapshot(0, "l1_size", 0x2000_0001);
+        draft.set_snapshot(0, snapshot::field::L1_SIZE, 0x2000_0001);
     };
     "CVE-2014-0144-backing-name-offset" from SIZE_0: |draft| {
         backing(draft, b"base.raw");
-        draft.set_header("backing_file_offset", u64::MAX - 15);
+        draft.set_header(field::BACKING_FILE_OFFSET, u64::MAX - 15);
     };
-    "CVE-2014-0144-header-length" from SIZE_0: |draft| { draft.set_header("header_length", 0xffff_fff8); };
-    "CVE-2014-0144-l1-size" from SIZE_0: |draft| { draft.set_header("l1_size", 0x7fff_ffff); };
+    "CVE-2014-0144-header-length" from SIZE_0: |draft| { draft.set_header(field::HEADER_LENGTH, 0xffff_fff8); };
+    "CVE-2014-0144-l1-size" from SIZE_0: |draft| { draft.set_header(field::L1_SIZE, 0x7fff_ffff); };
     "CVE-2014-0144-refcount-table-size" from SIZE_0: |draft| {
-        draft.set_header("refcount_table_clusters", 0xffff_ffff);
+        draft.set_header(field::REFCOUNT_TABLE_CLUSTERS, 0xffff_ffff);
     };
     "CVE-2014-0144-snapshot-count" from SIZE_0: |draft| {
-        draft.set_header("snapshots_offset", 512);
-        draft.set_header("nb_snapshots", 0xffff_ffff);
+        draft.set_header(field::SNAPSHOTS_OFFSET, 512);
+        draft.set_header(field::NB_SNAPSHOTS, 0xffff_ffff);
     };
     "CVE-2014-0145-snapshot-l1-longer" from SNAPSHOT: |draft| {
-        draft.set_snapshot(0, "l1_size", 4_194_304);
+        draft.set_snapshot(0, snapshot::field::L1_SIZE, 4_194_304);
     };
     "CVE-2014-0146-snapshot-table-unaligned" from SNAPSHOT: |draft| {
-        let at = draft.header("snapshots_offset");
-        draft.set_header("snapshots_offset", at + 8);
+        let at = draft.header(field::SNAPSHOTS_OFFSET);
+        draft.set_header(field::SNAPSHOTS_OFFSET, at + 8);
     };
     "CVE-2014-0147-refcounts-of-themselves" from SMALL: |draft| {
-        let table = draft.header("refcount_table_offset");
+        let table = draft.header(field::REFCOUNT_TABLE_OFFSET);
         draft.put_u64(table, table);
     };
     "CVE-2014-0148-vhdx" from NOTHING: |draft| file(draft, 64, &[(0, b"vhdxfile")]);
@@ -200,26 +201,26 @@ hostile! {
         file(draft, 48, &[(0, b"QFI\xfb\0\0\0\x01"), (24, &u64::MAX.to_be_bytes()), (32, b"\x0c\x09")]);
     };
     "CVE-2015-5162-largest-l1" from SIZE_0: |draft| {
-        draft.set_header("l1_size", 4_194_304);
-        draft.set_header("l1_table_offset", 1 << 40);
+        draft.set_header(field::L1_SIZE, 4_194_304);
+        draft.set_header(field::L1_TABLE_OFFSET, 1 << 40);
     };
     "attack-16-tib-in-4-kib" from SIZE_0: |draft| {
-        for (name, value) in [("cluster_bits", 16), ("size", 16 << 40), ("l1_size", 32_768)] {
-            draft.set_header(name, value);
-        }
-        draft.set_header("refcount_table_offset", 1 << 16);
-        draft.set_header("l1_table_offset", 3 << 16);
+        draft.set_header(field::CLUSTER_BITS, 16);
+        draft.set_header(field::SIZE, 16 << 40);
+        draft.set_header(field::L1_SIZE, 32_768);
+        draft.set_header(field::REFCOUNT_TABLE_OFFSET, 1 << 16);
+        draft.set_header(field::L1_TABLE_OFFSET, 3 << 16);
         draft.put(512, &[0; 4096 - 512]);
     };
     "attack-65536-snapshots" from SIZE_0: |draft| {
-        draft.set_header("snapshots_offset", 1536);
-        draft.set_header("nb_snapshots", 65_536);
+        draft.set_header(field::SNAPSHOTS_OFFSET, 1536);
+        draft.set_header(field::NB_SNAPSHOTS, 65_536);
     };
     "attack-empty-extensions" from ROOMY: |draft| {
         first_cluster(draft, &[(Magic(0x6162_6364), &b""[..]); 110], b"");
     };
     "attack-guest-reads-metadata" from SMALL: |draft| {
-        draft.put_u64(draft.l2_entry(5), draft.header("refcount_table_offset"));
+        draft.put_u64(draft.l2_entry(5), draft.header(field::REFCOUNT_TABLE_OFFSET));
         draft.agree();
     };
     "attack-one-data-cluster" from SMALL: all_alike;
@@ -237,8 +238,8 @@ hostile! {
         all_alike(draft);
     };
     "attack-table-that-is-its-own" from SMALL: |draft| {
-        let table = draft.header("l1_table_offset");
-        (0..draft.header("l1_size")).for_each(|index| draft.put_u64(draft.l1_entry(index), table));
+        let table = draft.header(field::L1_TABLE_OFFSET);
+        (0..draft.header(field::L1_SIZE)).for_each(|index| draft.put_u64(draft.l1_entry(index), table));
     };
 
     // What it hides, and what else it is.
@@ -248,16 +249,16 @@ hostile! {
     };
     "hidden-behind-the-extensions" from ROOMY: |draft| draft.put(900, b"a key, say");
     "hidden-beyond-the-disk" from SMALL: |draft| {
-        let size = draft.header("size");
-        draft.set_header("size", size / 2);
+        let size = draft.header(field::SIZE);
+        draft.set_header(field::SIZE, size / 2);
     };
     "hidden-extensions" from SIZE_0: |draft| {
         data_file(draft, b"/etc/passwd");
-        draft.set_header("backing_file_offset", 112);
+        draft.set_header(field::BACKING_FILE_OFFSET, 112);
     };
     "hidden-by-an-odd-header" from SIZE_0: |draft| {
         first_cluster(draft, &[], b"");
-        draft.set_header("header_length", 116);
+        draft.set_header(field::HEADER_LENGTH, 116);
         let start = 116;
         draft.put(start, &[0; 8]);
     };

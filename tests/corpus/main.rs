@@ -20,6 +20,7 @@ use hostile::HOSTILE;
 use qcow2_inspect::audit::{Audit, AuditOptions, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, check};
 use qcow2_inspect::finding::{Finding, Rule, Severity};
+use qcow2_inspect::format::header::field;
 use qcow2_inspect::report::{
     self, CheckFormat, CheckReport, Options, Subject, Summary, TextOptions, TextSink,
 };
@@ -358,9 +359,9 @@ const EXTENDED: [&str; 4] = ["L06", "L17", "L18", "L19"];
 
 fn extended_entries() -> (String, Draft) {
     let mut draft = Draft::new(fs::read(folder().join("valid/v3-512.qcow2")).unwrap());
-    draft.set_header("incompatible_features", 1 << 4);
+    draft.set_header(field::INCOMPATIBLE_FEATURES, 1 << 4);
     // Half as many entries fit into its two L2 tables.
-    draft.set_header("size", 32 << 10);
+    draft.set_header(field::SIZE, 32 << 10);
     let data = draft.get(draft.l2_entry(0), 8);
     // A data cluster with one subcluster, nothing twice, and what L17 makes of the first.
     for (index, entry, bitmap) in

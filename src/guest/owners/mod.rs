@@ -127,8 +127,9 @@ impl<R: ReadAt> Search<'_, '_, R> {
         let (header, at) = (self.image.header(), self.found.at);
         let (start, end) = (header.extensions_at(), self.image.extensions_end());
         if let Some(owner) = self.own(Role::Header, Span::new(HostOffset(0), start.0)) {
-            let field = header.fields().into_iter().find(|field| field.offset <= at.0 && at.0 < field.end());
-            owner.field = field.map(|field| field.name);
+            let field =
+                header.fields().into_iter().find(|(field, _)| field.offset <= at.0 && at.0 < field.end());
+            owner.field = field.map(|(field, _)| field.name);
         }
         self.own(Role::HeaderExtensions, Span::new(start, end.0.saturating_sub(start.0)));
         if let Some(name) = self.image.backing_file()? {

@@ -5,8 +5,9 @@ use std::io;
 use super::{Dumper, SHOWN_BYTES};
 use crate::finding::Structure;
 use crate::format::features::FeatureSet;
+use crate::format::header::{self, field};
 use crate::format::scalar::FeatureBits;
-use crate::format::{Field, FieldValue, Style, header};
+use crate::format::{Field, FieldValue, Style, part};
 use crate::report::row::{Context, Detail, Label, Row, Sink};
 use crate::report::value::Value;
 use crate::source::ReadAt;
@@ -27,16 +28,16 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         self.hex(name.span())
     }
 
-    fn header_field(&mut self, field: &Field) -> io::Result<()> {
-        let FieldValue::Number(number, _) = field.value else {
+    fn header_field(&mut self, field: &(Field, FieldValue)) -> io::Result<()> {
+        let (which, FieldValue::Number(number, _)) = *field else {
             return self.field(Structure::Header, HostOffset(0), field, &[]);
         };
-        let set = match field.name {
-            "incompatible_features" => FeatureSet::Incompatible,
-            "compatible_features" => FeatureSet::Compatible,
-            "autoclear_features" => FeatureSet::Autoclear,
+        let set = match which {
+            field::INCOMPATIBLE_FEATURES => FeatureSet::Incompatible,
+            field::COMPATIBLE_FEATURES => FeatureSet::Compatible,
+            field::AUTOCLEAR_FEATURES => FeatureSet::Autoclear,
             _ => {
-                let word = meaning(field.name, number).map(|word| Detail::new("means", Value::Word(word)));
+                let word = meaning(which, number).map(|word| Detail::new("means", Value::Word(word)));
                 return self.field(Structure::Header, HostOffset(0), field, word.as_slice());
             }
         };
@@ -56,8 +57,12 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
             Some(Ok(chunk)) => {
                 let details = [Detail::new("shown_bytes", Value::Number(shown.len, Style::Number))];
                 let details = if shown.len < span.len { details.as_slice() } else { &[] };
-                let row = Row::remark(Label::Field("unknown_fields"), span.at, span.len, details);
-                self.row(Structure::Header, "unknown_fields", Row { value: Value::Bytes(chunk.bytes), ..row })
+                let row = Row::remark(Label::Field(part::UNKNOWN_FIELDS), span.at, span.len, details);
+                self.row(
+                    Structure::Header,
+                    part::UNKNOWN_FIELDS,
+                    Row { value: Value::Bytes(chunk.bytes), ..row },
+                )
             }
             Some(Err(error)) => {
                 self.stop(error, Structure::Header);
@@ -69,16 +74,16 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 }
 
 /// What the number of a method or a type stands for.
-fn meaning(field: &str, number: u64) -> Option<&'static str> {
+fn meaning(field: Field, number: u64) -> Option<&'static str> {
     Some(match (field, u8::try_from(number).ok()?) {
-        ("crypt_method", method) => match u32::from(method) {
+        (field::CRYPT_METHOD, method) => match u32::from(method) {
             header::CRYPT_NONE => "none",
             header::CRYPT_AES => "aes",
             header::CRYPT_LUKS => "luks",
             _ => return None,
         },
-        ("compression_type", header::COMPRESSION_ZLIB) => "zlib",
-        ("compression_type", header::COMPRESSION_ZSTD) => "zstd",
+        (field::COMPRESSION_TYPE, header::COMPRESSION_ZLIB) => "zlib",
+        (field::COMPRESSION_TYPE, header::COMPRESSION_ZSTD) => "zstd",
         _ => return None,
     })
 }

@@ -4,14 +4,14 @@ use std::io;
 
 use super::Dumper;
 use crate::finding::Structure;
-use crate::format::bitmap::BitmapHead;
+use crate::format::bitmap::{self, BitmapHead, DIRTY_TRACKING};
 use crate::format::extension::{
     self, BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
 };
 use crate::format::features::{FeatureName, FeatureSet};
 use crate::format::luks::SLOT_ENABLED;
 use crate::format::snapshot::SnapshotHead;
-use crate::format::{Field, Layout};
+use crate::format::{Field, FieldValue, Layout, part};
 use crate::image::{Bitmap, Extension, Luks, Part, Section, Snapshot};
 use crate::report::row::{Context, Detail, Sink};
 use crate::report::value::Value;
@@ -39,13 +39,13 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         }
         let (at, data) = (extension.data_at(), extension.data);
         match extension.head.magic {
-            BACKING_FORMAT => self.text(Structure::Extension, "data", at, data)?,
-            DATA_FILE => self.text(Structure::DataFile, "name", at, data)?,
+            BACKING_FORMAT => self.text(Structure::Extension, part::DATA, at, data)?,
+            DATA_FILE => self.text(Structure::DataFile, part::NAME, at, data)?,
             FEATURE_TABLE => {}
             BITMAPS => self.payload::<BitmapsExtension>(Structure::BitmapsExtension, at, data)?,
             CRYPTO => self.payload::<CryptoExtension>(Structure::CryptoExtension, at, data)?,
             _ if data.is_empty() => {}
-            _ => self.raw(Structure::Extension, "data", at, data)?,
+            _ => self.raw(Structure::Extension, part::DATA, at, data)?,
         }
         let span = Span::new(extension.at, extension.end().0.saturating_sub(extension.at.0));
         (self.list.extension, self.list.feature) = (Some((span, context)), 0);
@@ -58,7 +58,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
             Some(payload) => {
                 payload.fields().iter().try_for_each(|field| self.field(structure, at, field, &[]))
             }
-            None => self.raw(Structure::Extension, "data", at, data),
+            None => self.raw(Structure::Extension, part::DATA, at, data),
         }
     }
 
@@ -87,9 +87,8 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     pub(super) fn luks(&mut self, luks: &Luks) -> io::Result<()> {
         self.heading(luks.span.at, "LUKS header", Context::default(), &[])?;
-        let present =
-            |base: HostOffset, field: &Field| base.saturating_add(field.end()) <= luks.present_end();
-        for field in luks.head.fields().iter().filter(|field| present(luks.span.at, field)) {
+        let is_present = |field: Field| field.at(luks.span.at).end() <= luks.present_end();
+        for field in luks.head.fields().iter().filter(|(field, _)| is_present(*field)) {
             self.field(Structure::Luks, luks.span.at, field, &[])?;
         }
         for (slot, (at, layout)) in (0_u64..).zip(&luks.slots) {
@@ -113,12 +112,12 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
             self.field(Structure::Snapshot, snapshot.extra_at(), &field, &[])?;
         }
         if let Some((at, bytes)) = snapshot.unknown_extra() {
-            self.raw(Structure::Snapshot, "extra_data", at, bytes)?;
+            self.raw(Structure::Snapshot, part::EXTRA_DATA, at, bytes)?;
         }
-        self.text(Structure::Snapshot, "id_str", snapshot.id_at(), &snapshot.id)?;
-        self.text(Structure::Snapshot, "name", snapshot.name_at(), &snapshot.name)?;
+        self.text(Structure::Snapshot, part::ID_STR, snapshot.id_at(), &snapshot.id)?;
+        self.text(Structure::Snapshot, part::NAME, snapshot.name_at(), &snapshot.name)?;
         if to_u64(snapshot.padding.len()) > 0 {
-            self.raw(Structure::Snapshot, "padding", snapshot.padding_at(), &snapshot.padding)?;
+            self.raw(Structure::Snapshot, part::PADDING, snapshot.padding_at(), &snapshot.padding)?;
         }
         self.list.next = Some((snapshot.end(), snapshot.index.saturating_add(1)));
         self.hex(snapshot.span())
@@ -143,21 +142,23 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
             self.bitmap_field(bitmap, &field)?;
         }
         if !bitmap.extra.is_empty() {
-            self.raw(Structure::Bitmap, "extra_data", bitmap.extra_at(), &bitmap.extra)?;
+            self.raw(Structure::Bitmap, part::EXTRA_DATA, bitmap.extra_at(), &bitmap.extra)?;
         }
-        self.text(Structure::Bitmap, "name", bitmap.name_at(), &bitmap.name)?;
+        self.text(Structure::Bitmap, part::NAME, bitmap.name_at(), &bitmap.name)?;
         if !bitmap.padding.is_empty() {
-            self.raw(Structure::Bitmap, "padding", bitmap.padding_at(), &bitmap.padding)?;
+            self.raw(Structure::Bitmap, part::PADDING, bitmap.padding_at(), &bitmap.padding)?;
         }
         self.list.next = Some((bitmap.end(), bitmap.index.saturating_add(1)));
         self.hex(bitmap.span())
     }
 
-    fn bitmap_field(&mut self, bitmap: &Bitmap, field: &Field) -> io::Result<()> {
+    fn bitmap_field(&mut self, bitmap: &Bitmap, field: &(Field, FieldValue)) -> io::Result<()> {
         let names: Vec<&str> = bitmap.head.flags.names().collect();
-        let details = match field.name {
-            "flags" if !names.is_empty() => Some(Detail::new("names", Value::Words(&names))),
-            "type" if bitmap.head.r#type == 1 => Some(Detail::new("means", Value::Word("dirty-tracking"))),
+        let details = match field.0 {
+            bitmap::field::FLAGS if !names.is_empty() => Some(Detail::new("names", Value::Words(&names))),
+            bitmap::field::TYPE if bitmap.head.r#type == DIRTY_TRACKING => {
+                Some(Detail::new("means", Value::Word("dirty-tracking")))
+            }
             _ => None,
         };
         self.field(Structure::Bitmap, bitmap.at, field, details.as_slice())

@@ -13,7 +13,7 @@ use std::io;
 use super::row::{Context, Detail, Heading, Label, Row, Sink, Summary};
 use super::value::Value;
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
-use crate::format::{Field, Layout};
+use crate::format::{Field, FieldValue, Layout};
 use crate::image::{Part, Section, Tables, Walk};
 use crate::rules::codes::T02;
 use crate::rules::{self, Judge, check_unchanged, stopped};
@@ -167,7 +167,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
                 }
             }
         }
-        let judged = broken || rules::judges(structure.as_str(), field);
+        let judged = broken || rules::judges(structure, field);
         let valid = judged.then_some(!broken);
         let written = self.sink.row(&Row { valid, rules: &fired, ..row });
         self.fired = fired;
@@ -179,13 +179,12 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         &mut self,
         structure: Structure,
         base: HostOffset,
-        field: &Field,
+        (field, value): &(Field, FieldValue),
         details: &[Detail<'_>],
     ) -> io::Result<()> {
-        let row = Row {
-            value: Value::from(&field.value),
-            ..Row::remark(Label::Field(field.name), base.saturating_add(field.offset), field.width, details)
-        };
+        let Span { at, len } = field.at(base);
+        let row =
+            Row { value: Value::from(value), ..Row::remark(Label::Field(field.name), at, len, details) };
         self.row(structure, field.name, row)
     }
 
@@ -269,10 +268,10 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let Some(layout) = T::decode_zero_filled(chunk.bytes) else { return Ok(()) };
         self.heading(at, title, context, &[Detail::new("state", Value::Word("cut-short"))])?;
         let present = to_u64(chunk.bytes.len());
-        for field in layout.fields().iter().filter(|field| field.end() <= present) {
-            let row =
-                Row::remark(Label::Field(field.name), at.saturating_add(field.offset), field.width, &[]);
-            self.sink.row(&Row { value: Value::from(&field.value), ..row })?;
+        for (field, value) in layout.fields().iter().filter(|(field, _)| field.end() <= present) {
+            let Span { at, len } = field.at(at);
+            let row = Row::remark(Label::Field(field.name), at, len, &[]);
+            self.sink.row(&Row { value: Value::from(value), ..row })?;
         }
         Ok(())
     }

@@ -4,9 +4,10 @@
 use std::io;
 
 use super::Dumper;
-use crate::format::Style;
+
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::mapping::{L1Entry, L2Entry, Mapping};
+use crate::format::{Style, part};
 use crate::image::{Entry, RefcountRun, Section, Table, TableKind};
 use crate::report::row::{Context, Detail, Label, Row, Sink};
 use crate::report::value::Value;
@@ -122,7 +123,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     fn entry_row(&mut self, table: &Table, entry: &Entry, details: &[Detail<'_>]) -> io::Result<()> {
         let label = Label::Entry(table.kind.label(), entry.index);
         let row = Row::remark(label, entry.at, table.entry_len, details);
-        self.row(table.kind.structure(), "entry", Row { value: Value::Entry(entry.raw), ..row })
+        self.row(table.kind.structure(), part::ENTRY, Row { value: Value::Entry(entry.raw), ..row })
     }
 
     fn l1_entry(&mut self, table: &Table, entry: &Entry) -> io::Result<()> {
@@ -190,7 +191,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let last = run.index.saturating_add(run.count.saturating_sub(1));
         let row = Row::remark(Label::Entries(label, run.index, last), run.at.at, run.at.len, &details);
         let value = Value::Number(run.value, Style::Number);
-        self.row(block.kind.structure(), "entry", Row { value, ..row })
+        self.row(block.kind.structure(), part::ENTRY, Row { value, ..row })
     }
 
     /// Where the guest range of an L1 entry starts.

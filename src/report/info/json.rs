@@ -9,7 +9,7 @@ use super::{Survey, compression, encryption};
 use crate::Image;
 use crate::format::features::FeatureSet;
 use crate::format::luks::SLOT_ENABLED;
-use crate::format::{Field, extension};
+use crate::format::{Field, FieldValue, extension, header};
 use crate::image::{Bitmap, Extension, Luks, Part, Section, Snapshot};
 use crate::report::document::Document;
 use crate::report::feature_names;
@@ -84,17 +84,20 @@ fn header<W: Write, R: ReadAt>(document: &mut Document<W>, image: &Image<R>) -> 
     let v3 = header.v3();
     document.field("header", &Fields(&header.fields()))?;
     // What the file does not hold reads as zeros, but says nothing.
-    let held = |name: &str| header.holds(name).then_some(());
+    let held = |field: Field| header.holds(field).then_some(());
     let cluster_size = image.geometry().map(|geometry| geometry.cluster_size());
     let refcount_bits = image.refcount_width().map(|width| width.bits());
-    document.field("version", &held("version").map(|()| header.v2.version))?;
+    document.field("version", &held(header::field::VERSION).map(|()| header.v2.version))?;
     document.field("cluster_size", &cluster_size)?;
-    document.field("virtual_size", &held("size").map(|()| header.v2.size.0))?;
-    document.field("refcount_bits", &held("refcount_order").and(refcount_bits))?;
-    let compression_held = held("header_length").and(held("compression_type"));
+    document.field("virtual_size", &held(header::field::SIZE).map(|()| header.v2.size.0))?;
+    document.field("refcount_bits", &held(header::field::REFCOUNT_ORDER).and(refcount_bits))?;
+    let compression_held = held(header::field::HEADER_LENGTH).and(held(header::field::COMPRESSION_TYPE));
     let compression_type = compression_held.map(|()| compression(header.compression_type()));
     document.field("compression_type", &compression_type)?;
-    document.field("crypt_method", &held("crypt_method").map(|()| encryption(header.v2.crypt_method)))?;
+    document.field(
+        "crypt_method",
+        &held(header::field::CRYPT_METHOD).map(|()| encryption(header.v2.crypt_method)),
+    )?;
     let backing = image.backing_file().ok().flatten();
     name(document, ["backing_file", "backing_file_hex"], backing.map(|name| name.bytes.as_slice()))?;
     name(document, ["backing_format", "backing_format_hex"], image.backing_format().map(|(_, bytes)| bytes))?;
@@ -117,11 +120,11 @@ fn name<W: Write>(document: &mut Document<W>, keys: [&str; 2], name: Option<&[u8
 }
 
 /// The fields of a layout as an object.
-struct Fields<'a>(&'a [Field]);
+struct Fields<'a>(&'a [(Field, FieldValue)]);
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|field| (field.name, Value::from(&field.value))))
+        serializer.collect_map(self.0.iter().map(|(field, value)| (field.name, Value::from(value))))
     }
 }
 

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use super::{Survey, compression, encryption};
 use crate::Image;
-use crate::format::extension;
 use crate::format::features::FeatureSet;
+use crate::format::header::field;
+use crate::format::{Field, extension};
 use crate::image::{Bitmap, Luks, Part, Section, Snapshot};
 use crate::report::feature_names;
 use crate::report::human::{Clock, Size, Timestamp};
@@ -77,20 +78,21 @@ fn header<R: ReadAt>(out: &mut impl Write, image: &Image<R>, subject: &Subject<'
     let header = image.header();
     let v3 = header.v3();
     line(out, "file", &subject.to_string())?;
-    let mut line_of = |name: &str, field: &str, value: String| {
+    let mut line_of = |name: &str, field: Field, value: String| {
         line(out, name, if header.holds(field) { &value } else { "behind the end of the file" })
     };
-    line_of("format", "version", format!("qcow2, version {}", header.v2.version))?;
-    line_of("virtual size", "size", format!("{} ({} bytes)", Size(header.v2.size.0), header.v2.size.0))?;
+    line_of("format", field::VERSION, format!("qcow2, version {}", header.v2.version))?;
+    line_of("virtual size", field::SIZE, format!("{} ({} bytes)", Size(header.v2.size.0), header.v2.size.0))?;
     let cluster_size = image.geometry().map(|geometry| Size(geometry.cluster_size()).to_string());
     let invalid = || format!("invalid: 2^{}", header.v2.cluster_bits.0);
-    line_of("cluster size", "cluster_bits", cluster_size.unwrap_or_else(invalid))?;
+    line_of("cluster size", field::CLUSTER_BITS, cluster_size.unwrap_or_else(invalid))?;
     let width = image.refcount_width().map(|width| format!("{} bits", width.bits()));
     let invalid = || format!("invalid: 2^{} bits", v3.refcount_order);
-    line_of("refcounts", "refcount_order", width.unwrap_or_else(invalid))?;
-    let told_by = if header.holds("header_length") { "compression_type" } else { "header_length" };
+    line_of("refcounts", field::REFCOUNT_ORDER, width.unwrap_or_else(invalid))?;
+    let is_length_held = header.holds(field::HEADER_LENGTH);
+    let told_by = if is_length_held { field::COMPRESSION_TYPE } else { field::HEADER_LENGTH };
     line_of("compression", told_by, compression(header.compression_type()))?;
-    line_of("encryption", "crypt_method", encryption(header.v2.crypt_method))?;
+    line_of("encryption", field::CRYPT_METHOD, encryption(header.v2.crypt_method))?;
     if let Ok(Some(name)) = image.backing_file() {
         line(out, "backing file", &cut(&name.bytes, LONGEST_PATH))?;
     }

@@ -2,18 +2,19 @@
 
 use super::{Damage, set, unchanged};
 use crate::format::extension::BACKING_FORMAT;
+use crate::format::header::field;
 use crate::rules::codes::*;
 use crate::testkit::Draft;
 use crate::units::{to_u64, to_usize};
 
 /// Moves the backing file's name to `at`, or gives the image one; nothing stays behind.
 pub(super) fn name_backing_file(draft: &mut Draft, at: u64, name: &[u8]) {
-    let (old, len) = (draft.header("backing_file_offset"), draft.header("backing_file_size"));
+    let (old, len) = (draft.header(field::BACKING_FILE_OFFSET), draft.header(field::BACKING_FILE_SIZE));
     if old != 0 {
         draft.put(old, &vec![0; to_usize(len)]);
     }
-    set(draft, "backing_file_offset", at);
-    set(draft, "backing_file_size", to_u64(name.len()));
+    set(draft, field::BACKING_FILE_OFFSET, at);
+    set(draft, field::BACKING_FILE_SIZE, to_u64(name.len()));
     draft.put(at, name);
 }
 
@@ -63,8 +64,8 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "valid/v3-512",
         // A name that the header has by chance: the byte of the cluster size.
         breaks: |draft| {
-            draft.set_header("backing_file_offset", 3);
-            draft.set_header("backing_file_size", 1);
+            draft.set_header(field::BACKING_FILE_OFFSET, 3);
+            draft.set_header(field::BACKING_FILE_SIZE, 1);
         },
         nearly: |draft| name_backing_file(draft, 112, b"a"),
         also: &["H40", "H41", "H42"],
@@ -73,7 +74,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H39,
         variant: "offset-alone",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "backing_file_offset", 0x200),
+        breaks: |draft| set(draft, field::BACKING_FILE_OFFSET, 0x200),
         nearly: |draft| name_backing_file(draft, 0x200, b"a"),
         also: &[],
     },
@@ -81,8 +82,8 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H39,
         variant: "size-alone",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "backing_file_size", 1),
-        nearly: |draft| set(draft, "backing_file_size", 0),
+        breaks: |draft| set(draft, field::BACKING_FILE_SIZE, 1),
+        nearly: |draft| set(draft, field::BACKING_FILE_SIZE, 0),
         also: &[],
     },
     Damage {

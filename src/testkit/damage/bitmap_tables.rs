@@ -1,6 +1,7 @@
 //! Damages of the bitmaps' tables and data.
 
 use super::{Damage, Draft};
+use crate::format::{bitmap, header};
 use crate::rules::codes::{B04, B05, B14, B15, B16, B17, B18};
 use crate::units::to_u64;
 
@@ -10,8 +11,8 @@ fn move_table(draft: &mut Draft, index: usize, size: u64, further: u64) -> u64 {
     let at = draft.allocate((further + size * 8).div_ceil(draft.cluster_size())) + further;
     draft.put_u64(at, draft.get(old.at.0, 8));
     draft.free(old);
-    draft.set_bitmap(index, "bitmap_table_offset", at);
-    draft.set_bitmap(index, "bitmap_table_size", size);
+    draft.set_bitmap(index, bitmap::field::BITMAP_TABLE_OFFSET, at);
+    draft.set_bitmap(index, bitmap::field::BITMAP_TABLE_SIZE, size);
     at
 }
 
@@ -34,9 +35,9 @@ fn set_data_bit(draft: &mut Draft, bit: u64) {
 
 /// Makes a disk whose bits fill a cluster longer, and the L1 table with it.
 fn grow(draft: &mut Draft, by: u64) {
-    let (size, l1_size) = (draft.header("size"), draft.header("l1_size"));
-    draft.set_header("size", size + by);
-    draft.set_header("l1_size", l1_size + 1);
+    let (size, l1_size) = (draft.header(header::field::SIZE), draft.header(header::field::L1_SIZE));
+    draft.set_header(header::field::SIZE, size + by);
+    draft.set_header(header::field::L1_SIZE, l1_size + 1);
 }
 
 pub(super) static DAMAGES: &[Damage] = &[
@@ -45,7 +46,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "zero",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "bitmap_table_offset", 0);
+            draft.set_bitmap(1, bitmap::field::BITMAP_TABLE_OFFSET, 0);
         },
         nearly: |draft| {
             move_table(draft, 1, 1, 0);
@@ -71,7 +72,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         breaks: |draft| {
             let at = draft.add_clusters(2) + 1024;
             draft.truncate(at - 1024);
-            draft.set_bitmap(1, "bitmap_table_offset", at);
+            draft.set_bitmap(1, bitmap::field::BITMAP_TABLE_OFFSET, at);
         },
         nearly: |draft| {
             let at = move_table(draft, 1, 1, 0);
@@ -98,10 +99,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "zero",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "bitmap_table_size", 0);
+            draft.set_bitmap(1, bitmap::field::BITMAP_TABLE_SIZE, 0);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "bitmap_table_size", 1);
+            draft.set_bitmap(1, bitmap::field::BITMAP_TABLE_SIZE, 1);
         },
         also: &[],
     },
@@ -111,11 +112,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         base: "valid/v3-bitmaps",
         // A bitmap in use may have any size; 524,288 clusters of 1 KiB are 512 MiB.
         breaks: |draft| {
-            draft.set_bitmap(1, "flags", 1);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 1);
             move_table(draft, 1, 524_289, 0);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "flags", 1);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 1);
             move_table(draft, 1, 524_288, 0);
         },
         also: &["B17", "B19"],
@@ -133,11 +134,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "in-use",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "flags", 1);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 1);
             draft.put_u64(draft.bitmap(1).table().at.0, 1 << 56);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "flags", 1);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 1);
             draft.put_u64(draft.bitmap(1).table().at.0, 1);
         },
         also: &["B19"],
@@ -203,12 +204,12 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "bitmap_table_size", 2);
+            draft.set_bitmap(1, bitmap::field::BITMAP_TABLE_SIZE, 2);
         },
         // The finest granularity that one cluster has the bits for.
         nearly: |draft| {
-            draft.set_bitmap(1, "bitmap_table_size", 1);
-            draft.set_bitmap(1, "granularity_bits", 9);
+            draft.set_bitmap(1, bitmap::field::BITMAP_TABLE_SIZE, 1);
+            draft.set_bitmap(1, bitmap::field::GRANULARITY_BITS, 9);
         },
         also: &[],
     },
@@ -256,11 +257,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "part-of-a-sector",
         base: "valid/v3-bitmap-tail",
         breaks: |draft| {
-            draft.set_header("size", (10 << 16) + 511);
+            draft.set_header(header::field::SIZE, (10 << 16) + 511);
             set_data_bit(draft, 10);
         },
         nearly: |draft| {
-            draft.set_header("size", (10 << 16) + 512);
+            draft.set_header(header::field::SIZE, (10 << 16) + 512);
             set_data_bit(draft, 10);
         },
         also: &["H28"],

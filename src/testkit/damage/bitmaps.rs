@@ -1,6 +1,8 @@
 //! Damages of the bitmap directory and its entries.
 
 use super::{Damage, Draft};
+use crate::format::bitmap::{self, BitmapHead};
+use crate::format::{Layout, extension};
 use crate::image::Bitmap;
 use crate::rules::codes::{B01, B02, B03, B06, B07, B08, B09, B10, B11, B12, B13, B19};
 use crate::units::HostOffset;
@@ -31,11 +33,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "name_size", 9);
-            draft.put(draft.bitmap(0).end().0 + 24, b"weekly-ab");
+            draft.set_bitmap(1, bitmap::field::NAME_SIZE, 9);
+            draft.put(draft.bitmap(0).end().0 + BitmapHead::LEN, b"weekly-ab");
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "name_size", 8);
+            draft.set_bitmap(1, bitmap::field::NAME_SIZE, 8);
             draft.put(draft.bitmap(1).name_at().0, b"weekly-a");
         },
         also: &[],
@@ -45,10 +47,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "padding-missing",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmaps_extension("bitmap_directory_size", 63);
+            draft.set_bitmaps_extension(extension::bitmaps_field::BITMAP_DIRECTORY_SIZE, 63);
         },
         nearly: |draft| {
-            draft.set_bitmaps_extension("bitmap_directory_size", 64);
+            draft.set_bitmaps_extension(extension::bitmaps_field::BITMAP_DIRECTORY_SIZE, 64);
         },
         also: &[],
     },
@@ -57,7 +59,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "less",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmaps_extension("nb_bitmaps", 3);
+            draft.set_bitmaps_extension(extension::bitmaps_field::NB_BITMAPS, 3);
         },
         nearly: add_bitmap,
         also: &[],
@@ -67,7 +69,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "more",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmaps_extension("nb_bitmaps", 1);
+            draft.set_bitmaps_extension(extension::bitmaps_field::NB_BITMAPS, 1);
         },
         nearly: |draft| {
             draft.free(draft.bitmap(1).table());
@@ -88,10 +90,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "too-coarse",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "granularity_bits", 32);
+            draft.set_bitmap(1, bitmap::field::GRANULARITY_BITS, 32);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "granularity_bits", 31);
+            draft.set_bitmap(1, bitmap::field::GRANULARITY_BITS, 31);
         },
         also: &[],
     },
@@ -100,11 +102,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "too-fine",
         base: "valid/v3-bitmaps",
         breaks: |draft| {
-            draft.set_bitmap(0, "granularity_bits", 8);
-            draft.set_bitmap(0, "bitmap_table_size", 2);
+            draft.set_bitmap(0, bitmap::field::GRANULARITY_BITS, 8);
+            draft.set_bitmap(0, bitmap::field::BITMAP_TABLE_SIZE, 2);
         },
         nearly: |draft| {
-            draft.set_bitmap(0, "granularity_bits", 9);
+            draft.set_bitmap(0, bitmap::field::GRANULARITY_BITS, 9);
         },
         also: &[],
     },
@@ -113,10 +115,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "impossible",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "granularity_bits", 64);
+            draft.set_bitmap(1, bitmap::field::GRANULARITY_BITS, 64);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "granularity_bits", 31);
+            draft.set_bitmap(1, bitmap::field::GRANULARITY_BITS, 31);
         },
         also: &[],
     },
@@ -125,10 +127,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "flags", 8);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 8);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "flags", 2);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 2);
         },
         also: &[],
     },
@@ -137,10 +139,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "extra-data-compatible",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "flags", 4);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 4);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "flags", 2);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 2);
         },
         also: &[],
     },
@@ -149,10 +151,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "type", 2);
+            draft.set_bitmap(1, bitmap::field::TYPE, 2);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "type", 1);
+            draft.set_bitmap(1, bitmap::field::TYPE, 1);
         },
         also: &[],
     },
@@ -161,11 +163,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "with-auto-flag",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "type", 0);
-            draft.set_bitmap(1, "flags", 2);
+            draft.set_bitmap(1, bitmap::field::TYPE, 0);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 2);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "flags", 2);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 2);
         },
         also: &[],
     },
@@ -230,10 +232,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
-            draft.set_bitmap(1, "flags", 1);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 1);
         },
         nearly: |draft| {
-            draft.set_bitmap(1, "flags", 2);
+            draft.set_bitmap(1, bitmap::field::FLAGS, 2);
         },
         also: &[],
     },

@@ -5,8 +5,9 @@ use super::payload::{set_length, set_string};
 use super::{Damage, set, unchanged};
 use crate::format::Layout;
 use crate::format::extension::{
-    BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, ExtensionHead, FEATURE_TABLE,
+    BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, END, ExtensionHead, FEATURE_TABLE,
 };
+use crate::format::header::field;
 use crate::format::scalar::Magic;
 use crate::rules::codes::*;
 use crate::testkit::Draft;
@@ -92,8 +93,8 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &E04,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| draft.put_number(116, 4, 8),
-        nearly: |draft| draft.put_number(116, 4, 0),
+        breaks: |draft| set_length(draft, END, 8),
+        nearly: |draft| set_length(draft, END, 0),
         also: &[],
     },
     Damage {
@@ -135,8 +136,8 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &E09,
         variant: "",
         base: "damaged/E13-luks-header-cut",
-        breaks: |draft| set(draft, "crypt_method", 0),
-        nearly: |draft| set(draft, "crypt_method", 2),
+        breaks: |draft| set(draft, field::CRYPT_METHOD, 0),
+        nearly: |draft| set(draft, field::CRYPT_METHOD, 2),
         also: &[],
     },
     Damage {
@@ -151,16 +152,16 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &E20,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "autoclear_features", 1),
-        nearly: |draft| set(draft, "autoclear_features", 1 << 2),
+        breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1),
+        nearly: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1 << 2),
         also: &[],
     },
     Damage {
         rule: &E21,
         variant: "",
         base: "valid/v3-bitmaps-512",
-        breaks: |draft| set(draft, "autoclear_features", 0),
-        nearly: |draft| set(draft, "autoclear_features", 1),
+        breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 0),
+        nearly: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1),
         also: &[],
     },
     Damage {

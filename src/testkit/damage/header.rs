@@ -4,6 +4,7 @@ use super::backing::name_backing_file;
 use super::{Damage, set, unchanged};
 use crate::format::extension::BACKING_FORMAT;
 use crate::format::features::EXTENDED_L2;
+use crate::format::header::field;
 use crate::rules::codes::*;
 
 pub(super) const DAMAGES: &[Damage] = &[
@@ -36,7 +37,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| {
-            draft.put(3, &[0xfa]);
+            set(draft, field::MAGIC, 0x5146_49fa);
             draft.bytes.truncate(512);
         },
         nearly: unchanged,
@@ -47,10 +48,10 @@ pub(super) const DAMAGES: &[Damage] = &[
         variant: "version-1",
         base: "valid/v3-512",
         breaks: |draft| {
-            draft.put_number(4, 4, 1);
+            set(draft, field::VERSION, 1);
             draft.bytes.truncate(512);
         },
-        nearly: |draft| draft.put_number(4, 4, 2),
+        nearly: |draft| set(draft, field::VERSION, 2),
         also: &[],
     },
     Damage {
@@ -98,32 +99,32 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H03,
         variant: "too-new",
         base: "valid/v3-basic",
-        breaks: |draft| draft.put_number(4, 4, 4),
-        nearly: |draft| draft.put_number(4, 4, 3),
+        breaks: |draft| set(draft, field::VERSION, 4),
+        nearly: |draft| set(draft, field::VERSION, 3),
         also: &[],
     },
     Damage {
         rule: &H03,
         variant: "zero",
         base: "valid/v2-basic",
-        breaks: |draft| draft.put_number(4, 4, 0),
-        nearly: |draft| draft.put_number(4, 4, 2),
+        breaks: |draft| set(draft, field::VERSION, 0),
+        nearly: |draft| set(draft, field::VERSION, 2),
         also: &[],
     },
     Damage {
         rule: &H04,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "cluster_bits", 8),
-        nearly: |draft| set(draft, "cluster_bits", 9),
+        breaks: |draft| set(draft, field::CLUSTER_BITS, 8),
+        nearly: |draft| set(draft, field::CLUSTER_BITS, 9),
         also: &[],
     },
     Damage {
         rule: &H05,
         variant: "",
         base: "valid/v3-size-0",
-        breaks: |draft| set(draft, "cluster_bits", 22),
-        nearly: |draft| set(draft, "cluster_bits", 21),
+        breaks: |draft| set(draft, field::CLUSTER_BITS, 22),
+        nearly: |draft| set(draft, field::CLUSTER_BITS, 21),
         // The tables stand on boundaries of small clusters, and so in the first large one.
         also: &["H31", "H43", "R02", "R03", "R08"],
     },
@@ -131,43 +132,43 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H06,
         variant: "",
         base: "valid/v3-size-0",
-        breaks: |draft| set(draft, "incompatible_features", 1 << EXTENDED_L2.bit),
-        nearly: |draft| set(draft, "incompatible_features", 0),
+        breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << EXTENDED_L2.bit),
+        nearly: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 0),
         also: &[],
     },
     Damage {
         rule: &H07,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "header_length", 96),
-        nearly: |draft| set(draft, "header_length", 104),
+        breaks: |draft| set(draft, field::HEADER_LENGTH, 96),
+        nearly: |draft| set(draft, field::HEADER_LENGTH, 104),
         also: &[],
     },
     Damage {
         rule: &H08,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "header_length", 116),
-        nearly: |draft| set(draft, "header_length", 120),
+        breaks: |draft| set(draft, field::HEADER_LENGTH, 116),
+        nearly: |draft| set(draft, field::HEADER_LENGTH, 120),
         also: &[],
     },
     Damage {
         rule: &H09,
         variant: "",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "header_length", 1032),
-        nearly: |draft| set(draft, "header_length", 1024),
+        breaks: |draft| set(draft, field::HEADER_LENGTH, 1032),
+        nearly: |draft| set(draft, field::HEADER_LENGTH, 1024),
         also: &[],
     },
     Damage {
         rule: &H10,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| draft.put(111, &[1]),
+        breaks: |draft| draft.put(field::PADDING.end() - 1, &[1]),
         // The same byte, where it belongs to the end mark's length.
         nearly: |draft| {
-            draft.set_header("header_length", 104);
-            draft.put(111, &[1]);
+            draft.set_header(field::HEADER_LENGTH, 104);
+            draft.put(field::PADDING.end() - 1, &[1]);
         },
         also: &[],
     },
@@ -176,65 +177,65 @@ pub(super) const DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| {
-            draft.set_header("header_length", 120);
+            draft.set_header(field::HEADER_LENGTH, 120);
             draft.put(119, &[1]);
         },
-        nearly: |draft| set(draft, "header_length", 120),
+        nearly: |draft| set(draft, field::HEADER_LENGTH, 120),
         also: &[],
     },
     Damage {
         rule: &H12,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "incompatible_features", 1 << 5),
-        nearly: |draft| set(draft, "incompatible_features", 1),
+        breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << 5),
+        nearly: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1),
         also: &[],
     },
     Damage {
         rule: &H13,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "compatible_features", 1 << 1),
-        nearly: |draft| set(draft, "compatible_features", 1),
+        breaks: |draft| set(draft, field::COMPATIBLE_FEATURES, 1 << 1),
+        nearly: |draft| set(draft, field::COMPATIBLE_FEATURES, 1),
         also: &[],
     },
     Damage {
         rule: &H14,
         variant: "",
         base: "valid/v3-bitmaps-512",
-        breaks: |draft| set(draft, "autoclear_features", 1 << 2 | 1),
-        nearly: |draft| set(draft, "autoclear_features", 1),
+        breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1 << 2 | 1),
+        nearly: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1),
         also: &[],
     },
     Damage {
         rule: &H16,
         variant: "",
         base: "valid/v3-refcount-64",
-        breaks: |draft| set(draft, "refcount_order", 7),
-        nearly: |draft| set(draft, "refcount_order", 6),
+        breaks: |draft| set(draft, field::REFCOUNT_ORDER, 7),
+        nearly: |draft| set(draft, field::REFCOUNT_ORDER, 6),
         also: &[],
     },
     Damage {
         rule: &H17,
         variant: "",
         base: "valid/v3-aes",
-        breaks: |draft| set(draft, "crypt_method", 3),
-        nearly: |draft| set(draft, "crypt_method", 1),
+        breaks: |draft| set(draft, field::CRYPT_METHOD, 3),
+        nearly: |draft| set(draft, field::CRYPT_METHOD, 1),
         also: &[],
     },
     Damage {
         rule: &H18,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "crypt_method", 1),
-        nearly: |draft| set(draft, "crypt_method", 0),
+        breaks: |draft| set(draft, field::CRYPT_METHOD, 1),
+        nearly: |draft| set(draft, field::CRYPT_METHOD, 0),
         also: &[],
     },
     Damage {
         rule: &H19,
         variant: "",
         base: "valid/v3-lazy-refcounts",
-        breaks: |draft| set(draft, "incompatible_features", 1),
+        breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1),
         nearly: unchanged,
         also: &[],
     },
@@ -242,18 +243,18 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H20,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "incompatible_features", 1 << 1),
-        nearly: |draft| set(draft, "incompatible_features", 1),
+        breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << 1),
+        nearly: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1),
         also: &[],
     },
     Damage {
         rule: &H21,
         variant: "bit-missing",
         base: "valid/v3-zstd",
-        breaks: |draft| set(draft, "incompatible_features", 0),
+        breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 0),
         nearly: |draft| {
-            draft.set_header("incompatible_features", 0);
-            draft.set_header("compression_type", 0);
+            draft.set_header(field::INCOMPATIBLE_FEATURES, 0);
+            draft.set_header(field::COMPRESSION_TYPE, 0);
         },
         also: &[],
     },
@@ -261,10 +262,10 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H21,
         variant: "type-zero",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "incompatible_features", 1 << 3),
+        breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << 3),
         nearly: |draft| {
-            draft.set_header("incompatible_features", 1 << 3);
-            draft.set_header("compression_type", 1);
+            draft.set_header(field::INCOMPATIBLE_FEATURES, 1 << 3);
+            draft.set_header(field::COMPRESSION_TYPE, 1);
         },
         also: &[],
     },
@@ -273,28 +274,28 @@ pub(super) const DAMAGES: &[Damage] = &[
         variant: "type-absent",
         base: "valid/v3-basic",
         breaks: |draft| {
-            draft.set_header("incompatible_features", 1 << 3);
-            draft.set_header("header_length", 104);
+            draft.set_header(field::INCOMPATIBLE_FEATURES, 1 << 3);
+            draft.set_header(field::HEADER_LENGTH, 104);
         },
-        nearly: |draft| set(draft, "header_length", 104),
+        nearly: |draft| set(draft, field::HEADER_LENGTH, 104),
         also: &[],
     },
     Damage {
         rule: &H22,
         variant: "",
         base: "valid/v3-zstd",
-        breaks: |draft| set(draft, "compression_type", 2),
-        nearly: |draft| set(draft, "compression_type", 1),
+        breaks: |draft| set(draft, field::COMPRESSION_TYPE, 2),
+        nearly: |draft| set(draft, field::COMPRESSION_TYPE, 1),
         also: &[],
     },
     Damage {
         rule: &H44,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "autoclear_features", 1 << 1),
+        breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1 << 1),
         nearly: |draft| {
-            draft.set_header("autoclear_features", 1 << 1);
-            draft.set_header("incompatible_features", 1 << 2);
+            draft.set_header(field::AUTOCLEAR_FEATURES, 1 << 1);
+            draft.set_header(field::INCOMPATIBLE_FEATURES, 1 << 2);
         },
         also: &[],
     },
@@ -309,7 +310,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         nearly: |draft| {
             draft.add_extension(BACKING_FORMAT, b"raw");
             name_backing_file(draft, 0x200, b"base.raw");
-            draft.set_header("autoclear_features", 0);
+            draft.set_header(field::AUTOCLEAR_FEATURES, 0);
         },
         also: &["H41"],
     },
@@ -317,8 +318,8 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H46,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "compatible_features", 1),
-        nearly: |draft| set(draft, "compatible_features", 1 << 1),
+        breaks: |draft| set(draft, field::COMPATIBLE_FEATURES, 1),
+        nearly: |draft| set(draft, field::COMPATIBLE_FEATURES, 1 << 1),
         also: &[],
     },
 ];

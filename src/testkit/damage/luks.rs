@@ -2,12 +2,12 @@
 //! every case.
 
 use super::Damage;
-use crate::format::Layout;
-use crate::format::luks::{SLOT_DISABLED, SLOT_ENABLED};
+use crate::format::Field;
+use crate::format::luks::{self, SLOT_DISABLED, SLOT_ENABLED};
 use crate::image::Luks;
 use crate::rules::codes::*;
 use crate::testkit::Draft;
-use crate::units::to_usize;
+use crate::units::{Span, to_usize};
 
 const CUT: &str = "damaged/E13-luks-header-cut";
 
@@ -17,26 +17,22 @@ fn luks(draft: &Draft) -> Luks {
 }
 
 /// Changes a number of the fixed part.
-fn set(draft: &mut Draft, name: &str, value: u64) {
-    let luks = luks(draft);
-    draft.set_field(luks.span.at, &luks.head.fields(), name, value);
+fn set(draft: &mut Draft, field: Field, value: u64) {
+    draft.set_field(luks(draft).span.at, field, value);
 }
 
-/// Changes a name of the fixed part.
-fn set_name(draft: &mut Draft, name: &str, text: &[u8]) {
-    let luks = luks(draft);
-    if let Some(field) = luks.head.fields().iter().find(|field| field.name == name) {
-        let mut chars = text.to_vec();
-        chars.resize(to_usize(field.width), 0);
-        draft.put(luks.span.at.0 + field.offset, &chars);
-    }
+/// Changes text of the fixed part.
+fn set_text(draft: &mut Draft, field: Field, text: &[u8]) {
+    let Span { at, len } = field.at(luks(draft).span.at);
+    let mut chars = text.to_vec();
+    chars.resize(to_usize(len), 0);
+    draft.put(at.0, &chars);
 }
 
 /// Changes a number of a key slot.
-fn set_slot(draft: &mut Draft, slot: usize, name: &str, value: u64) {
-    let luks = luks(draft);
-    if let Some((at, slot)) = luks.slots.get(slot) {
-        draft.set_field(*at, &slot.fields(), name, value);
+fn set_slot(draft: &mut Draft, slot: usize, field: Field, value: u64) {
+    if let Some((at, _)) = luks(draft).slots.get(slot) {
+        draft.set_field(*at, field, value);
     }
 }
 
@@ -45,40 +41,40 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &K01,
         variant: "magic",
         base: CUT,
-        breaks: |draft| draft.put(luks(draft).span.at.0, b"SKUL\xba\xbe"),
-        nearly: |draft| draft.put(luks(draft).span.at.0, b"LUKS\xba\xbe"),
+        breaks: |draft| set_text(draft, luks::field::MAGIC, b"SKUL\xba\xbe"),
+        nearly: |draft| set_text(draft, luks::field::MAGIC, b"LUKS\xba\xbe"),
         also: &["E13"],
     },
     Damage {
         rule: &K01,
         variant: "version",
         base: CUT,
-        breaks: |draft| set(draft, "version", 2),
-        nearly: |draft| set(draft, "version", 1),
+        breaks: |draft| set(draft, luks::field::VERSION, 2),
+        nearly: |draft| set(draft, luks::field::VERSION, 1),
         also: &["E13"],
     },
     Damage {
         rule: &K02,
         variant: "no-nul",
         base: CUT,
-        breaks: |draft| set_name(draft, "cipher_name", &[b'a'; 32]),
-        nearly: |draft| set_name(draft, "cipher_name", &[b'a'; 31]),
+        breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, &[b'a'; 32]),
+        nearly: |draft| set_text(draft, luks::field::CIPHER_NAME, &[b'a'; 31]),
         also: &["E13"],
     },
     Damage {
         rule: &K02,
         variant: "not-printable",
         base: CUT,
-        breaks: |draft| set_name(draft, "hash_spec", b"sha256\x1b"),
-        nearly: |draft| set_name(draft, "hash_spec", b"sha256"),
+        breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha256\x1b"),
+        nearly: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha256"),
         also: &["E13"],
     },
     Damage {
         rule: &K03,
         variant: "",
         base: CUT,
-        breaks: |draft| set(draft, "payload_offset", 7),
-        nearly: |draft| set(draft, "payload_offset", 8),
+        breaks: |draft| set(draft, luks::field::PAYLOAD_OFFSET, 7),
+        nearly: |draft| set(draft, luks::field::PAYLOAD_OFFSET, 8),
         // No key material has room before it.
         also: &["E13", "K07"],
     },
@@ -86,40 +82,40 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &K04,
         variant: "zero",
         base: CUT,
-        breaks: |draft| set(draft, "mk_digest_iterations", 0),
-        nearly: |draft| set(draft, "mk_digest_iterations", 1000),
+        breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 0),
+        nearly: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 1000),
         also: &["E13"],
     },
     Damage {
         rule: &K04,
         variant: "few",
         base: CUT,
-        breaks: |draft| set(draft, "mk_digest_iterations", 999),
-        nearly: |draft| set(draft, "mk_digest_iterations", 1000),
+        breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 999),
+        nearly: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 1000),
         also: &["E13"],
     },
     Damage {
         rule: &K04,
         variant: "many",
         base: CUT,
-        breaks: |draft| set(draft, "mk_digest_iterations", 100_000_001),
-        nearly: |draft| set(draft, "mk_digest_iterations", 100_000_000),
+        breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 100_000_001),
+        nearly: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 100_000_000),
         also: &["E13"],
     },
     Damage {
         rule: &K05,
         variant: "stripes",
         base: CUT,
-        breaks: |draft| set_slot(draft, 7, "stripes", 3999),
-        nearly: |draft| set_slot(draft, 7, "stripes", 4000),
+        breaks: |draft| set_slot(draft, 7, luks::slot_field::STRIPES, 3999),
+        nearly: |draft| set_slot(draft, 7, luks::slot_field::STRIPES, 4000),
         also: &["E13"],
     },
     Damage {
         rule: &K05,
         variant: "state",
         base: CUT,
-        breaks: |draft| set_slot(draft, 7, "active", 0),
-        nearly: |draft| set_slot(draft, 7, "active", SLOT_DISABLED.into()),
+        breaks: |draft| set_slot(draft, 7, luks::slot_field::ACTIVE, 0),
+        nearly: |draft| set_slot(draft, 7, luks::slot_field::ACTIVE, SLOT_DISABLED.into()),
         also: &["E13"],
     },
     Damage {
@@ -127,45 +123,45 @@ pub(super) const DAMAGES: &[Damage] = &[
         variant: "",
         base: CUT,
         breaks: |draft| {
-            set_slot(draft, 1, "active", SLOT_ENABLED.into());
-            set_slot(draft, 1, "iterations", 0);
+            set_slot(draft, 1, luks::slot_field::ACTIVE, SLOT_ENABLED.into());
+            set_slot(draft, 1, luks::slot_field::ITERATIONS, 0);
         },
-        nearly: |draft| set_slot(draft, 1, "iterations", 0),
+        nearly: |draft| set_slot(draft, 1, luks::slot_field::ITERATIONS, 0),
         also: &["E13"],
     },
     Damage {
         rule: &K07,
         variant: "in-header",
         base: CUT,
-        breaks: |draft| set_slot(draft, 0, "key_material_offset", 7),
-        nearly: |draft| set_slot(draft, 0, "key_material_offset", 8),
+        breaks: |draft| set_slot(draft, 0, luks::slot_field::KEY_MATERIAL_OFFSET, 7),
+        nearly: |draft| set_slot(draft, 0, luks::slot_field::KEY_MATERIAL_OFFSET, 8),
         also: &["E13"],
     },
     Damage {
         rule: &K07,
         variant: "in-payload",
         base: CUT,
-        breaks: |draft| set_slot(draft, 7, "key_material_offset", 905),
-        nearly: |draft| set_slot(draft, 7, "key_material_offset", 904),
+        breaks: |draft| set_slot(draft, 7, luks::slot_field::KEY_MATERIAL_OFFSET, 905),
+        nearly: |draft| set_slot(draft, 7, luks::slot_field::KEY_MATERIAL_OFFSET, 904),
         also: &["E13"],
     },
     Damage {
         rule: &K07,
         variant: "in-other-slot",
         base: CUT,
-        breaks: |draft| set_slot(draft, 1, "key_material_offset", 135),
-        nearly: |draft| set_slot(draft, 1, "key_material_offset", 136),
+        breaks: |draft| set_slot(draft, 1, luks::slot_field::KEY_MATERIAL_OFFSET, 135),
+        nearly: |draft| set_slot(draft, 1, luks::slot_field::KEY_MATERIAL_OFFSET, 136),
         also: &["E13"],
     },
     Damage {
         rule: &K08,
         variant: "",
         base: CUT,
-        breaks: |draft| set_slot(draft, 0, "active", SLOT_DISABLED.into()),
+        breaks: |draft| set_slot(draft, 0, luks::slot_field::ACTIVE, SLOT_DISABLED.into()),
         nearly: |draft| {
-            set_slot(draft, 0, "active", SLOT_DISABLED.into());
-            set_slot(draft, 1, "active", SLOT_ENABLED.into());
-            set_slot(draft, 1, "iterations", 1);
+            set_slot(draft, 0, luks::slot_field::ACTIVE, SLOT_DISABLED.into());
+            set_slot(draft, 1, luks::slot_field::ACTIVE, SLOT_ENABLED.into());
+            set_slot(draft, 1, luks::slot_field::ITERATIONS, 1);
         },
         also: &["E13"],
     },
@@ -173,56 +169,56 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &K09,
         variant: "unknown-cipher",
         base: CUT,
-        breaks: |draft| set_name(draft, "cipher_name", b"aes2"),
-        nearly: |draft| set_name(draft, "cipher_name", b"aes"),
+        breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, b"aes2"),
+        nearly: |draft| set_text(draft, luks::field::CIPHER_NAME, b"aes"),
         also: &["E13"],
     },
     Damage {
         rule: &K09,
         variant: "unknown-mode",
         base: CUT,
-        breaks: |draft| set_name(draft, "cipher_mode", b"cbc"),
-        nearly: |draft| set_name(draft, "cipher_mode", b"cbc-plain"),
+        breaks: |draft| set_text(draft, luks::field::CIPHER_MODE, b"cbc"),
+        nearly: |draft| set_text(draft, luks::field::CIPHER_MODE, b"cbc-plain"),
         also: &["E13"],
     },
     Damage {
         rule: &K09,
         variant: "unknown-hash",
         base: CUT,
-        breaks: |draft| set_name(draft, "hash_spec", b"sha257"),
-        nearly: |draft| set_name(draft, "hash_spec", b"sha1"),
+        breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha257"),
+        nearly: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha1"),
         also: &["E13"],
     },
     Damage {
         rule: &K09,
         variant: "weak-cipher",
         base: CUT,
-        breaks: |draft| set_name(draft, "cipher_name", b"cast5"),
-        nearly: |draft| set_name(draft, "cipher_name", b"serpent"),
+        breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, b"cast5"),
+        nearly: |draft| set_text(draft, luks::field::CIPHER_NAME, b"serpent"),
         also: &["E13"],
     },
     Damage {
         rule: &K09,
         variant: "weak-mode",
         base: CUT,
-        breaks: |draft| set_name(draft, "cipher_mode", b"ecb-plain64"),
-        nearly: |draft| set_name(draft, "cipher_mode", b"cbc-essiv:sha256"),
+        breaks: |draft| set_text(draft, luks::field::CIPHER_MODE, b"ecb-plain64"),
+        nearly: |draft| set_text(draft, luks::field::CIPHER_MODE, b"cbc-essiv:sha256"),
         also: &["E13"],
     },
     Damage {
         rule: &K09,
         variant: "weak-hash",
         base: CUT,
-        breaks: |draft| set_name(draft, "hash_spec", b"md5"),
-        nearly: |draft| set_name(draft, "hash_spec", b"sha512"),
+        breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"md5"),
+        nearly: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha512"),
         also: &["E13"],
     },
     Damage {
         rule: &K09,
         variant: "key-size",
         base: CUT,
-        breaks: |draft| set(draft, "key_bytes", 15),
-        nearly: |draft| set(draft, "key_bytes", 16),
+        breaks: |draft| set(draft, luks::field::KEY_BYTES, 15),
+        nearly: |draft| set(draft, luks::field::KEY_BYTES, 16),
         also: &["E13"],
     },
 ];

@@ -1,6 +1,7 @@
 //! Damages of L1 and L2 tables.
 
 use super::{Damage, Draft};
+use crate::format::{header, snapshot};
 use crate::rules::codes::{
     L01, L02, L03, L05, L06, L07, L08, L09, L10, L12, L13, L14, L16, L17, L18, L19, L20, L21, L23, L24, L25,
     L29,
@@ -310,11 +311,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         base: "valid/v3-512",
         breaks: |draft| {
             let at = draft.allocate(1);
-            draft.set_header("l1_size", 3);
+            draft.set_header(header::field::L1_SIZE, 3);
             draft.put_u64(draft.l1_entry(2), at | COPIED);
         },
         nearly: |draft| {
-            draft.set_header("l1_size", 3);
+            draft.set_header(header::field::L1_SIZE, 3);
         },
         also: &[],
     },
@@ -334,11 +335,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "in-snapshot",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot(0, "l1_size", 2);
+            draft.set_snapshot(0, snapshot::field::L1_SIZE, 2);
             draft.put_u64(draft.snapshot(0).l1().at.0 + 8, COPIED);
         },
         nearly: |draft| {
-            draft.set_snapshot(0, "l1_size", 2);
+            draft.set_snapshot(0, snapshot::field::L1_SIZE, 2);
         },
         also: &[],
     },

@@ -17,6 +17,7 @@ mod tables;
 
 use super::Draft;
 use crate::finding::Rule;
+use crate::format::Field;
 
 /// How to break one rule.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +36,9 @@ pub struct Damage {
     pub also: &'static [&'static str],
 }
 
-/// Changes a header field by its name.
-pub(super) fn set(draft: &mut Draft, name: &str, value: u64) {
-    draft.set_header(name, value);
+/// Changes a field of the header.
+pub(super) fn set(draft: &mut Draft, field: Field, value: u64) {
+    draft.set_header(field, value);
 }
 
 /// Leaves the image as it is.

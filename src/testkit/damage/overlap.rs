@@ -2,6 +2,7 @@
 //! nothing.
 
 use super::{Damage, Draft, unchanged};
+use crate::format::{bitmap, header, snapshot};
 use crate::rules::codes::{L26, L27, L28, O01, O02, O03, O04, O05};
 
 /// An L2 entry of the first active table.
@@ -37,7 +38,7 @@ fn link_in_snapshot(draft: &mut Draft, snapshot: usize, host: u64) {
     let table = draft.add_clusters(1);
     draft.put_u64(table, host);
     draft.put_u64(draft.snapshot(snapshot).l1().at.0 + 8, table);
-    draft.set_snapshot(snapshot, "l1_size", 2);
+    draft.set_snapshot(snapshot, snapshot::field::L1_SIZE, 2);
     draft.agree();
 }
 
@@ -57,7 +58,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         breaks: |draft| {
             let table = draft.snapshot(0).l1();
             draft.put_u64(table.at.0 + 8, draft.get(table.at.0, 8) & !(1 << 63));
-            draft.set_snapshot(0, "l1_size", 2);
+            draft.set_snapshot(0, snapshot::field::L1_SIZE, 2);
             draft.agree();
         },
         // Two snapshots, and the active disk, with one table.
@@ -108,11 +109,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         base: "valid/v3-snapshots",
         // The snapshot's L1 table has one entry: as an L2 table, it maps one cluster.
         breaks: |draft| {
-            draft.set_header("l1_size", 2);
+            draft.set_header(header::field::L1_SIZE, 2);
             link(draft, 1, draft.snapshot(0).l1().at.0);
         },
         nearly: |draft| {
-            draft.set_header("l1_size", 2);
+            draft.set_header(header::field::L1_SIZE, 2);
             link_new(draft, 1);
         },
         also: &["L25", "O02"],
@@ -122,8 +123,8 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            let l1 = draft.header("l1_table_offset");
-            draft.set_snapshot(0, "l1_table_offset", l1);
+            let l1 = draft.header(header::field::L1_TABLE_OFFSET);
+            draft.set_snapshot(0, snapshot::field::L1_TABLE_OFFSET, l1);
             draft.agree();
         },
         nearly: |draft| draft.agree(),
@@ -133,7 +134,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         rule: &O02,
         variant: "",
         base: "valid/v3-basic",
-        breaks: |draft| map(draft, 20, draft.header("refcount_table_offset")),
+        breaks: |draft| map(draft, 20, draft.header(header::field::REFCOUNT_TABLE_OFFSET)),
         nearly: |draft| map_new(draft, 20),
         also: &[],
     },
@@ -141,7 +142,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         rule: &O02,
         variant: "snapshot-table",
         base: "valid/v3-snapshots",
-        breaks: |draft| map(draft, 20, draft.header("snapshots_offset")),
+        breaks: |draft| map(draft, 20, draft.header(header::field::SNAPSHOTS_OFFSET)),
         nearly: |draft| map_new(draft, 20),
         also: &[],
     },
@@ -151,7 +152,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
             let table = draft.bitmap(0).table().at.0;
-            draft.set_bitmap(1, "bitmap_table_offset", table);
+            draft.set_bitmap(1, bitmap::field::BITMAP_TABLE_OFFSET, table);
             draft.agree();
         },
         nearly: |draft| draft.agree(),
@@ -182,13 +183,13 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "over-two-tables",
         base: "valid/v3-zlib",
         breaks: |draft| {
-            draft.set_header("l1_size", 2);
+            draft.set_header(header::field::L1_SIZE, 2);
             let (table, stream) = (draft.add_clusters(1), draft.get(draft.l2_entry(0), 8));
             draft.put_u64(table, stream);
             link(draft, 1, table);
         },
         nearly: |draft| {
-            draft.set_header("l1_size", 2);
+            draft.set_header(header::field::L1_SIZE, 2);
             let (table, stream) = (draft.add_clusters(1), draft.add_clusters(1));
             draft.put_u64(table, 1 << 62 | stream);
             link(draft, 1, table);

@@ -1,23 +1,25 @@
 //! Damages of family E: what the extensions hold.
 
 use super::Damage;
-use crate::format::Layout;
-use crate::format::extension::{BACKING_FORMAT, BITMAPS, CRYPTO, DATA_FILE, FEATURE_TABLE};
+use crate::format::extension::{
+    BACKING_FORMAT, BITMAPS, CRYPTO, DATA_FILE, FEATURE_TABLE, bitmaps_field, crypto_field, field,
+};
 use crate::format::features::{FeatureName, FeatureSet};
 use crate::format::scalar::{Chars, Magic};
+use crate::format::{Field, Layout};
 use crate::image::Luks;
 use crate::rules::codes::*;
 use crate::testkit::Draft;
-use crate::units::to_usize;
+use crate::units::{HostOffset, to_usize};
 
 /// Changes the length of the first extension with this magic.
 pub(super) fn set_length(draft: &mut Draft, magic: Magic, length: u64) {
-    draft.put_number(draft.extension(magic) + 4, 4, length);
+    draft.set_field(HostOffset(draft.extension(magic)), field::LENGTH, length);
 }
 
-/// Writes a number into the data of the first extension with this magic.
-fn set_data(draft: &mut Draft, magic: Magic, at: u64, width: u64, value: u64) {
-    draft.put_number(draft.extension_data(magic) + at, width, value);
+/// Changes a field of the data of the first extension with this magic.
+fn set_data(draft: &mut Draft, magic: Magic, field: Field, value: u64) {
+    draft.set_field(HostOffset(draft.extension_data(magic)), field, value);
 }
 
 /// Replaces the data of an extension by a string of the same length.
@@ -52,11 +54,12 @@ fn set_rows(draft: &mut Draft, rows: &[(u8, u8, &[u8])]) {
 
 /// Moves the LUKS header by `bytes`; its key material stays.
 fn move_luks(draft: &mut Draft, bytes: u64) {
-    let at = draft.get(draft.extension_data(CRYPTO), 8);
+    let pointer = crypto_field::OFFSET.at(HostOffset(draft.extension_data(CRYPTO)));
+    let at = draft.get(pointer.at.0, pointer.len);
     let header = draft.bytes.iter().copied().skip(to_usize(at)).take(to_usize(Luks::LEN));
     let header: Vec<u8> = header.collect();
     draft.put(at + bytes, &header);
-    set_data(draft, CRYPTO, 0, 8, at + bytes);
+    set_data(draft, CRYPTO, crypto_field::OFFSET, at + bytes);
 }
 
 /// Gives a LUKS image that was cut behind its partition header its key slots back, as zeros, and the refcounts of
@@ -149,8 +152,8 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &E12,
         variant: "",
         base: "damaged/E13-luks-header-cut",
-        breaks: |draft| set_data(draft, CRYPTO, 0, 8, 0xc00 + 512),
-        nearly: |draft| set_data(draft, CRYPTO, 0, 8, 0xc00),
+        breaks: |draft| set_data(draft, CRYPTO, crypto_field::OFFSET, 0xc00 + 512),
+        nearly: |draft| set_data(draft, CRYPTO, crypto_field::OFFSET, 0xc00),
         also: &["K01", "K03", "K04", "K05", "K07"],
     },
     Damage {
@@ -159,7 +162,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 0, 8, 0x8_2000);
+            set_data(draft, CRYPTO, crypto_field::OFFSET, 0x8_2000);
         },
         nearly: |draft| {
             uncut(draft);
@@ -173,11 +176,11 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 591);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 591);
         },
         nearly: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 0x8_1000);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 0x8_1000);
         },
         // What belongs to the header lies behind its length.
         also: &[],
@@ -188,11 +191,11 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 0x8_0fff);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 0x8_0fff);
         },
         nearly: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 0x8_1000);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 0x8_1000);
         },
         also: &[],
     },
@@ -202,11 +205,11 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 0x8_1800);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 0x8_1800);
         },
         nearly: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 0x8_1400);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 0x8_1400);
         },
         also: &[],
     },
@@ -216,12 +219,12 @@ pub(super) const DAMAGES: &[Damage] = &[
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 0x8_13ff);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 0x8_13ff);
             draft.put(0x8_1fff, &[1]);
         },
         nearly: |draft| {
             uncut(draft);
-            set_data(draft, CRYPTO, 8, 8, 0x8_1400);
+            set_data(draft, CRYPTO, crypto_field::LENGTH, 0x8_1400);
             draft.put(0x8_1fff, &[1]);
         },
         also: &[],
@@ -238,64 +241,64 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &E15,
         variant: "",
         base: "valid/v3-bitmaps-512",
-        breaks: |draft| set_data(draft, BITMAPS, 4, 4, 1),
-        nearly: |draft| set_data(draft, BITMAPS, 4, 4, 0),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::RESERVED, 1),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::RESERVED, 0),
         also: &[],
     },
     Damage {
         rule: &E16,
         variant: "",
         base: "valid/v3-bitmaps-512",
-        breaks: |draft| set_data(draft, BITMAPS, 0, 4, 0),
-        nearly: |draft| set_data(draft, BITMAPS, 0, 4, 1),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::NB_BITMAPS, 0),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::NB_BITMAPS, 1),
         also: &[],
     },
     Damage {
         rule: &E17,
         variant: "",
         base: "valid/v3-bitmaps-512",
-        breaks: |draft| set_data(draft, BITMAPS, 0, 4, 65_536),
-        nearly: |draft| set_data(draft, BITMAPS, 0, 4, 65_535),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::NB_BITMAPS, 65_536),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::NB_BITMAPS, 65_535),
         also: &["B02"],
     },
     Damage {
         rule: &E18,
         variant: "unaligned",
         base: "valid/v3-bitmaps",
-        breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0x4200),
-        nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x4400),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0x4200),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0x4400),
         also: &["B01", "B04", "B05", "B06", "B08", "B10", "B11"],
     },
     Damage {
         rule: &E18,
         variant: "zero",
         base: "valid/v3-bitmaps",
-        breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0),
-        nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x400),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0x400),
         also: &["B01", "B03", "B04", "B05", "B06", "B08", "B10", "B13"],
     },
     Damage {
         rule: &E18,
         variant: "behind-file",
         base: "valid/v3-bitmaps",
-        breaks: |draft| set_data(draft, BITMAPS, 16, 8, 0x4800),
-        nearly: |draft| set_data(draft, BITMAPS, 16, 8, 0x4400),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0x4800),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0x4400),
         also: &["B01"],
     },
     Damage {
         rule: &E19,
         variant: "too-large",
         base: "valid/v3-bitmaps-512",
-        breaks: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_841),
-        nearly: |draft| set_data(draft, BITMAPS, 8, 8, 67_107_840),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_SIZE, 67_107_841),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_SIZE, 67_107_840),
         also: &["B01"],
     },
     Damage {
         rule: &E19,
         variant: "zero",
         base: "valid/v3-bitmaps-512",
-        breaks: |draft| set_data(draft, BITMAPS, 8, 8, 0),
-        nearly: |draft| set_data(draft, BITMAPS, 8, 8, 1),
+        breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_SIZE, 0),
+        nearly: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_SIZE, 1),
         also: &[],
     },
     Damage {

@@ -1,9 +1,9 @@
 //! Damages of the snapshot table.
 
 use super::{Damage, Draft};
-use crate::format::Layout;
 use crate::format::scalar::{ByteSize, Seconds};
-use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::format::snapshot::{self, SnapshotExtra, SnapshotHead};
+use crate::format::{Layout, header};
 use crate::image::Snapshot;
 use crate::rules::codes::{S01, S02, S03, S04, S05, S06, S07, S08, S09, S10, S11, S12, S13, S14, S15, S18};
 use crate::units::HostOffset;
@@ -14,8 +14,8 @@ fn move_l1(draft: &mut Draft, size: u64, further: u64) -> u64 {
     let at = draft.allocate((further + size * 8).div_ceil(cluster_size)) + further;
     draft.put_u64(at, draft.get(old.at.0, 8));
     draft.free(old.span());
-    draft.set_snapshot(0, "l1_table_offset", at);
-    draft.set_snapshot(0, "l1_size", size);
+    draft.set_snapshot(0, snapshot::field::L1_TABLE_OFFSET, at);
+    draft.set_snapshot(0, snapshot::field::L1_SIZE, size);
     at
 }
 
@@ -63,7 +63,7 @@ fn fill_table(draft: &mut Draft, len: usize) {
 
 /// Adds a snapshot with an empty L1 table.
 fn add_snapshot(draft: &mut Draft) {
-    let (l1, size) = (draft.allocate(1), draft.header("size"));
+    let (l1, size) = (draft.allocate(1), draft.header(header::field::SIZE));
     draft.edit_snapshots(|list| {
         let mut new = new_snapshot(0, size, b"1".to_vec(), b"new".to_vec());
         new.head.l1_table_offset = HostOffset(l1);
@@ -94,10 +94,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "beyond-file",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot(1, "extra_data_size", 0x1_0000);
+            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 0x1_0000);
         },
         nearly: |draft| {
-            draft.set_snapshot(1, "extra_data_size", 24);
+            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 24);
         },
         also: &["S01"],
     },
@@ -106,10 +106,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "beyond-limit",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot(1, "extra_data_size", 0xffff_ffff);
+            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 0xffff_ffff);
         },
         nearly: |draft| {
-            draft.set_snapshot(1, "extra_data_size", 24);
+            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 24);
         },
         also: &["T01"],
     },
@@ -158,10 +158,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot_extra(0, "disk_size", (128 << 10) + 512);
+            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, (128 << 10) + 512);
         },
         nearly: |draft| {
-            draft.set_snapshot_extra(0, "disk_size", 128 << 10);
+            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 128 << 10);
         },
         also: &[],
     },
@@ -170,11 +170,11 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "vm-state",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot_extra(0, "vm_state_size_large", (128 << 10) + 1);
+            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, (128 << 10) + 1);
             move_l1(draft, 2, 0);
         },
         nearly: |draft| {
-            draft.set_snapshot_extra(0, "vm_state_size_large", 128 << 10);
+            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, 128 << 10);
             move_l1(draft, 2, 0);
         },
         also: &[],
@@ -187,7 +187,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         breaks: |draft| {
             let at = move_l1(draft, 1, 0);
             draft.truncate(at + 8);
-            draft.set_snapshot(0, "l1_size", 128 + 64);
+            draft.set_snapshot(0, snapshot::field::L1_SIZE, 128 + 64);
         },
         nearly: |draft| {
             move_l1(draft, 128, 0);
@@ -229,10 +229,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot(0, "date_nsec", 1_000_000_000);
+            draft.set_snapshot(0, snapshot::field::DATE_NSEC, 1_000_000_000);
         },
         nearly: |draft| {
-            draft.set_snapshot(0, "date_nsec", 999_999_999);
+            draft.set_snapshot(0, snapshot::field::DATE_NSEC, 999_999_999);
         },
         also: &[],
     },
@@ -242,13 +242,13 @@ pub(super) static DAMAGES: &[Damage] = &[
         base: "valid/v3-snapshots",
         breaks: |draft| {
             move_l1(draft, 2, 0);
-            draft.set_snapshot(0, "vm_state_size", 1);
-            draft.set_snapshot_extra(0, "vm_state_size_large", 2);
+            draft.set_snapshot(0, snapshot::field::VM_STATE_SIZE, 1);
+            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, 2);
         },
         nearly: |draft| {
             move_l1(draft, 2, 0);
-            draft.set_snapshot(0, "vm_state_size", 2);
-            draft.set_snapshot_extra(0, "vm_state_size_large", 2);
+            draft.set_snapshot(0, snapshot::field::VM_STATE_SIZE, 2);
+            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, 2);
         },
         also: &[],
     },
@@ -257,10 +257,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot_extra(0, "disk_size", 0xffff);
+            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 0xffff);
         },
         nearly: |draft| {
-            draft.set_snapshot_extra(0, "disk_size", 0xfe00);
+            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 0xfe00);
         },
         also: &[],
     },
@@ -269,10 +269,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "zero",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot_extra(0, "disk_size", 0);
+            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 0);
         },
         nearly: |draft| {
-            draft.set_snapshot_extra(0, "disk_size", 3 << 10);
+            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 3 << 10);
         },
         also: &[],
     },
@@ -330,10 +330,10 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "before-2009",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot(0, "date_sec", 1_230_767_999);
+            draft.set_snapshot(0, snapshot::field::DATE_SEC, 1_230_767_999);
         },
         nearly: |draft| {
-            draft.set_snapshot(0, "date_sec", 1_230_768_000);
+            draft.set_snapshot(0, snapshot::field::DATE_SEC, 1_230_768_000);
         },
         also: &[],
     },
@@ -342,7 +342,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         variant: "in-future",
         base: "valid/v3-snapshots",
         breaks: |draft| {
-            draft.set_snapshot(0, "date_sec", u32::MAX.into());
+            draft.set_snapshot(0, snapshot::field::DATE_SEC, u32::MAX.into());
         },
         nearly: |_| (),
         also: &[],

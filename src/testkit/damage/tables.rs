@@ -1,6 +1,8 @@
 //! Damages of family H: the tables that the header points at.
 
 use super::{Damage, set};
+use crate::format::Field;
+use crate::format::header::field;
 use crate::rules::codes::*;
 use crate::testkit::Draft;
 use crate::units::{to_u64, to_usize};
@@ -9,7 +11,7 @@ use crate::units::{to_u64, to_usize};
 const LAST_OFFSET: u64 = 0x7fff_ffff_c000_0000;
 
 /// Copies the `len` bytes of a table into new clusters, and points the header there.
-fn move_table(draft: &mut Draft, field: &str, len: u64) {
+fn move_table(draft: &mut Draft, field: Field, len: u64) {
     let from = to_usize(draft.header(field));
     let table: Vec<u8> = draft.bytes.iter().copied().skip(from).take(to_usize(len)).collect();
     let at = draft.add_clusters(1);
@@ -18,14 +20,14 @@ fn move_table(draft: &mut Draft, field: &str, len: u64) {
 }
 
 /// The same, with the file ending right behind the table.
-fn move_table_to_end(draft: &mut Draft, field: &str, len: u64) {
+fn move_table_to_end(draft: &mut Draft, field: Field, len: u64) {
     move_table(draft, field, len);
     let end = draft.header(field) + len;
     draft.bytes.truncate(to_usize(end));
 }
 
 /// Points the header behind the end of the file: `clusters` clusters behind it.
-fn point_behind_end(draft: &mut Draft, field: &str, clusters: u64) {
+fn point_behind_end(draft: &mut Draft, field: Field, clusters: u64) {
     let cluster_size = draft.cluster_size();
     let end = to_u64(draft.bytes.len()).next_multiple_of(cluster_size);
     set(draft, field, end + clusters * cluster_size);
@@ -36,138 +38,138 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H24,
         variant: "unaligned",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "l1_table_offset", 0xc00 + 512),
-        nearly: |draft| move_table(draft, "l1_table_offset", 64),
+        breaks: |draft| set(draft, field::L1_TABLE_OFFSET, 0xc00 + 512),
+        nearly: |draft| move_table(draft, field::L1_TABLE_OFFSET, 64),
         also: &[],
     },
     Damage {
         rule: &H24,
         variant: "near-2-63",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "l1_table_offset", LAST_OFFSET),
-        nearly: |draft| set(draft, "l1_table_offset", LAST_OFFSET - 1024),
+        breaks: |draft| set(draft, field::L1_TABLE_OFFSET, LAST_OFFSET),
+        nearly: |draft| set(draft, field::L1_TABLE_OFFSET, LAST_OFFSET - 1024),
         also: &[],
     },
     Damage {
         rule: &H25,
         variant: "",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "l1_size", 4_194_305),
-        nearly: |draft| set(draft, "l1_size", 4_194_304),
+        breaks: |draft| set(draft, field::L1_SIZE, 4_194_305),
+        nearly: |draft| set(draft, field::L1_SIZE, 4_194_304),
         also: &["H34", "L01", "L02", "L03", "L05", "L08", "L09", "L25", "L29"],
     },
     Damage {
         rule: &H26,
         variant: "",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "l1_size", 7),
-        nearly: |draft| set(draft, "l1_size", 8),
+        breaks: |draft| set(draft, field::L1_SIZE, 7),
+        nearly: |draft| set(draft, field::L1_SIZE, 8),
         also: &[],
     },
     Damage {
         rule: &H26,
         variant: "size-not-rounded-down",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "size", (1 << 20) + 1),
-        nearly: |draft| set(draft, "size", (1 << 20) - 1),
+        breaks: |draft| set(draft, field::SIZE, (1 << 20) + 1),
+        nearly: |draft| set(draft, field::SIZE, (1 << 20) - 1),
         also: &["H28"],
     },
     Damage {
         rule: &H27,
         variant: "",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "size", 1 << 48),
-        nearly: |draft| set(draft, "size", (1 << 48) - (1 << 17)),
+        breaks: |draft| set(draft, field::SIZE, 1 << 48),
+        nearly: |draft| set(draft, field::SIZE, (1 << 48) - (1 << 17)),
         also: &["H26"],
     },
     Damage {
         rule: &H28,
         variant: "",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "size", (1 << 20) - 511),
-        nearly: |draft| set(draft, "size", (1 << 20) - 512),
+        breaks: |draft| set(draft, field::SIZE, (1 << 20) - 511),
+        nearly: |draft| set(draft, field::SIZE, (1 << 20) - 512),
         also: &[],
     },
     Damage {
         rule: &H29,
         variant: "",
         base: "valid/v3-512",
-        breaks: |draft| set(draft, "refcount_table_clusters", 0),
-        nearly: |draft| set(draft, "refcount_table_clusters", 1),
+        breaks: |draft| set(draft, field::REFCOUNT_TABLE_CLUSTERS, 0),
+        nearly: |draft| set(draft, field::REFCOUNT_TABLE_CLUSTERS, 1),
         also: &[],
     },
     Damage {
         rule: &H30,
         variant: "",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "refcount_table_clusters", 8193),
-        nearly: |draft| set(draft, "refcount_table_clusters", 8192),
+        breaks: |draft| set(draft, field::REFCOUNT_TABLE_CLUSTERS, 8193),
+        nearly: |draft| set(draft, field::REFCOUNT_TABLE_CLUSTERS, 8192),
         also: &["H34", "R01", "R02", "R03"],
     },
     Damage {
         rule: &H31,
         variant: "unaligned",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "refcount_table_offset", 0x400 + 512),
-        nearly: |draft| move_table(draft, "refcount_table_offset", 1024),
+        breaks: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, 0x400 + 512),
+        nearly: |draft| move_table(draft, field::REFCOUNT_TABLE_OFFSET, 1024),
         also: &["R01", "R03"],
     },
     Damage {
         rule: &H31,
         variant: "near-2-63",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "refcount_table_offset", LAST_OFFSET),
-        nearly: |draft| set(draft, "refcount_table_offset", LAST_OFFSET - 1024),
+        breaks: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, LAST_OFFSET),
+        nearly: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, LAST_OFFSET - 1024),
         also: &[],
     },
     Damage {
         rule: &H32,
         variant: "no-snapshots",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "snapshots_offset", 512),
-        nearly: |draft| set(draft, "snapshots_offset", 1024),
+        breaks: |draft| set(draft, field::SNAPSHOTS_OFFSET, 512),
+        nearly: |draft| set(draft, field::SNAPSHOTS_OFFSET, 1024),
         also: &[],
     },
     Damage {
         rule: &H33,
         variant: "",
         base: "valid/v3-snapshots",
-        breaks: |draft| set(draft, "nb_snapshots", 65_537),
-        nearly: |draft| set(draft, "nb_snapshots", 65_536),
+        breaks: |draft| set(draft, field::NB_SNAPSHOTS, 65_537),
+        nearly: |draft| set(draft, field::NB_SNAPSHOTS, 65_536),
         also: &["H34", "S02", "S04", "S07", "S09", "S14", "S18", "T01"],
     },
     Damage {
         rule: &H34,
         variant: "l1-table",
         base: "valid/v3-512",
-        breaks: |draft| point_behind_end(draft, "l1_table_offset", 1),
-        nearly: |draft| move_table_to_end(draft, "l1_table_offset", 64),
+        breaks: |draft| point_behind_end(draft, field::L1_TABLE_OFFSET, 1),
+        nearly: |draft| move_table_to_end(draft, field::L1_TABLE_OFFSET, 64),
         also: &[],
     },
     Damage {
         rule: &H34,
         variant: "l1-table-by-less",
         base: "valid/v3-512",
-        breaks: |draft| point_behind_end(draft, "l1_table_offset", 0),
-        nearly: |draft| move_table_to_end(draft, "l1_table_offset", 64),
+        breaks: |draft| point_behind_end(draft, field::L1_TABLE_OFFSET, 0),
+        nearly: |draft| move_table_to_end(draft, field::L1_TABLE_OFFSET, 64),
         also: &[],
     },
     Damage {
         rule: &H34,
         variant: "refcount-table",
         base: "valid/v3-512",
-        breaks: |draft| point_behind_end(draft, "refcount_table_offset", 0),
-        nearly: |draft| move_table_to_end(draft, "refcount_table_offset", 1024),
+        breaks: |draft| point_behind_end(draft, field::REFCOUNT_TABLE_OFFSET, 0),
+        nearly: |draft| move_table_to_end(draft, field::REFCOUNT_TABLE_OFFSET, 1024),
         also: &[],
     },
     Damage {
         rule: &H34,
         variant: "snapshot-table",
         base: "valid/v3-snapshots",
-        breaks: |draft| point_behind_end(draft, "snapshots_offset", 1),
+        breaks: |draft| point_behind_end(draft, field::SNAPSHOTS_OFFSET, 1),
         nearly: |draft| {
             let len = draft.snapshot(1).padding_at().0 - draft.snapshot(0).at.0;
-            move_table_to_end(draft, "snapshots_offset", len);
+            move_table_to_end(draft, field::SNAPSHOTS_OFFSET, len);
         },
         also: &["S01"],
     },
@@ -175,11 +177,11 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H35,
         variant: "l1-table",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "l1_table_offset", 0),
+        breaks: |draft| set(draft, field::L1_TABLE_OFFSET, 0),
         nearly: |draft| {
-            draft.set_header("size", 0);
-            draft.set_header("l1_size", 0);
-            draft.set_header("l1_table_offset", 0);
+            draft.set_header(field::SIZE, 0);
+            draft.set_header(field::L1_SIZE, 0);
+            draft.set_header(field::L1_TABLE_OFFSET, 0);
         },
         also: &["L01", "L03", "L29"],
     },
@@ -187,18 +189,18 @@ pub(super) const DAMAGES: &[Damage] = &[
         rule: &H35,
         variant: "refcount-table",
         base: "valid/v3-basic",
-        breaks: |draft| set(draft, "refcount_table_offset", 0),
-        nearly: |draft| set(draft, "refcount_table_offset", 0x400),
+        breaks: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, 0),
+        nearly: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, 0x400),
         also: &["R01", "R03", "R08"],
     },
     Damage {
         rule: &H35,
         variant: "snapshot-table",
         base: "valid/v3-snapshots",
-        breaks: |draft| set(draft, "snapshots_offset", 0),
+        breaks: |draft| set(draft, field::SNAPSHOTS_OFFSET, 0),
         nearly: |draft| {
-            draft.set_header("snapshots_offset", 0);
-            draft.set_header("nb_snapshots", 0);
+            draft.set_header(field::SNAPSHOTS_OFFSET, 0);
+            draft.set_header(field::NB_SNAPSHOTS, 0);
         },
         also: &["L05", "L09", "S04", "S05", "S07", "S08", "S09", "S14", "S15", "S18"],
     },

@@ -4,10 +4,9 @@ use arbitrary::Arbitrary;
 
 use super::Edit;
 use super::step::{Scale, Step, Value};
-use crate::format::luks::LuksHead;
 use crate::format::mapping::L1Entry;
 use crate::format::refcount::RefcountTableEntry;
-use crate::format::{Field, Layout};
+use crate::format::{Field, FieldValue, Layout};
 use crate::image::{
     self, {Image, L1Table},
 };
@@ -67,6 +66,7 @@ struct Table {
 }
 
 type Bytes<'a> = Image<&'a [u8]>;
+type Fields = Vec<(Field, FieldValue)>;
 
 /// The step for bytes that are no image.
 pub(super) fn plain_step(edit: &Edit, file_len: u64) -> Step {
@@ -99,9 +99,9 @@ pub(super) fn step(edit: &Edit, image: &Bytes<'_>) -> Step {
         }
         Edit::Field { layout, index, field, value } => {
             let (at, fields) = find_layout(image, layout, index.into())?;
-            let field = fields.get(usize::from(field) % fields.len().max(1))?;
-            let at = at.saturating_add(field.offset).0;
-            Some(Step::Number { at, width: field.width, value, scale })
+            let (field, _) = fields.get(usize::from(field) % fields.len().max(1))?;
+            let Span { at, len: width } = field.at(at);
+            Some(Step::Number { at: at.0, width, value, scale })
         }
         Edit::Entry { table, index, slot, value } => {
             let table = find_table(image, table, index)?;
@@ -121,7 +121,7 @@ pub(super) fn step(edit: &Edit, image: &Bytes<'_>) -> Step {
     found.unwrap_or_else(|| {
         let fields = image.header().fields();
         let choice = usize::try_from(scale.file_len).unwrap_or_default() % fields.len().max(1);
-        let (at, width) = fields.get(choice).map_or((0, 4), |field| (field.offset, field.width));
+        let (at, width) = fields.get(choice).map_or((0, 4), |(field, _)| (field.offset, field.width));
         Step::Number { at, width, value: Value::Flip(0), scale }
     })
 }
@@ -226,7 +226,7 @@ fn l2(image: &Bytes<'_>, table: L1Table, choice: usize) -> Option<Table> {
     Some(Table { at, count: geometry.l2_entry_count(), entry_len: geometry.l2_entry_len() })
 }
 
-fn find_layout(image: &Bytes<'_>, layout: Layouts, choice: usize) -> Option<(HostOffset, Vec<Field>)> {
+fn find_layout(image: &Bytes<'_>, layout: Layouts, choice: usize) -> Option<(HostOffset, Fields)> {
     match layout {
         Layouts::Header => Some((HostOffset(0), image.header().fields())),
         Layouts::Extension => {
@@ -254,7 +254,7 @@ fn find_layout(image: &Bytes<'_>, layout: Layouts, choice: usize) -> Option<(Hos
         Layouts::Luks => {
             let luks = image.luks().ok()??;
             let slots = luks.slots.iter().map(|(at, slot)| (*at, slot.fields()));
-            let head: (HostOffset, Vec<Field>) = (luks.span.at, LuksHead::fields(&luks.head));
+            let head = (luks.span.at, luks.head.fields());
             choose(std::iter::once(head).chain(slots), choice)
         }
     }

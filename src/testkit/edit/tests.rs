@@ -1,6 +1,7 @@
 #![expect(clippy::as_conversions, reason = "the numbers are small")]
 
 use super::*;
+use crate::format::header;
 use crate::testkit::Draft;
 
 const MAX: usize = 48 << 10;
@@ -121,8 +122,8 @@ fn edits_do_what_they_say() {
     };
     // The header's fields in order; the seventh is the virtual size.
     let field = |field, value| Edit::Field { layout: Layouts::Header, index: 0, field, value };
-    assert_eq!(run(field(5, Value::Max)).header("size"), u64::MAX);
-    assert_eq!(run(field(7, Value::NearMax(1))).header("l1_size"), u64::from(u32::MAX - 1));
+    assert_eq!(run(field(5, Value::Max)).header(header::field::SIZE), u64::MAX);
+    assert_eq!(run(field(7, Value::NearMax(1))).header(header::field::L1_SIZE), u64::from(u32::MAX - 1));
     let copied = run(Edit::CopyCluster { from: 0, to: (bytes.len().div_ceil(size)) as u16 });
     assert_eq!(copied.bytes[bytes.len().next_multiple_of(size)..], bytes[..size]);
     let swapped = run(Edit::SwapClusters { a: 1, b: 2 });

@@ -35,6 +35,7 @@ pub(super) fn check_bounds(len: usize, run: &Run) {
 mod tests {
     use super::*;
     use crate::format::Layout;
+    use crate::format::header::field;
     use crate::format::snapshot::SnapshotHead;
     use crate::testkit::oracle::Format;
     use crate::testkit::oracle::planted::report_of;
@@ -77,8 +78,8 @@ mod tests {
         let head = SnapshotHead { l1_table_offset, l1_size: 64, extra_data_size: 16, ..Default::default() };
         let entry = [head.encode(), vec![0; 16]].concat();
         draft.put(table, &entry.repeat(300));
-        draft.set_header("snapshots_offset", table);
-        draft.set_header("nb_snapshots", 300);
+        draft.set_header(field::SNAPSHOTS_OFFSET, table);
+        draft.set_header(field::NB_SNAPSHOTS, 300);
         let run = report_of(&draft.bytes);
         assert!(run.rows > 600, "{} rows", run.rows);
         check_bounds(draft.bytes.len(), &run);

@@ -143,6 +143,7 @@ fn check_subset(run: &Run, first: &Run, cut: &Rule, why: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::header::field;
     use crate::testkit::oracle::Format;
     use crate::testkit::oracle::planted::{Liar, report_of};
     use crate::testkit::{Draft, Model};
@@ -155,8 +156,8 @@ mod tests {
     /// The image with a disk that is no whole number of sectors: H28, and a pointer behind the file: H34.
     fn damaged() -> Vec<u8> {
         let mut draft = Draft::new(image());
-        draft.set_header("size", draft.header("size") + 1);
-        draft.set_header("l1_table_offset", 1 << 40);
+        draft.set_header(field::SIZE, draft.header(field::SIZE) + 1);
+        draft.set_header(field::L1_TABLE_OFFSET, 1 << 40);
         draft.bytes
     }
 

@@ -56,6 +56,7 @@ mod tests {
 
     use super::*;
     use crate::format::extension::CRYPTO;
+    use crate::format::header::field;
     use crate::testkit::oracle::planted::Liar;
     use crate::testkit::{Draft, Model};
 
@@ -73,7 +74,7 @@ mod tests {
         let mut draft = drafts.find(has_all).unwrap();
         let luks = draft.add_clusters(2);
         draft.put(luks, &[0x5a; 600]);
-        draft.set_header("crypt_method", 2);
+        draft.set_header(field::CRYPT_METHOD, 2);
         draft.add_extension(CRYPTO, &[luks.to_be_bytes(), 600_u64.to_be_bytes()].concat());
         draft
     }
@@ -99,8 +100,8 @@ mod tests {
             image.snapshots().map(Result::unwrap).map(|snapshot| (snapshot.name_at(), snapshot.name));
         let bitmap = image.bitmaps().map(Result::unwrap).map(|bitmap| (bitmap.name_at(), bitmap.name));
         let places = [
-            ("header", image.header().span("size").at.0 + 7),
-            ("version 3 header", image.header().span("compatible_features").at.0),
+            ("header", image.header().span(field::SIZE).at.0 + 7),
+            ("version 3 header", image.header().span(field::COMPATIBLE_FEATURES).at.0),
             ("extension", draft.extension_data(CRYPTO) + 15),
             ("snapshot", named(snapshot.collect())),
             ("bitmap", named(bitmap.collect())),

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use super::{Format, LIMITS, run};
 use crate::finding::Severity;
-use crate::format::Layout;
-use crate::format::bitmap::BitmapHead;
 use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
+use crate::format::{Field, bitmap, header, snapshot};
 use crate::testkit::{Draft, Model, check};
+use crate::units::{HostOffset, Span};
 
 /// Images of larger clusters cost a hundred times as much as the others and differ little from them. The largest
 /// are left to the test that compares the writer with QEMU; of the middle ones, one in [`MIDDLE_SHARE`] is
@@ -39,13 +39,19 @@ const SHIFTED: &[&str] = &[
 ];
 
 const BREAKS: &[Break] = &[
-    one("H03", &[], |draft| is_v3(draft) && set(draft, "version", |_| 4)),
-    one("H12", &["H13"], |draft| is_v3(draft) && set(draft, "incompatible_features", |bits| bits | 1 << 40)),
-    one("H13", &[], |draft| is_v3(draft) && set(draft, "compatible_features", |bits| bits | 1 << 63)),
-    one("H14", &[], |draft| is_v3(draft) && set(draft, "autoclear_features", |bits| bits | 1 << 17)),
-    one("H16", &["R10"], |draft| is_v3(draft) && set(draft, "refcount_order", |_| 7)),
-    one("H17", &["E09"], |draft| set(draft, "crypt_method", |_| 3)),
-    one("H29", &["R10"], |draft| set(draft, "refcount_table_clusters", |_| 0)),
+    one("H03", &[], |draft| is_v3(draft) && set(draft, header::field::VERSION, |_| 4)),
+    one("H12", &["H13"], |draft| {
+        is_v3(draft) && set(draft, header::field::INCOMPATIBLE_FEATURES, |bits| bits | 1 << 40)
+    }),
+    one("H13", &[], |draft| {
+        is_v3(draft) && set(draft, header::field::COMPATIBLE_FEATURES, |bits| bits | 1 << 63)
+    }),
+    one("H14", &[], |draft| {
+        is_v3(draft) && set(draft, header::field::AUTOCLEAR_FEATURES, |bits| bits | 1 << 17)
+    }),
+    one("H16", &["R10"], |draft| is_v3(draft) && set(draft, header::field::REFCOUNT_ORDER, |_| 7)),
+    one("H17", &["E09"], |draft| set(draft, header::field::CRYPT_METHOD, |_| 3)),
+    one("H29", &["R10"], |draft| set(draft, header::field::REFCOUNT_TABLE_CLUSTERS, |_| 0)),
     one("L01", &[], |draft| change_l1(draft, |entry| entry | 1 << 60)),
     one("L02", SHIFTED, |draft| draft.cluster_size() > 512 && change_l1(draft, |entry| entry + 512)),
     one("L05", &[], |draft| {
@@ -57,8 +63,8 @@ const BREAKS: &[Break] = &[
         draft.cluster_size() > 512 && change_l2(draft, is_data, |entry| entry + 512)
     }),
     one("L23", &["L24"], |draft| {
-        let plain = draft.header("version") == 2 || {
-            let bits = draft.header("incompatible_features");
+        let plain = draft.header(header::field::VERSION) == 2 || {
+            let bits = draft.header(header::field::INCOMPATIBLE_FEATURES);
             bits >> EXTENDED_L2.bit & 1 == 0 && bits >> EXTERNAL_DATA.bit & 1 == 0
         };
         plain && change_l2(draft, |entry| entry == 0, |entry| entry | 1 << 63)
@@ -66,29 +72,30 @@ const BREAKS: &[Break] = &[
     one("R01", &[], |draft| change_refcount_table(draft, |entry| entry != 0, |entry| entry | 1)),
     one("R03", &[], |draft| change_refcount_table(draft, |entry| entry == 0, |_| 1 << 50)),
     one("S10", &[], |draft| {
-        change(
-            draft,
-            |draft| draft.image().snapshots().flatten().next().map(|snapshot| snapshot.at.0 + 20),
-            4,
-            |_| 1_000_000_000,
-        )
+        let date = |draft: &Draft| {
+            let first = draft.image().snapshots().flatten().next();
+            first.map(|snapshot| snapshot::field::DATE_NSEC.at(snapshot.at))
+        };
+        change(draft, date, |_| 1_000_000_000)
     }),
     one("S14", &["S09"], |draft| {
         let name = |draft: &Draft| {
             let mut snapshots = draft.image().snapshots().flatten().collect::<Vec<_>>().into_iter();
-            snapshots.find(|snapshot| !snapshot.name.is_empty()).map(|snapshot| snapshot.name_at().0)
+            let named = snapshots.find(|snapshot| !snapshot.name.is_empty());
+            named.map(|snapshot| Span::new(snapshot.name_at(), 1))
         };
-        change(draft, name, 1, |_| 0x1b)
+        change(draft, name, |_| 0x1b)
     }),
-    one("B07", &["B14", "B17", "B19"], |draft| change_bitmap(draft, "flags", |flags| flags | 1 << 20)),
-    one("B08", &[], |draft| change_bitmap(draft, "type", |_| 2)),
+    one("B07", &["B14", "B17", "B19"], |draft| {
+        change_bitmap(draft, bitmap::field::FLAGS, |flags| flags | 1 << 20)
+    }),
+    one("B08", &[], |draft| change_bitmap(draft, bitmap::field::TYPE, |_| 2)),
     one("B12", &["B11"], |draft| {
-        change(
-            draft,
-            |draft| draft.image().bitmaps().flatten().next().map(|bitmap| bitmap.name_at().0),
-            1,
-            |_| 0xff,
-        )
+        let name = |draft: &Draft| {
+            let first = draft.image().bitmaps().flatten().next();
+            first.map(|bitmap| Span::new(bitmap.name_at(), 1))
+        };
+        change(draft, name, |_| 0xff)
     }),
 ];
 
@@ -147,66 +154,64 @@ fn fired(draft: &Draft, least: Severity) -> BTreeSet<&'static str> {
 }
 
 fn is_v3(draft: &Draft) -> bool {
-    draft.header("version") == 3
+    draft.header(header::field::VERSION) == 3
 }
 
-fn set(draft: &mut Draft, name: &str, change: fn(u64) -> u64) -> bool {
-    draft.set_header(name, change(draft.header(name)));
+fn set(draft: &mut Draft, field: Field, change: fn(u64) -> u64) -> bool {
+    draft.set_header(field, change(draft.header(field)));
     true
 }
 
-/// Changes the number at the place that `find` finds, if it finds one.
-fn change(
-    draft: &mut Draft,
-    find: impl Fn(&Draft) -> Option<u64>,
-    width: u64,
-    change: fn(u64) -> u64,
-) -> bool {
-    let Some(at) = find(draft) else { return false };
-    draft.put_number(at, width, change(draft.get(at, width)));
+/// Changes the number that `find` finds, if it finds one.
+fn change(draft: &mut Draft, find: impl Fn(&Draft) -> Option<Span>, change: fn(u64) -> u64) -> bool {
+    let Some(Span { at, len }) = find(draft) else { return false };
+    draft.put_number(at.0, len, change(draft.get(at.0, len)));
     true
+}
+
+/// The bytes of a table's entry, or of its first half.
+fn entry_at(at: u64) -> Span {
+    Span::new(HostOffset(at), 8)
 }
 
 fn change_l1(draft: &mut Draft, to: fn(u64) -> u64) -> bool {
     let entry = |draft: &Draft| {
-        let entries = (0..draft.header("l1_size")).map(|n| draft.l1_entry(n));
-        entries.into_iter().find(|at| draft.get(*at, 8) != 0)
+        let entries = (0..draft.header(header::field::L1_SIZE)).map(|n| draft.l1_entry(n));
+        entries.into_iter().find(|at| draft.get(*at, 8) != 0).map(entry_at)
     };
-    change(draft, entry, 8, to)
+    change(draft, entry, to)
 }
 
 /// Changes the first entry of the first active L2 table that `is_meant` holds for.
 fn change_l2(draft: &mut Draft, is_meant: fn(u64) -> bool, to: fn(u64) -> u64) -> bool {
-    let has_table = (0..draft.header("l1_size")).any(|n| draft.get(draft.l1_entry(n), 8) != 0);
+    let has_table = (0..draft.header(header::field::L1_SIZE)).any(|n| draft.get(draft.l1_entry(n), 8) != 0);
     let count = draft.image().geometry().map_or(0, |geometry| geometry.l2_entry_count()).min(64);
     let entry = |draft: &Draft| {
         let first = has_table.then(|| draft.l2_entry(0))?;
         let width = draft.image().geometry()?.l2_entry_len();
         let mut entries = (0..count).map(|n| first + n * width);
-        entries.find(|at| {
+        let found = entries.find(|at| {
             let subclusters = if width == 16 { draft.get(*at + 8, 8) } else { 0 };
             let entry = draft.get(*at, 8);
             is_meant(entry) && (entry != 0 || subclusters == 0)
-        })
+        });
+        found.map(entry_at)
     };
-    change(draft, entry, 8, to)
+    change(draft, entry, to)
 }
 
 fn change_refcount_table(draft: &mut Draft, is_meant: fn(u64) -> bool, to: fn(u64) -> u64) -> bool {
-    let count = draft.header("refcount_table_clusters") * draft.cluster_size() / 8;
+    let count = draft.header(header::field::REFCOUNT_TABLE_CLUSTERS) * draft.cluster_size() / 8;
     let entry = |draft: &Draft| {
         let mut entries = (0..count.min(4096)).map(|n| draft.refcount_table_entry(n));
-        entries.find(|at| is_meant(draft.get(*at, 8)))
+        entries.find(|at| is_meant(draft.get(*at, 8))).map(entry_at)
     };
-    change(draft, entry, 8, to)
+    change(draft, entry, to)
 }
 
-fn change_bitmap(draft: &mut Draft, name: &str, to: fn(u64) -> u64) -> bool {
-    let fields = BitmapHead::default().fields();
-    let Some(field) = fields.iter().find(|field| field.name == name) else { return false };
-    let at =
-        |draft: &Draft| draft.image().bitmaps().flatten().next().map(|bitmap| bitmap.at.0 + field.offset);
-    change(draft, at, field.width, to)
+fn change_bitmap(draft: &mut Draft, field: Field, to: fn(u64) -> u64) -> bool {
+    let of_first = |draft: &Draft| draft.image().bitmaps().flatten().next().map(|bitmap| field.at(bitmap.at));
+    change(draft, of_first, to)
 }
 
 #[cfg(test)]
@@ -237,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_damage_that_fires_its_rule_passes() {
-        check_h13(|draft| set(draft, "compatible_features", |bits| bits | 1 << 63));
+        check_h13(|draft| set(draft, header::field::COMPATIBLE_FEATURES, |bits| bits | 1 << 63));
     }
 
     #[test]
@@ -250,8 +255,8 @@ mod tests {
     #[should_panic = "H13 came with [\"H14\"]"]
     fn a_finding_too_many_is_seen() {
         check_h13(|draft| {
-            set(draft, "compatible_features", |bits| bits | 1 << 63)
-                && set(draft, "autoclear_features", |bits| bits | 1 << 63)
+            set(draft, header::field::COMPATIBLE_FEATURES, |bits| bits | 1 << 63)
+                && set(draft, header::field::AUTOCLEAR_FEATURES, |bits| bits | 1 << 63)
         });
     }
 
@@ -260,7 +265,7 @@ mod tests {
     fn a_finding_on_a_valid_image_is_seen() {
         let mut draft = Draft::new(Model::small_from_seed(3).unwrap().write());
         check_valid(&draft);
-        draft.set_header("refcount_table_clusters", 0);
+        draft.set_header(header::field::REFCOUNT_TABLE_CLUSTERS, 0);
         check_valid(&draft);
     }
 
@@ -270,7 +275,7 @@ mod tests {
         let written = plan.write();
         let mut draft = Draft::new(written.bytes.clone());
         check(&plan, &written, &draft.image());
-        draft.set_header("size", draft.header("size") + 512);
+        draft.set_header(header::field::SIZE, draft.header(header::field::SIZE) + 512);
         assert!(std::panic::catch_unwind(|| check(&plan, &written, &draft.image())).is_err());
     }
 
