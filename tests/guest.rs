@@ -16,7 +16,7 @@ use std::path::Path;
 
 use qcow2_inspect::check::count_references;
 use qcow2_inspect::guest::{CopyOptions, Disk, Fault, Owner, Sink, copy, owners};
-use qcow2_inspect::references::{Role, count};
+use qcow2_inspect::references::{References, Role, count};
 use qcow2_inspect::testkit::oracle::check_guest_view;
 use qcow2_inspect::testkit::{Draft, damages};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset};
@@ -187,6 +187,29 @@ fn references_are_counted_as_the_check_counts_them() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(clusters > 8000 && unloaded > 80, "{clusters} clusters, {unloaded} images without bitmaps");
     println!("{clusters} clusters, {unloaded} images without bitmaps");
+}
+
+#[test]
+fn each_pointer_stands_where_it_is_said() {
+    let mut pointers = 0;
+    for (name, bytes) in corpus("valid") {
+        let image = Image::open(bytes.as_slice(), Limits::DEFAULT).unwrap();
+        let visited = References::new(&image).unwrap().all(&mut |reference| {
+            // The first has none; the second stands behind other fields; the third has its length among its bits.
+            if !matches!(reference.role, Role::Header | Role::BitmapDirectory | Role::Compressed)
+                && reference.span.len > 0
+            {
+                let pointer = &bytes[reference.pointer.0 as usize..][..8];
+                let raw = u64::from_be_bytes(pointer.try_into().unwrap());
+                assert_eq!(raw & 0x00ff_ffff_ffff_fe00, reference.span.at.0, "{name}: {reference:?}");
+                pointers += 1;
+            }
+            Ok(())
+        });
+        assert_eq!(visited, Ok(()), "{name}");
+    }
+    assert!(pointers > 150, "{pointers} pointers");
+    println!("{pointers} pointers");
 }
 
 /// Copies with one thread and with two, which must not make a difference.

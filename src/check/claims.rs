@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_one_owner_that_decides_counts_however_many_others_there_are() {
-        for (many, odd, rule) in [
+        for (many, single, rule) in [
             (Role::Data, Role::L2Table, &O02),
             (Role::Data, Role::L1Table, &O02),
             (Role::Compressed, Role::SnapshotTable, &O02),
@@ -270,11 +270,11 @@ mod tests {
         ] {
             for count in [7, 8, 9, 20] {
                 let others = || std::iter::repeat_n(many, count);
-                let first = claims([odd].into_iter().chain(others()));
-                let last = claims(others().chain([odd]));
-                let amid = claims(others().take(5).chain([odd]).chain(others().skip(5)));
+                let first = claims([single].into_iter().chain(others()));
+                let last = claims(others().chain([single]));
+                let amid = claims(others().take(5).chain([single]).chain(others().skip(5)));
                 for claims in [first, last, amid] {
-                    let case = format!("{count} x {many}, {odd}");
+                    let case = format!("{count} x {many}, {single}");
                     assert_eq!(claims.rule.map(|rule| rule.code), Some(rule.code), "{case}");
                     assert_eq!(claims.owners.len(), NAMED, "{case}");
                     assert_eq!(
@@ -282,7 +282,7 @@ mod tests {
                         count + 1,
                         "{case}"
                     );
-                    for role in [many, odd] {
+                    for role in [many, single] {
                         assert!(claims.owners.iter().any(|owner| owner.role == role), "{case}: {role}");
                     }
                 }

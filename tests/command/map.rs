@@ -133,6 +133,18 @@ fn locate_says_what_is_not_of_the_disk() {
 }
 
 #[test]
+fn locate_says_what_nothing_refers_to() {
+    let path = corpus("valid/v3-basic");
+    let path = path.to_str().unwrap();
+    // The end of the header's cluster, and what lies behind the end of the file.
+    let (used, free) = ("\nnothing refers to it, but its cluster is in use\n", "\nnothing refers to it\n");
+    for (offset, line) in [("1023", used), ("0x10000000000", free)] {
+        let text = run(&["locate", "--host", offset, path]).report();
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn commands_on_the_guest_answer_to_what_is_no_image() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk.qcow2");
