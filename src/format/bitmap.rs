@@ -1,17 +1,16 @@
 //! Persistent dirty bitmaps: entries of the bitmap directory, each on an 8-byte boundary, and of their tables.
 
 use binrw::{BinRead, BinWrite};
-use serde::Serialize;
 
-use super::scalar::{GranularityBits, Scalar};
+use super::scalar::GranularityBits;
 use crate::units::{Geometry, HostOffset};
 
 /// The flags of a bitmap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
 #[brw(big)]
 pub struct BitmapFlags(pub u32);
 
-super::scalar::widths! { BitmapFlags: u32::WIDTH; }
+super::scalar::styles! { BitmapFlags(u32): Bits; }
 
 impl BitmapFlags {
     /// It was being written and was not saved: it can't be trusted.
@@ -49,7 +48,7 @@ super::layouts! {
     pub mod field;
 
     /// The fixed part of one bitmap directory entry; extra data, the name and padding follow.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct BitmapHead {
         /// Where the bitmap's table starts; on a cluster boundary.

@@ -1,7 +1,6 @@
 //! Header extensions: behind the header, each on an 8-byte boundary.
 
 use binrw::{BinRead, BinWrite};
-use serde::Serialize;
 
 use super::scalar::Magic;
 use crate::units::HostOffset;
@@ -37,7 +36,7 @@ super::layouts! {
     pub mod field;
 
     /// The fixed part of each extension; `length` bytes and padding to a multiple of 8 follow.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct ExtensionHead {
         /// What it is.
@@ -54,7 +53,7 @@ super::layouts! {
     pub mod bitmaps_field;
 
     /// The data of the bitmaps extension.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct BitmapsExtension {
         /// Entries of the bitmap directory; at least 1.
@@ -75,7 +74,7 @@ super::layouts! {
     pub mod crypto_field;
 
     /// The data of the full disk encryption header pointer.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct CryptoExtension {
         /// Where the encryption header starts; on a cluster boundary.

@@ -1,7 +1,6 @@
 //! Feature bits and the table that names them.
 
 use binrw::{BinRead, BinWrite};
-use serde::Serialize;
 
 use super::scalar::{Chars, FeatureBits};
 
@@ -104,7 +103,7 @@ super::layouts! {
     pub mod field;
 
     /// One row of the feature name table.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct FeatureName {
         /// The set: 0 incompatible, 1 compatible, 2 autoclear.

@@ -1,7 +1,6 @@
 //! The header, at offset 0 of the file.
 
 use binrw::{BinRead, BinWrite};
-use serde::Serialize;
 
 use super::scalar::{ByteSize, Bytes, ClusterBits, FeatureBits, Magic};
 use crate::units::HostOffset;
@@ -29,7 +28,7 @@ super::layouts! {
     pub mod field;
 
     /// The fields that both versions have.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct HeaderV2 {
         /// [`MAGIC`].
@@ -61,7 +60,7 @@ super::layouts! {
     }
 
     /// The fields that version 3 adds, behind [`HeaderV2`].
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct HeaderV3 {
         /// Features that a reader must know to read the image.
@@ -77,7 +76,7 @@ super::layouts! {
     }
 
     /// The additional fields that a version 3 header may have, behind [`HeaderV3`].
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct HeaderAdditional {
         /// 0 zlib, 1 zstd.

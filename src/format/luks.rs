@@ -1,7 +1,6 @@
 //! The LUKS1 partition header, which an encrypted image holds in clusters of its own. It is never encrypted.
 
 use binrw::{BinRead, BinWrite};
-use serde::Serialize;
 
 use super::scalar::{Bytes, Chars, Magic};
 
@@ -21,7 +20,7 @@ super::layouts! {
     pub mod field;
 
     /// The fixed part of the header; eight [`LuksSlot`]s follow.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct LuksHead {
         /// [`MAGIC`].
@@ -56,7 +55,7 @@ super::layouts! {
     pub mod slot_field;
 
     /// One key slot.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct LuksSlot {
         /// [`SLOT_ENABLED`] or [`SLOT_DISABLED`].

@@ -20,7 +20,6 @@ use std::io::Cursor;
 
 use binrw::meta::{ReadEndian, WriteEndian};
 use binrw::{BinRead, BinWrite};
-use serde::Serialize;
 
 pub use fields::{Field, FieldValue, Style};
 
@@ -46,7 +45,7 @@ pub mod part {
 
 /// A structure of a fixed length, declared once: reading, writing, and the names, offsets and widths of its
 /// fields come from the one `struct`.
-pub trait Layout: Sized + Serialize {
+pub trait Layout: Sized {
     /// Its fields in the order of the file.
     const FIELDS: &'static [Field];
 
@@ -68,9 +67,7 @@ pub trait Layout: Sized + Serialize {
     }
 
     /// Its fields in the order of the file, with their values.
-    fn fields(&self) -> Vec<(Field, FieldValue)> {
-        fields::fields_of(self, Self::FIELDS.first().map_or(0, |first| first.offset))
-    }
+    fn fields(&self) -> Vec<(Field, FieldValue)>;
 }
 
 fn decode<T>(bytes: &[u8]) -> Option<T>
@@ -121,6 +118,11 @@ macro_rules! layouts {
                 fn encode(&self) -> Vec<u8> {
                     $crate::format::encode(self)
                 }
+
+                fn fields(&self) -> Vec<($crate::format::Field, $crate::format::FieldValue)> {
+                    let values = [$($crate::format::scalar::Scalar::value(&self.$field)),*];
+                    Self::FIELDS.iter().copied().zip(values).collect()
+                }
             }
         )*
 
@@ -163,10 +165,8 @@ fn test_layout<T: Layout>(len: u64) {
     assert_eq!(layout.encode(), bytes, "{name} does not round-trip");
     assert!(T::decode(&bytes[..bytes.len() - 1]).is_none());
     assert_eq!(T::LEN, len, "{name}");
-    let fields = layout.fields();
-    assert_eq!(fields.iter().map(|(field, _)| *field).collect::<Vec<_>>(), T::FIELDS, "{name}");
     let start = T::FIELDS[0].offset;
-    for (field, value) in fields {
+    for (field, value) in layout.fields() {
         let bytes = &bytes[to_usize(field.offset - start)..to_usize(field.end() - start)];
         match value {
             FieldValue::Number(number, _) => {

@@ -1,64 +1,82 @@
-//! The kinds of numbers and byte strings that layouts are made of. A newtype's name tells `fields` how people
-//! read it.
+//! The kinds of numbers and byte strings that layouts are made of, and how people read them.
 
 use std::fmt;
 
 use binrw::{BinRead, BinWrite};
-use serde::{Serialize, Serializer};
 
+use super::{FieldValue, Style};
 use crate::units::HostOffset;
 
 /// What a field of a layout can be.
 pub(super) trait Scalar {
     /// How many bytes it has on disk.
     const WIDTH: u64;
+
+    /// What it holds.
+    fn value(&self) -> FieldValue;
 }
 
-macro_rules! widths {
-    ($($kind:ty: $width:expr;)*) => {
-        $(impl Scalar for $kind {
+macro_rules! numbers {
+    ($($kind:ty: $width:literal;)*) => {$(
+        impl Scalar for $kind {
             const WIDTH: u64 = $width;
-        })*
-    };
-}
-pub(super) use widths;
 
-widths! {
+            fn value(&self) -> FieldValue {
+                FieldValue::Number((*self).into(), Style::Number)
+            }
+        }
+    )*};
+}
+
+numbers! {
     u8: 1;
     u16: 2;
     u32: 4;
     u64: 8;
-    HostOffset: u64::WIDTH;
 }
 
+/// Says how people read a newtype of a number.
+macro_rules! styles {
+    ($($name:ident($kind:ty): $style:ident;)*) => {$(
+        impl $crate::format::scalar::Scalar for $name {
+            const WIDTH: u64 = <$kind as $crate::format::scalar::Scalar>::WIDTH;
+
+            fn value(&self) -> $crate::format::FieldValue {
+                $crate::format::FieldValue::Number(self.0.into(), $crate::format::Style::$style)
+            }
+        }
+    )*};
+}
+pub(super) use styles;
+
+styles! { HostOffset(u64): Hex; }
+
 macro_rules! scalar {
-    ($($(#[$doc:meta])* $name:ident($kind:ty);)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($kind:ty): $style:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, BinRead, BinWrite,
-        )]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BinRead, BinWrite)]
         #[brw(big)]
         pub struct $name(pub $kind);
 
-        widths! { $name: <$kind>::WIDTH; }
+        styles! { $name($kind): $style; }
     )*};
 }
 
 scalar! {
     /// A number that names a format.
-    Magic(u32);
+    Magic(u32): Hex;
     /// A length in bytes.
-    ByteSize(u64);
+    ByteSize(u64): Size;
     /// A short length in bytes.
-    ByteSize32(u32);
+    ByteSize32(u32): Size;
     /// The binary logarithm of the cluster size.
-    ClusterBits(u32);
+    ClusterBits(u32): Log2;
     /// The binary logarithm of a bitmap's granularity.
-    GranularityBits(u8);
+    GranularityBits(u8): Log2;
     /// A set of feature bits.
-    FeatureBits(u64);
+    FeatureBits(u64): Bits;
     /// Seconds since 1970, UTC.
-    Seconds(u32);
+    Seconds(u32): Seconds;
 }
 
 impl FeatureBits {
@@ -74,15 +92,6 @@ impl fmt::Display for Magic {
     }
 }
 
-/// Serializes as a byte string; serde has no arrays of over 32 elements.
-struct Raw<'a>(&'a [u8]);
-
-impl Serialize for Raw<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
 macro_rules! byte_string {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -93,17 +102,15 @@ macro_rules! byte_string {
         impl<const N: usize> Scalar for $name<N> {
             #[expect(clippy::as_conversions, reason = "a usize fits, and a constant can't have it from `to_u64`")]
             const WIDTH: u64 = N as u64;
+
+            fn value(&self) -> FieldValue {
+                FieldValue::$name(self.0.to_vec())
+            }
         }
 
         impl<const N: usize> Default for $name<N> {
             fn default() -> Self {
                 Self([0; N])
-            }
-        }
-
-        impl<const N: usize> Serialize for $name<N> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_newtype_struct(stringify!($name), &Raw(&self.0))
             }
         }
     )*};

@@ -1,7 +1,6 @@
 //! Entries of the snapshot table, each on an 8-byte boundary: a fixed part, extra data, an id and a name.
 
 use binrw::{BinRead, BinWrite};
-use serde::Serialize;
 
 use super::scalar::{ByteSize, ByteSize32, Seconds};
 use crate::units::HostOffset;
@@ -11,7 +10,7 @@ super::layouts! {
     pub mod field;
 
     /// The fixed part of one snapshot table entry.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct SnapshotHead {
         /// Where the snapshot's L1 table starts; on a cluster boundary.
@@ -50,7 +49,7 @@ super::layouts! {
     pub mod extra_field;
 
     /// The extra data that the specification defines; an entry may have less of it, or more behind it.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, BinRead, BinWrite)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, BinRead, BinWrite)]
     #[brw(big)]
     pub struct SnapshotExtra {
         /// Bytes of VM state.
