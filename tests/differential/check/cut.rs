@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use qcow2_inspect::format::header::field;
 use qcow2_inspect::testkit::Draft;
 
 use super::Comparison;
@@ -47,7 +48,7 @@ fn with_last(kind: &str, name: &str) -> (Vec<u8>, usize) {
         draft.add_clusters(130 - there);
     }
     let leading = match kind {
-        L1 => draft.image().header().span("l1_table_offset").at.0,
+        L1 => draft.image().header().span(field::L1_TABLE_OFFSET).at.0,
         L2 => draft.l1_entry(0),
         _ => draft.refcount_table_entry(0),
     };
@@ -58,7 +59,7 @@ fn with_last(kind: &str, name: &str) -> (Vec<u8>, usize) {
     draft.put(at, &table);
     draft.put_u64(leading, entry & !OFFSET | at);
     match kind {
-        L1 => draft.put_u64(draft.l1_entry(draft.header("l1_size") - 1), far[1]),
+        L1 => draft.put_u64(draft.l1_entry(draft.header(field::L1_SIZE) - 1), far[1]),
         L2 => {
             let is_extended = draft.image().geometry().unwrap().extended_l2();
             for (index, entry) in (2..).zip([far[1], COMPRESSED | far[0] | 0x10, RESERVED]) {
