@@ -6,7 +6,7 @@ use qcow2_inspect::audit::{AuditOptions, Decision, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::{header, snapshot};
-use qcow2_inspect::rules::codes::T01;
+use qcow2_inspect::rules::named::BUDGET_SPENT;
 use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::{Image, Limits};
 
@@ -112,6 +112,6 @@ fn conflicts_past_the_limit_are_no_secret() {
         let image = Image::open(draft.bytes.as_slice(), limits).unwrap();
         let gate = audit(&image, &Policy::upload(), &AuditOptions::default());
         assert_eq!((gate.decision, gate.complete), (Decision::Reject, conflicts == 1), "{conflicts}");
-        assert_eq!(gate.findings.has(&T01), conflicts == 0, "{conflicts}");
+        assert_eq!(gate.findings.has(&BUDGET_SPENT), conflicts == 0, "{conflicts}");
     }
 }

@@ -6,7 +6,7 @@ use crate::Image;
 use crate::finding::{Finding, Guest, Structure};
 use crate::format::probe;
 use crate::guest::{Cause, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
-use crate::rules::codes::{L15, T02, T05};
+use crate::rules::named::{COMPRESSED_DATA_BROKEN, GUEST_LOOKS_LIKE_IMAGE, READ_ERROR};
 use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, to_usize};
@@ -34,10 +34,10 @@ impl Sink for Start<'_> {
 
     fn fault(&mut self, fault: &Fault) -> io::Result<()> {
         match fault.cause {
-            Cause::Read(error) => self.out.push(stopped(error, Structure::File, &T02)),
+            Cause::Read(error) => self.out.push(stopped(error, Structure::File, &READ_ERROR)),
             Cause::Stream { at, fault: what } => {
                 let finding = Finding::new(
-                    &L15,
+                    &COMPRESSED_DATA_BROKEN,
                     Structure::L2Table,
                     Span::new(at, 0),
                     what.to_string(),
@@ -65,7 +65,7 @@ pub(super) fn check<R: ReadAt + Sync>(image: &Image<R>, out: &mut Vec<Finding>) 
     let copied = copy(&disk, None::<&DataFile<&[u8]>>, range, options, &mut start);
     let Start { bytes, out } = start;
     match copied {
-        Err(CopyError::Read(error)) => out.push(stopped(error, Structure::L2Table, &T02)),
+        Err(CopyError::Read(error)) => out.push(stopped(error, Structure::L2Table, &READ_ERROR)),
         // Memory takes what it is given, and faults are passed over.
         Err(CopyError::Fault(_) | CopyError::Output(_)) | Ok(_) => {}
     }
@@ -74,12 +74,12 @@ pub(super) fn check<R: ReadAt + Sync>(image: &Image<R>, out: &mut Vec<Finding>) 
         let at = match disk.locate(GuestOffset(0)) {
             Ok(trace) => trace.host.unwrap_or_default(),
             Err(error) => {
-                out.push(stopped(error, Structure::L2Table, &T02));
+                out.push(stopped(error, Structure::L2Table, &READ_ERROR));
                 HostOffset(0)
             }
         };
         let finding = Finding::new(
-            &T05,
+            &GUEST_LOOKS_LIKE_IMAGE,
             Structure::File,
             Span::new(at, 0),
             found,

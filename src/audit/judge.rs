@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Policy, Quotas, Reason, claims, is_cut};
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{extension, header};
-use crate::rules::codes::T02;
+use crate::rules::named::READ_ERROR;
 use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::{Error, Image};
@@ -109,7 +109,7 @@ impl<'p> Judge<'p> {
     /// What is known, with a finding of what kept the rest from being known.
     fn cut_off<T>(&mut self, (known, error): (T, Option<Error>)) -> T {
         if let Some(error) = error {
-            self.finding(stopped(error, Structure::File, &T02));
+            self.finding(stopped(error, Structure::File, &READ_ERROR));
         }
         known
     }

@@ -3,7 +3,7 @@
 use crate::Image;
 use crate::finding::{Finding, Severity, Structure};
 use crate::format::foreign::{self, Foreign};
-use crate::rules::codes::{T02, T04};
+use crate::rules::named::{OTHER_FORMAT_INSIDE, READ_ERROR};
 use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -25,7 +25,7 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     for Foreign { at, len, name, is_certain } in found {
         let at = Span::new(HostOffset(at), len);
         let found = format!("what makes it {name}");
-        let finding = Finding::new(&T04, Structure::File, at, found, "a qcow2 image alone");
+        let finding = Finding::new(&OTHER_FORMAT_INSIDE, Structure::File, at, found, "a qcow2 image alone");
         out.push(if is_certain { finding } else { finding.at_most(Severity::Note) });
     }
 }
@@ -39,7 +39,7 @@ fn read<R: ReadAt>(
 ) -> Vec<u8> {
     let bytes = image.source().read_vec(what, at, len);
     bytes.unwrap_or_else(|error| {
-        out.push(stopped(error, Structure::File, &T02));
+        out.push(stopped(error, Structure::File, &READ_ERROR));
         Vec::new()
     })
 }

@@ -3,7 +3,7 @@
 use crate::Image;
 use crate::finding::{Finding, Structure};
 use crate::format::scalar;
-use crate::rules::codes::{E25, H41};
+use crate::rules::named::{BACKING_FILE_UNTRUSTED, DATA_FILE_UNTRUSTED};
 use crate::source::ReadAt;
 use crate::units::{Span, to_u64};
 
@@ -17,10 +17,10 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, path: Option<&[u8]>, out: &mut 
         }
     };
     if let Ok(Some(name)) = image.backing_file() {
-        itself(&H41, Structure::BackingFile, name.span(), &name.bytes);
+        itself(&BACKING_FILE_UNTRUSTED, Structure::BackingFile, name.span(), &name.bytes);
     }
     if let Some((at, name)) = image.data_file() {
-        itself(&E25, Structure::DataFile, Span::new(at, to_u64(name.len())), name);
+        itself(&DATA_FILE_UNTRUSTED, Structure::DataFile, Span::new(at, to_u64(name.len())), name);
     }
 }
 

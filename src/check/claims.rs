@@ -9,7 +9,10 @@ use serde::Serialize;
 use super::sharing::Sharers;
 use crate::finding::{Rule, Severity};
 use crate::references::{Reference, Role};
-use crate::rules::codes::{L27, L28, O01, O02, O03, O04, O05};
+use crate::rules::named::{
+    BITMAP_OVERLAP, COMPRESSED_OVERLAP, DATA_CLUSTER_SHARED_IN_TREE, DATA_OVER_METADATA,
+    L2_TABLE_OVER_METADATA, METADATA_OVERLAP, REFCOUNT_BLOCK_SHARED,
+};
 use crate::units::{GuestSpan, HostOffset, Span, Tree};
 
 /// How many owners of a cluster are named: at least one of each kind, which are fewer.
@@ -113,14 +116,14 @@ impl Tally {
         let metadata = [l2_tables, refcount_blocks, bitmaps, others].into_iter().fold(0, u64::saturating_add);
         match () {
             () if guest.saturating_add(metadata) < 2 => None,
-            () if refcount_blocks != 0 => Some(&O05),
-            () if bitmaps != 0 => Some(&O03),
-            () if guest != 0 && metadata != 0 => Some(&O02),
-            () if data != 0 && compressed != 0 => Some(&O04),
-            () if data != 0 => Some(&L27),
+            () if refcount_blocks != 0 => Some(&REFCOUNT_BLOCK_SHARED),
+            () if bitmaps != 0 => Some(&BITMAP_OVERLAP),
+            () if guest != 0 && metadata != 0 => Some(&DATA_OVER_METADATA),
+            () if data != 0 && compressed != 0 => Some(&COMPRESSED_OVERLAP),
+            () if data != 0 => Some(&DATA_CLUSTER_SHARED_IN_TREE),
             () if compressed != 0 => None,
-            () if l2_tables != 0 => Some(&L28),
-            () => Some(&O01),
+            () if l2_tables != 0 => Some(&L2_TABLE_OVER_METADATA),
+            () => Some(&METADATA_OVERLAP),
         }
     }
 }
@@ -256,17 +259,17 @@ mod tests {
     #[test]
     fn the_one_owner_that_decides_counts_however_many_others_there_are() {
         for (many, single, rule) in [
-            (Role::Data, Role::L2Table, &O02),
-            (Role::Data, Role::L1Table, &O02),
-            (Role::Compressed, Role::SnapshotTable, &O02),
-            (Role::L1Table, Role::Data, &O02),
-            (Role::Compressed, Role::Data, &O04),
-            (Role::Data, Role::Compressed, &O04),
-            (Role::Data, Role::RefcountBlock, &O05),
-            (Role::L2Table, Role::RefcountBlock, &O05),
-            (Role::Data, Role::BitmapData(0), &O03),
-            (Role::L2Table, Role::BitmapTable(7), &O03),
-            (Role::L1Table, Role::L2Table, &L28),
+            (Role::Data, Role::L2Table, &DATA_OVER_METADATA),
+            (Role::Data, Role::L1Table, &DATA_OVER_METADATA),
+            (Role::Compressed, Role::SnapshotTable, &DATA_OVER_METADATA),
+            (Role::L1Table, Role::Data, &DATA_OVER_METADATA),
+            (Role::Compressed, Role::Data, &COMPRESSED_OVERLAP),
+            (Role::Data, Role::Compressed, &COMPRESSED_OVERLAP),
+            (Role::Data, Role::RefcountBlock, &REFCOUNT_BLOCK_SHARED),
+            (Role::L2Table, Role::RefcountBlock, &REFCOUNT_BLOCK_SHARED),
+            (Role::Data, Role::BitmapData(0), &BITMAP_OVERLAP),
+            (Role::L2Table, Role::BitmapTable(7), &BITMAP_OVERLAP),
+            (Role::L1Table, Role::L2Table, &L2_TABLE_OVER_METADATA),
         ] {
             for count in [7, 8, 9, 20] {
                 let others = || std::iter::repeat_n(many, count);
@@ -312,10 +315,10 @@ mod tests {
     #[test]
     fn owners_of_one_kind_break_their_rule_whatever_their_number() {
         for (role, rule) in [
-            (Role::Data, Some(&L27)),
+            (Role::Data, Some(&DATA_CLUSTER_SHARED_IN_TREE)),
             (Role::Compressed, None),
-            (Role::L1Table, Some(&O01)),
-            (Role::L2Table, Some(&L28)),
+            (Role::L1Table, Some(&METADATA_OVERLAP)),
+            (Role::L2Table, Some(&L2_TABLE_OVER_METADATA)),
         ] {
             for count in [1, 2, 7, 8, 9, 20] {
                 let rule = rule.filter(|_| count > 1).map(|rule| rule.code);

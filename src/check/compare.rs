@@ -12,7 +12,10 @@ use super::stored::{Block, Stored};
 use crate::finding::{Finding, Rule, Severity, Structure};
 use crate::format::refcount::RefcountWidth;
 use crate::image::Table;
-use crate::rules::codes::{R04, R05, R06, R07, R09};
+use crate::rules::named::{
+    REFCOUNT_BLOCK_OWN_REFCOUNT, REFCOUNT_OVERFLOW, REFCOUNT_TOO_HIGH, REFCOUNT_TOO_LOW,
+    REFCOUNT_ZERO_BUT_USED,
+};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 
@@ -244,10 +247,10 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
             return self.end_run();
         }
         let rule = match () {
-            () if self.blocks.contains(&cluster) => &R04,
-            () if stored == 0 => &R07,
-            () if stored < counted => &R05,
-            () => &R06,
+            () if self.blocks.contains(&cluster) => &REFCOUNT_BLOCK_OWN_REFCOUNT,
+            () if stored == 0 => &REFCOUNT_ZERO_BUT_USED,
+            () if stored < counted => &REFCOUNT_TOO_LOW,
+            () => &REFCOUNT_TOO_HIGH,
         };
         if stored < counted {
             self.reporter.qemu.corrupt(1);
@@ -279,7 +282,13 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         self.reporter.qemu.corrupt(counted.saturating_sub(max));
         let at = Span::new(self.cx.host_offset(cluster), self.cx.geometry.cluster_size());
         let found = format!("{counted} references to the cluster at {}", at.at);
-        self.reporter.push(Finding::new(&R09, Structure::RefcountBlock, at, found, format!("at most {max}")));
+        self.reporter.push(Finding::new(
+            &REFCOUNT_OVERFLOW,
+            Structure::RefcountBlock,
+            at,
+            found,
+            format!("at most {max}"),
+        ));
     }
 
     fn end_run(&mut self) {
@@ -321,7 +330,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         further: u64,
     ) -> Finding {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
-            return Finding::new(&R05, Structure::RefcountBlock, Span::default(), 0_u64, 0_u64);
+            return Finding::new(&REFCOUNT_TOO_LOW, Structure::RefcountBlock, Span::default(), 0_u64, 0_u64);
         };
         let cluster_size = self.cx.geometry.cluster_size();
         let is_same = runs.iter().all(|run| (run.stored, run.counted) == (first.stored, first.counted));

@@ -10,8 +10,8 @@ use super::trees::{L2Use, Trees};
 use crate::Limit;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::guest::Outcome;
-use crate::rules::codes::{L15, O04};
 use crate::rules::guest;
+use crate::rules::named::{COMPRESSED_DATA_BROKEN, COMPRESSED_OVERLAP};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_usize};
 
@@ -65,12 +65,12 @@ impl<R: ReadAt> Judging<'_, '_, '_, R> {
                 "bytes from {:#x} on, behind those of the entry at {}",
                 self.taken.end, self.taken.entry
             );
-            self.stream_finding(&O04, same, found, wanted);
+            self.stream_finding(&COMPRESSED_OVERLAP, same, found, wanted);
         }
         if let Some(Err(fault)) = outcome {
             let found = format!("{fault}; it has {room} bytes at {at}");
             let wanted = format!("the {} bytes of a cluster", self.cx.geometry.cluster_size());
-            self.stream_finding(&L15, same, found, wanted);
+            self.stream_finding(&COMPRESSED_DATA_BROKEN, same, found, wanted);
         }
         // Neighbours with one cause are one finding; where a sound stream comes, it ends.
         if before == self.reporter.found.len() {
@@ -146,7 +146,7 @@ impl<R: ReadAt> Judging<'_, '_, '_, R> {
                 other.entry.at,
                 other.guest.span.start
             );
-            self.stream_finding(&O04, same, found, "bytes of its own for each".to_owned());
+            self.stream_finding(&COMPRESSED_OVERLAP, same, found, "bytes of its own for each".to_owned());
             self.reporter.keep_few();
         }
         self.reporter.end_table();

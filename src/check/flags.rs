@@ -9,8 +9,8 @@ use super::reporter::Reporter;
 use super::stored::Stored;
 use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
-use crate::rules::codes::{L04, L11};
 use crate::rules::guest;
+use crate::rules::named::{L1_COPIED_FLAG_WRONG, L2_COPIED_FLAG_WRONG};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree};
 
@@ -100,8 +100,8 @@ impl Flags {
             }
             told.insert(flag.cluster);
             let (rule, structure, len) = match flag.is_l1 {
-                true => (&L04, Structure::L1Table, cx.geometry.l2_coverage()),
-                false => (&L11, Structure::L2Table, cx.geometry.cluster_size()),
+                true => (&L1_COPIED_FLAG_WRONG, Structure::L1Table, cx.geometry.l2_coverage()),
+                false => (&L2_COPIED_FLAG_WRONG, Structure::L2Table, cx.geometry.cluster_size()),
             };
             let entry_len = if flag.is_l1 { 8 } else { cx.geometry.l2_entry_len() };
             let is = if refcount == 1 { "set" } else { "clear" };
@@ -116,7 +116,7 @@ impl Flags {
         if further != 0 && !reporter.is_cut {
             let found = format!("{further} more clusters with a wrong flag");
             let at = Span::new(HostOffset(0), 0);
-            let mut finding = Finding::new(&L11, Structure::L2Table, at, found, "none");
+            let mut finding = Finding::new(&L2_COPIED_FLAG_WRONG, Structure::L2Table, at, found, "none");
             (finding.at, finding.consequences) = (None, further);
             reporter.found.push(finding);
         }

@@ -12,7 +12,7 @@ use crate::format::header::CRYPT_LUKS;
 use crate::format::qemu;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
 use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
-use crate::rules::codes::S01;
+use crate::rules::named::SNAPSHOT_TABLE_BEYOND_FILE;
 use crate::rules::{Judge, check_refcount_table_cover, stopped};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
@@ -137,7 +137,7 @@ fn snapshots<R: ReadAt>(
         let bytes = match chunks.next() {
             Some(Ok(chunk)) => chunk.bytes,
             Some(Err(error)) => {
-                reporter.found.push(stopped(error, Structure::Snapshot, &S01));
+                reporter.found.push(stopped(error, Structure::Snapshot, &SNAPSHOT_TABLE_BEYOND_FILE));
                 &[]
             }
             None => &[],

@@ -11,7 +11,7 @@ use super::reporter::Reporter;
 use crate::finding::{Finding, Guest, GuestData, Severity, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table};
-use crate::rules::codes::L26;
+use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
 use crate::units::{Tree, to_u64};
 use crate::{Error, Limit};
@@ -184,7 +184,7 @@ impl Losses {
         }
         let (limit, coverage) = (self.limit, cx.geometry.l2_coverage());
         // The finding has told all that a table hits which is there only once.
-        let is_shared = trees.len() > 1 || reporter.rules.contains_key(L26.code);
+        let is_shared = trees.len() > 1 || reporter.rules.contains_key(L2_TABLE_SHARED_IN_TREE.code);
         let mut is_cut = self.is_tree_missing || self.is_table_missing && is_shared;
         let mut steps = to_u64(limit).saturating_mul(STEPS);
         let mut all = Vec::new();

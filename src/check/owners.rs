@@ -16,7 +16,7 @@ use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::header::field;
 use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, whole};
 use crate::references::{Reference, References};
-use crate::rules::codes::L27;
+use crate::rules::named::DATA_CLUSTER_SHARED_IN_TREE;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
 use crate::{Error, Limit, text};
@@ -166,7 +166,7 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
     /// tree maps the cluster twice is that a breach.
     fn judge_claims(&mut self, clusters: &mut BTreeMap<u64, Claims>) {
         clusters.values_mut().for_each(Claims::judge);
-        let is_data = |claims: &&mut Claims| claims.rule == Some(&L27);
+        let is_data = |claims: &&mut Claims| claims.rule == Some(&DATA_CLUSTER_SHARED_IN_TREE);
         let lists: Vec<Sharers> =
             clusters.values_mut().filter(is_data).map(|claims| std::mem::take(&mut claims.tables)).collect();
         if lists.is_empty() {

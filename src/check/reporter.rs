@@ -7,7 +7,7 @@ use super::groups::Group;
 use super::{CheckOptions, Progress, Watch};
 use crate::finding::{Checks, Finding, Rule, Severity, Structure};
 use crate::format::features::DIRTY;
-use crate::rules::codes::{T01, T02};
+use crate::rules::named::{BUDGET_SPENT, READ_ERROR};
 use crate::rules::{check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::HostOffset;
@@ -82,7 +82,7 @@ impl<'w> Reporter<'w> {
 
     /// Hands a finding on.
     pub(super) fn push(&mut self, finding: Finding) {
-        self.is_qemu_unknown |= [&T01, &T02].contains(&finding.rule);
+        self.is_qemu_unknown |= [&BUDGET_SPENT, &READ_ERROR].contains(&finding.rule);
         self.hand_on(finding);
     }
 
@@ -118,7 +118,7 @@ impl<'w> Reporter<'w> {
     /// Takes what keeps a structure from being read.
     pub(super) fn stop(&mut self, error: Error, structure: Structure) {
         let is_beside = matches!(error, Error::Budget { limit, .. } if limit.is_beside_qemu());
-        let finding = stopped(error, structure, &T02);
+        let finding = stopped(error, structure, &READ_ERROR);
         self.is_qemu_unknown |= finding.rule.is_cut() && !is_beside;
         self.hand_on(finding);
     }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::reporter::Reporter;
 use crate::finding::{Finding, Structure};
-use crate::rules::codes::R12;
+use crate::rules::named::TRAILING_DATA;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 use crate::{Error, Image, Limit};
@@ -25,7 +25,7 @@ pub(super) fn trailing_data<R: ReadAt>(
     let looked = look_behind(cx.image, at, &mut hidden);
     if let Some(span) = hidden {
         let found = format!("{len} bytes behind the end at {at}, not all of them zero");
-        reporter.push(Finding::new(&R12, Structure::File, span, found, "zeros or nothing"));
+        reporter.push(Finding::new(&TRAILING_DATA, Structure::File, span, found, "zeros or nothing"));
     }
     if let Err(error) = looked {
         reporter.stop(error, Structure::File);

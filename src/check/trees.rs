@@ -14,7 +14,7 @@ use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
-use crate::rules::codes::L26;
+use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Limit};
@@ -147,7 +147,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             let count = self.further_repeats;
             let found = format!("{count} more entries of these tables");
             let at = Span::new(HostOffset(0), 0);
-            let mut finding = Finding::new(&L26, Structure::L1Table, at, found, "none");
+            let mut finding = Finding::new(&L2_TABLE_SHARED_IN_TREE, Structure::L1Table, at, found, "none");
             (finding.at, finding.consequences) = (None, count);
             self.reporter.push(finding);
         }
@@ -321,7 +321,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             let span = Span::new(at, 8);
             let wanted = format!("a table of its own: the entry at {:#x} points there too", other);
             let found = Evidence::Hex(l2.0);
-            let finding = Finding::new(&L26, Structure::L1Table, span, found, wanted);
+            let finding = Finding::new(&L2_TABLE_SHARED_IN_TREE, Structure::L1Table, span, found, wanted);
             self.reporter.found.push(Finding { guest, ..finding });
         }
         true

@@ -7,7 +7,7 @@
 mod evidence;
 mod findings;
 mod judged;
-mod rule;
+pub(crate) mod rule;
 mod structure;
 
 use serde::Serialize;

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::{Judged, Structure};
 
-/// Declares the rules of one file: each as a static that is called by its code, all of them as `ALL`, and `codes` for
-/// re-exporting them. In a row stand the code, the readable name, the highest severity and who asks for it; for a rule
+/// Declares the rules of one file: each as a static that is called by its readable name, all of them as `ALL`, and `named` for
+/// re-exporting them. In a row stand that name, the code, the readable name as it is shown, the highest severity and who asks for it; for a rule
 /// without findings of its own the rule that `reported_as` names, or "none"; in braces its words, and last those of its
 /// [`Attributes`] that are not as by default.
 macro_rules! rules {
-    ($($code:ident $slug:literal $severity:ident $origin:ident $(reported_as $alias:literal)? {
+    ($($name:ident: $code:ident $slug:literal $severity:ident $origin:ident $(reported_as $alias:literal)? {
         title: $title:literal,
         why: $why:literal,
         advice: $advice:literal,
@@ -20,7 +20,7 @@ macro_rules! rules {
     })*) => {
         $(
             #[doc = $title]
-            pub static $code: $crate::finding::Rule = $crate::finding::Rule {
+            pub static $name: $crate::finding::Rule = $crate::finding::Rule {
                 code: stringify!($code),
                 slug: $slug,
                 title: $title,
@@ -42,10 +42,11 @@ macro_rules! rules {
                     ..$crate::finding::Attributes::DEFAULT
                 },
             };
+            const _: () = assert!($crate::finding::rule::is_slug_of($slug, stringify!($name)));
         )*
-        pub(super) static ALL: &[&$crate::finding::Rule] = &[$(&$code),*];
-        pub(super) mod codes {
-            $(pub use super::$code;)*
+        pub(super) static ALL: &[&$crate::finding::Rule] = &[$(&$name),*];
+        pub(super) mod named {
+            $(pub use super::$name;)*
         }
     };
     (@alias) => { None };
@@ -57,6 +58,18 @@ macro_rules! rules {
     (@$yes_or_no:ident $value:ident) => { $value };
 }
 pub(crate) use rules;
+
+/// Whether a slug is this constant's name in small letters, with `-` for `_`.
+pub(crate) const fn is_slug_of(slug: &str, name: &str) -> bool {
+    let (mut slug, mut name) = (slug.as_bytes(), name.as_bytes());
+    while let ([shown, slug_rest @ ..], [own, name_rest @ ..]) = (slug, name) {
+        if !matches!((*shown, *own), (b'-', b'_')) && *shown != own.to_ascii_lowercase() {
+            return false;
+        }
+        (slug, name) = (slug_rest, name_rest);
+    }
+    slug.is_empty() && name.is_empty()
+}
 
 /// How bad a finding is; the greater, the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

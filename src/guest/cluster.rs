@@ -3,7 +3,10 @@
 use crate::finding::Rule;
 use crate::format::mapping::{Compressed, L2Entry, Mapping, Subcluster, SubclusterBitmap};
 use crate::image::Image;
-use crate::rules::codes::{L07, L08, L16, L18, L19, L20};
+use crate::rules::named::{
+    COMPRESSED_WITH_DATA_FILE, DATA_CLUSTER_UNALIGNED, DATA_FILE_OFFSET_MISMATCH,
+    SUBCLUSTER_ALLOCATED_AND_ZERO, SUBCLUSTER_WITHOUT_CLUSTER, ZERO_FLAG_IN_VERSION_2,
+};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset};
 
@@ -117,14 +120,14 @@ impl Reading {
         guest: GuestOffset,
     ) -> Option<&'static Rule> {
         if state == State::Zero && !self.has_zero_bit {
-            return Some(&L07);
+            return Some(&ZERO_FLAG_IN_VERSION_2);
         }
         if entry.is_compressed() {
-            return self.external_data.then_some(&L16);
+            return self.external_data.then_some(&COMPRESSED_WITH_DATA_FILE);
         }
         match host {
-            Some(host) if !host.is_aligned(self.geometry.cluster_size()) => Some(&L08),
-            Some(host) if self.external_data && host.0 != guest.0 => Some(&L20),
+            Some(host) if !host.is_aligned(self.geometry.cluster_size()) => Some(&DATA_CLUSTER_UNALIGNED),
+            Some(host) if self.external_data && host.0 != guest.0 => Some(&DATA_FILE_OFFSET_MISMATCH),
             _ => None,
         }
     }
@@ -133,8 +136,10 @@ impl Reading {
     /// half says.
     pub(super) fn subcluster(cluster: Cluster, bitmap: SubclusterBitmap, index: u32) -> State {
         match (cluster.state, bitmap.get(index)) {
-            (State::Data | State::Unallocated, _) if bitmap.conflicting() != 0 => State::Broken(&L18),
-            (State::Unallocated, _) if bitmap.allocated() != 0 => State::Broken(&L19),
+            (State::Data | State::Unallocated, _) if bitmap.conflicting() != 0 => {
+                State::Broken(&SUBCLUSTER_ALLOCATED_AND_ZERO)
+            }
+            (State::Unallocated, _) if bitmap.allocated() != 0 => State::Broken(&SUBCLUSTER_WITHOUT_CLUSTER),
             (State::Data, Subcluster::Allocated) => State::Data,
             (State::Data | State::Unallocated, Subcluster::Zero) => State::Zero,
             (State::Data | State::Unallocated, _) => State::Unallocated,

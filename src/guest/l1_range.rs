@@ -3,7 +3,10 @@
 use super::cluster::State;
 use crate::finding::Rule;
 use crate::image::L1Table;
-use crate::rules::codes::{H24, H26, H34, S05, S07, S08};
+use crate::rules::named::{
+    L1_OFFSET_INVALID, L1_TABLE_TOO_SMALL, SNAPSHOT_L1_BEYOND_FILE, SNAPSHOT_L1_TOO_SMALL,
+    SNAPSHOT_L1_UNALIGNED, TABLE_BEYOND_FILE,
+};
 use crate::units::{Geometry, Tree};
 
 /// What an L1 table reaches, in entries.
@@ -25,8 +28,8 @@ impl L1Range {
     /// The state from an entry on that nobody can look up, and for how many entries; `None` where it is in the table.
     pub(super) fn beyond(&self, index: u64) -> Option<(State, u64)> {
         let (unaligned, too_small) = match self.tree {
-            Tree::Active => (&H24, &H26),
-            Tree::Snapshot(_) => (&S05, &S07),
+            Tree::Active => (&L1_OFFSET_INVALID, &L1_TABLE_TOO_SMALL),
+            Tree::Snapshot(_) => (&SNAPSHOT_L1_UNALIGNED, &SNAPSHOT_L1_TOO_SMALL),
         };
         let (state, end) = match () {
             // Nobody asks for the guest's bytes there.
@@ -42,8 +45,8 @@ impl L1Range {
     /// The rule that a table breaks which the end of the file cuts.
     pub(super) fn cut_rule(&self) -> &'static Rule {
         match self.tree {
-            Tree::Active => &H34,
-            Tree::Snapshot(_) => &S08,
+            Tree::Active => &TABLE_BEYOND_FILE,
+            Tree::Snapshot(_) => &SNAPSHOT_L1_BEYOND_FILE,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::finding::{BitmapTrust, Finding, Rule, Severity};
 use crate::image::{Bitmap, Image, Part, Section, Tables, Walk};
 use crate::rules::Judge;
-use crate::rules::codes::{B06, B18};
+use crate::rules::named::{BITMAP_GRANULARITY_INVALID, BITMAP_TAIL_BITS};
 use crate::source::ReadAt;
 
 /// What the rules say of a bitmap.
@@ -60,7 +60,7 @@ impl<'i, R: ReadAt> Trusts<'i, R> {
                 return Err(error);
             }
             for finding in found.drain(..) {
-                trust.has_tail_bits |= finding.rule == &B18;
+                trust.has_tail_bits |= finding.rule == &BITMAP_TAIL_BITS;
                 let is_against = finding.severity >= Severity::Corruption || is_in_use(finding.rule);
                 // That it was not saved says more than what is wrong with it because of that.
                 let is_worse = worst.as_ref().is_none_or(|worst| {
@@ -75,7 +75,7 @@ impl<'i, R: ReadAt> Trusts<'i, R> {
         })?;
         // Without a cluster size nobody can tell where its bits are.
         let is_lost = self.image.dirty_runs(bitmap).is_none();
-        let own = worst.map(|worst| worst.rule).or(is_lost.then_some(&B06));
+        let own = worst.map(|worst| worst.rule).or(is_lost.then_some(&BITMAP_GRANULARITY_INVALID));
         trust.against = if own.is_some_and(is_in_use) { own } else { self.against_all.or(own) };
         Ok(trust)
     }

@@ -6,7 +6,7 @@ use super::table::{Part, Table};
 use crate::Error;
 use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
 use crate::image::{Image, L1Table};
-use crate::rules::codes::{L02, L03};
+use crate::rules::named::{L2_TABLE_BEYOND_FILE, L2_TABLE_UNALIGNED};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, to_u64, to_usize};
 
@@ -99,7 +99,9 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         let entries = |len: u64| len.unbounded_shr(entry_len.trailing_zeros()).max(1);
         let rest = match self.l2_table.part(self.image, index.saturating_mul(entry_len))? {
             Part::Zeros(len) => Rest::One(place.extent(State::Unallocated, None, entries(len))),
-            Part::Behind(len) => Rest::One(place.extent(State::Broken(&L03), None, entries(len))),
+            Part::Behind(len) => {
+                Rest::One(place.extent(State::Broken(&L2_TABLE_BEYOND_FILE), None, entries(len)))
+            }
             Part::Bytes(bytes) if geometry.extended_l2() => Rest::Extended(bytes.as_chunks().0),
             Part::Bytes(bytes) => Rest::Standard(bytes.as_chunks().0),
         };
@@ -129,7 +131,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         };
         let cluster_size = self.reading.geometry.cluster_size();
         if !at.is_aligned(cluster_size) {
-            return none(State::Broken(&L02), 1);
+            return none(State::Broken(&L2_TABLE_UNALIGNED), 1);
         }
         self.l2_table.turn_to(Span::new(at, cluster_size));
         self.l1_index = Some(l1_index);

@@ -13,7 +13,7 @@ use crate::text;
 use crate::units::Geometry;
 
 rules! {
-    H36 "backing-name-offset-invalid" Fatal Must {
+    BACKING_NAME_OFFSET_INVALID: H36 "backing-name-offset-invalid" Fatal Must {
         title: "backing_file_offset must lie inside the first cluster",
         why: "the name would be read from clusters that hold other structures",
         advice: "take the name from whoever made the image, and rebase a copy with `qemu-img rebase -u`",
@@ -22,7 +22,7 @@ rules! {
         qemu: Refused Refused "'Invalid backing file offset'; exactly at the cluster's end with a length: \
             'Backing file name too long', without one it opens",
     }
-    H37 "backing-name-too-long" Fatal Must {
+    BACKING_NAME_TOO_LONG: H37 "backing-name-too-long" Fatal Must {
         title: "the backing file name must have at most 1023 bytes and end inside the first cluster",
         why: "a longer name runs out of the first cluster or out of the reader's buffer",
         advice: "shorten the path: move the backing file, and rebase a copy with `qemu-img rebase -u`",
@@ -30,7 +30,7 @@ rules! {
         fields: [Header.BACKING_FILE_SIZE],
         qemu: Refused Refused "'Backing file name too long'; not checked where backing_file_offset is 0",
     }
-    H38 "backing-name-in-header" Warning Must {
+    BACKING_NAME_IN_HEADER: H38 "backing-name-in-header" Warning Must {
         title: "the backing file name must lie behind the header and its extensions, not over them",
         why: "the end of the extension list is where the name starts, so a name inside it hides extensions from \
             some readers",
@@ -41,7 +41,7 @@ rules! {
             them; other readers may still see them",
         risk: TwoReadings,
     }
-    H39 "backing-offset-without-size" Warning Extra {
+    BACKING_OFFSET_WITHOUT_SIZE: H39 "backing-offset-without-size" Warning Extra {
         title: "backing_file_offset and backing_file_size are expected to be both 0 or both not 0",
         why: "one reader sees a backing file where another sees none, and the offset alone already ends the \
             extension list",
@@ -52,7 +52,7 @@ rules! {
             there, which can hide them",
         risk: TwoReadings,
     }
-    H40 "backing-name-malformed" Warning Extra {
+    BACKING_NAME_MALFORMED: H40 "backing-name-malformed" Warning Extra {
         title: "the backing file name must be valid UTF-8 without NUL and control characters",
         why: "names are cut at a NUL by some and not by others, and control characters attack whoever prints them",
         advice: "do not open it with a program that follows the name; replace it by `qemu-img rebase -u` on a copy",
@@ -61,7 +61,7 @@ rules! {
         qemu: Silently Silently "the name is cut at its first NUL: 'bk.raw\\0zz' opens bk.raw",
         risk: FalseName,
     }
-    H41 "backing-file-untrusted" Warning Extra {
+    BACKING_FILE_UNTRUSTED: H41 "backing-file-untrusted" Warning Extra {
         title: "the backing file name decides what QEMU opens next: another file of the host, a device, a \
             network address or the image itself",
         why: "opening the image makes QEMU open what is named, with QEMU's rights: files of the host, devices, the \
@@ -74,7 +74,7 @@ rules! {
             grows without bound; only --backing-chain says 'creates an infinite loop'",
         risk: OtherFile,
     }
-    H42 "backing-format-missing" Warning Extra {
+    BACKING_FORMAT_MISSING: H42 "backing-format-missing" Warning Extra {
         title: "an image with a backing file should name that file's format, or readers must guess it",
         why: "without the format QEMU probes, and a guest that writes a header into a raw disk chooses what it is \
             taken for",
@@ -84,7 +84,7 @@ rules! {
         fields: [],
         qemu: Silently Silently "the backing file's format is probed; QEMU deprecates this",
     }
-    E05 "backing-format-too-long" Fatal Qemu {
+    BACKING_FORMAT_TOO_LONG: E05 "backing-format-too-long" Fatal Qemu {
         title: "the backing format's name must have at most 15 bytes for QEMU to open the image",
         why: "QEMU keeps the name in 16 bytes, and refuses a longer one",
         advice: "no known format has so long a name: set the right one with `qemu-img rebase -u -F`",
@@ -92,7 +92,7 @@ rules! {
         fields: [Extension.LENGTH],
         qemu: Refused Refused "'ERROR: ext_backing_format: len=N too large (>=16)'",
     }
-    E06 "backing-format-unexpected" Note Extra {
+    BACKING_FORMAT_UNEXPECTED: E06 "backing-format-unexpected" Note Extra {
         title: "a backing format is expected only where there is a backing file, and to name a known format",
         why: "it is useless where there is no backing file, and a format that nobody knows keeps QEMU from opening \
             one",
@@ -150,10 +150,18 @@ pub(super) fn check_fields<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) 
     match (at.0, len) {
         (0, 0) => return,
         // Of the two, the one that is not 0 is what should not be there.
-        (0, _) => return out.push(field(header, &H39, SIZE, len, "0, as the offset")),
-        (_, 0) => out.push(field(header, &H39, OFFSET, Evidence::Hex(at.0), "0, as the size")),
+        (0, _) => {
+            return out.push(field(header, &BACKING_OFFSET_WITHOUT_SIZE, SIZE, len, "0, as the offset"));
+        }
+        (_, 0) => out.push(field(
+            header,
+            &BACKING_OFFSET_WITHOUT_SIZE,
+            OFFSET,
+            Evidence::Hex(at.0),
+            "0, as the size",
+        )),
         _ if !image.has_extension(BACKING_FORMAT) => {
-            let finding = field(header, &H42, OFFSET, "a backing file", "its format too");
+            let finding = field(header, &BACKING_FORMAT_MISSING, OFFSET, "a backing file", "its format too");
             // What is missing stands nowhere.
             out.push(Finding { at: None, ..finding });
         }
@@ -161,19 +169,25 @@ pub(super) fn check_fields<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) 
     }
     if at < header.extensions_at() {
         let wanted = format!("at least {}", header.extensions_at());
-        out.push(field(header, &H38, OFFSET, Evidence::Hex(at.0), wanted));
+        out.push(field(header, &BACKING_NAME_IN_HEADER, OFFSET, Evidence::Hex(at.0), wanted));
     }
     if len > MAX_BACKING_NAME_LEN {
-        out.push(field(header, &H37, SIZE, len, format!("at most {MAX_BACKING_NAME_LEN}")));
+        out.push(field(header, &BACKING_NAME_TOO_LONG, SIZE, len, format!("at most {MAX_BACKING_NAME_LEN}")));
     }
     let Some(cluster_size) = image.geometry().map(Geometry::cluster_size) else { return };
     match cluster_size.checked_sub(at.0) {
         None => {
             let wanted = format!("at most {cluster_size:#x}");
-            out.push(field(header, &H36, OFFSET, Evidence::Hex(at.0), wanted));
+            out.push(field(header, &BACKING_NAME_OFFSET_INVALID, OFFSET, Evidence::Hex(at.0), wanted));
         }
         Some(room) if u64::from(len) > room && len <= MAX_BACKING_NAME_LEN => {
-            out.push(field(header, &H37, SIZE, len, format!("at most {room}, the rest of the cluster")));
+            out.push(field(
+                header,
+                &BACKING_NAME_TOO_LONG,
+                SIZE,
+                len,
+                format!("at most {room}, the rest of the cluster"),
+            ));
         }
         Some(_) => {}
     }
@@ -184,12 +198,18 @@ pub fn check_backing_file<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let name = match image.backing_file() {
         Ok(None) => return,
         Ok(Some(name)) => name,
-        Err(error) => return out.push(stopped(error, Structure::BackingFile, &H37)),
+        Err(error) => return out.push(stopped(error, Structure::BackingFile, &BACKING_NAME_TOO_LONG)),
     };
     if let Some(found) = names::unprintable(&name.bytes) {
-        out.push(Finding::new(&H40, Structure::BackingFile, name.span(), found, "printable UTF-8"));
+        out.push(Finding::new(
+            &BACKING_NAME_MALFORMED,
+            Structure::BackingFile,
+            name.span(),
+            found,
+            "printable UTF-8",
+        ));
     }
-    out.push(names::opened(&H41, Structure::BackingFile, name.span(), &name.bytes));
+    out.push(names::opened(&BACKING_FILE_UNTRUSTED, Structure::BackingFile, name.span(), &name.bytes));
 }
 
 /// Judges the extension that names the backing file's format.
@@ -197,12 +217,24 @@ pub(super) fn check_format(extension: &Extension<'_>, header: &Header, out: &mut
     if extension.head.length > qemu::MAX_FORMAT_NAME_LEN {
         let wanted = format!("at most {}", qemu::MAX_FORMAT_NAME_LEN);
         out.push(
-            extension_field(extension, &E05, extension::field::LENGTH, extension.head.length, wanted)
-                .only_qemu(),
+            extension_field(
+                extension,
+                &BACKING_FORMAT_TOO_LONG,
+                extension::field::LENGTH,
+                extension.head.length,
+                wanted,
+            )
+            .only_qemu(),
         );
     }
     let mut unexpected = |found: String, wanted: &'static str| {
-        out.push(Finding::new(&E06, Structure::Extension, extension_data(extension), found, wanted));
+        out.push(Finding::new(
+            &BACKING_FORMAT_UNEXPECTED,
+            Structure::Extension,
+            extension_data(extension),
+            found,
+            wanted,
+        ));
     };
     if !is_named(header) {
         unexpected("a backing format".into(), "no such extension without a backing file");

@@ -14,7 +14,7 @@ use crate::units::{Geometry, HostOffset, Span};
 use crate::{Error, Image};
 
 rules! {
-    B04 "bitmap-table-offset-invalid" Fatal Must {
+    BITMAP_TABLE_OFFSET_INVALID: B04 "bitmap-table-offset-invalid" Fatal Must {
         title: "a bitmap's bitmap_table_offset must be a multiple of the cluster size, not 0, and inside the \
             file",
         why: "the bitmap's contents are read from another structure, or read as clean",
@@ -26,7 +26,7 @@ rules! {
             small table less than a cluster behind it",
         bitmap: Broken,
     }
-    B05 "bitmap-table-size-invalid" Fatal Qemu {
+    BITMAP_TABLE_SIZE_INVALID: B05 "bitmap-table-size-invalid" Fatal Qemu {
         title: "a bitmap table must have from 1 to 134,217,728 entries, and the bitmap at most 512 MiB, for \
             QEMU to open the image",
         why: "QEMU loads a bitmap into memory, and refuses what would take more",
@@ -35,7 +35,7 @@ rules! {
         fields: [Bitmap.BITMAP_TABLE_SIZE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
     }
-    B14 "bitmap-entry-reserved-bits" Fatal Must {
+    BITMAP_ENTRY_RESERVED_BITS: B14 "bitmap-entry-reserved-bits" Fatal Must {
         title: "the reserved bits 1 to 8 and 56 to 63 of a bitmap table entry must be zero",
         why: "a reader that does not mask the bits looks for the bitmap elsewhere, and QEMU refuses the image",
         advice: "drop the bitmap in a copy: what it marked is not sure any more",
@@ -46,7 +46,7 @@ rules! {
             argument', exit 1",
         bitmap: Broken,
     }
-    B15 "bitmap-entry-flag-with-offset" Fatal Must {
+    BITMAP_ENTRY_FLAG_WITH_OFFSET: B15 "bitmap-entry-flag-with-offset" Fatal Must {
         title: "bit 0 of a bitmap table entry must be zero where the entry has a cluster",
         why: "all ones and a cluster of data are said at once",
         advice: "take the range as dirty, and back it up in full",
@@ -57,7 +57,7 @@ rules! {
             argument', exit 1",
         bitmap: Broken,
     }
-    B16 "bitmap-data-offset-invalid" Fatal Must {
+    BITMAP_DATA_OFFSET_INVALID: B16 "bitmap-data-offset-invalid" Fatal Must {
         title: "a cluster of bitmap data must start on a cluster boundary and lie inside the file",
         why: "the bitmap's bits are other data, or zeros: changes are missed",
         advice: "do not use it for a backup; a cut file is the usual reason",
@@ -68,7 +68,7 @@ rules! {
             on",
         bitmap: Broken,
     }
-    B17 "bitmap-table-size-mismatch" Fatal Must {
+    BITMAP_TABLE_SIZE_MISMATCH: B17 "bitmap-table-size-mismatch" Fatal Must {
         title: "a bitmap table must have as many entries as the disk's size and the granularity call for",
         why: "bits are missing for a part of the disk, or speak of more: the disk was resized without the bitmap",
         advice: "drop the bitmap, and make a full backup of the new size",
@@ -78,7 +78,7 @@ rules! {
             the constraints'; a bitmap marked in_use may have any size",
         bitmap: Broken,
     }
-    B18 "bitmap-tail-bits" Warning Must {
+    BITMAP_TAIL_BITS: B18 "bitmap-tail-bits" Warning Must {
         title: "the bits of a bitmap behind the end of the disk must be zero",
         why: "readers that count them see changes behind the end of the disk",
         advice: "nothing is missed; drop the bitmap if a tool refuses it",
@@ -98,14 +98,20 @@ impl BitmapRules {
         let max_size = qemu::MAX_BITMAP_TABLE_ENTRIES
             .min(qemu::MAX_BITMAP_DATA_LEN.unbounded_shr(geometry.cluster_bits()));
         if size == 0 || size > max_size {
-            let finding =
-                self.field(bitmap, &B05, field::BITMAP_TABLE_SIZE, size, format!("1 to {max_size}"));
+            let finding = self.field(
+                bitmap,
+                &BITMAP_TABLE_SIZE_INVALID,
+                field::BITMAP_TABLE_SIZE,
+                size,
+                format!("1 to {max_size}"),
+            );
             // Without entries, a bitmap of a disk that has any bytes breaks the specification too.
             let is_legal = size != 0 || wanted_size == Some(0);
             out.push(if is_legal { finding.only_qemu() } else { finding });
         }
         if let Some(wanted) = wanted_size.filter(|wanted| size != 0 && size != *wanted) {
-            let finding = self.field(bitmap, &B17, field::BITMAP_TABLE_SIZE, size, wanted);
+            let finding =
+                self.field(bitmap, &BITMAP_TABLE_SIZE_MISMATCH, field::BITMAP_TABLE_SIZE, size, wanted);
             out.push(if is_in_use(bitmap) { finding.at_most(Severity::Note) } else { finding });
         }
         self.table_offset(bitmap, geometry, size <= max_size, out);
@@ -114,7 +120,13 @@ impl BitmapRules {
     fn table_offset(&self, bitmap: &Bitmap, geometry: Geometry, is_size_known: bool, out: &mut Vec<Finding>) {
         let offset = bitmap.head.bitmap_table_offset;
         let finding = |wanted: String| {
-            self.field(bitmap, &B04, field::BITMAP_TABLE_OFFSET, Evidence::Hex(offset.0), wanted)
+            self.field(
+                bitmap,
+                &BITMAP_TABLE_OFFSET_INVALID,
+                field::BITMAP_TABLE_OFFSET,
+                Evidence::Hex(offset.0),
+                wanted,
+            )
         };
         if offset.0 == 0 || !offset.is_aligned(geometry.cluster_size()) {
             out.push(finding(format!("a multiple of {:#x} and not 0", geometry.cluster_size())));
@@ -149,19 +161,28 @@ impl BitmapRules {
             self.judged(finding).at_most(highest)
         };
         if entry.reserved() != 0 {
-            out.push(finding(&B14, format!("zero in the bits {:#x}", entry.reserved())));
+            out.push(finding(
+                &BITMAP_ENTRY_RESERVED_BITS,
+                format!("zero in the bits {:#x}", entry.reserved()),
+            ));
         }
         if entry.is_ambiguous() {
-            out.push(finding(&B15, "zero in the bits 0x1, or no offset".to_owned()));
+            out.push(finding(
+                &BITMAP_ENTRY_FLAG_WITH_OFFSET,
+                "zero in the bits 0x1, or no offset".to_owned(),
+            ));
         }
         let BitmapData::Serialized(data) = entry.data() else { return };
         let cluster_size = geometry.cluster_size();
         if !data.is_aligned(cluster_size) {
-            out.push(finding(&B16, format!("an offset that is a multiple of {cluster_size:#x}")));
+            out.push(finding(
+                &BITMAP_DATA_OFFSET_INVALID,
+                format!("an offset that is a multiple of {cluster_size:#x}"),
+            ));
         }
         if is_cut(self.file_len, Span::new(data, cluster_size)) {
             let wanted = format!("inside the {:#x} bytes of the file, for entry {index}", self.file_len);
-            out.push(finding(&B16, wanted).at_most(Severity::Corruption));
+            out.push(finding(&BITMAP_DATA_OFFSET_INVALID, wanted).at_most(Severity::Corruption));
         }
     }
 }
@@ -193,7 +214,7 @@ impl Tails {
             let wanted =
                 format!("zero in the bits {:#x}", if first { tail.first_byte_mask() } else { u8::MAX });
             out.push(Finding::new(
-                &B18,
+                &BITMAP_TAIL_BITS,
                 Structure::Bitmap,
                 Span::new(at, 1),
                 Evidence::Hex(byte.into()),

@@ -14,7 +14,7 @@ use crate::units::{Geometry, HostOffset, Span, to_u64};
 use crate::{Error, Image, Limit};
 
 rules! {
-    B01 "bitmap-directory-broken" Fatal Must {
+    BITMAP_DIRECTORY_BROKEN: B01 "bitmap-directory-broken" Fatal Must {
         title: "the bitmap directory must be readable, and its entries must fill bitmap_directory_size \
             exactly",
         why: "no bitmap can be found behind the first broken entry, and QEMU opens the image no more",
@@ -23,7 +23,7 @@ rules! {
         fields: [BitmapsExtension.BITMAP_DIRECTORY_SIZE, Bitmap.NAME_SIZE, Bitmap.EXTRA_DATA_SIZE],
         qemu: Refused Refused "'Broken bitmap directory'",
     }
-    B02 "bitmap-count-mismatch" Fatal Must {
+    BITMAP_COUNT_MISMATCH: B02 "bitmap-count-mismatch" Fatal Must {
         title: "the bitmap directory must have as many entries as nb_bitmaps says",
         why: "either an entry was lost or the number is wrong, and QEMU refuses both",
         advice: "count the entries that `dump --only bitmaps` shows, and set nb_bitmaps in a copy",
@@ -32,7 +32,7 @@ rules! {
         qemu: Refused Refused "'More bitmaps found than specified in header extension', or 'Less bitmaps \
             found …'",
     }
-    B03 "bitmap-extra-data" Fatal Should {
+    BITMAP_EXTRA_DATA: B03 "bitmap-extra-data" Fatal Should {
         title: "a bitmap's extra_data_size should be 0: no extra data is defined yet, and QEMU opens no \
             image with any",
         why: "what the data means is not defined, and QEMU opens no image with any",
@@ -42,7 +42,7 @@ rules! {
         qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
         bitmap: Broken,
     }
-    B06 "bitmap-granularity-invalid" Fatal Must {
+    BITMAP_GRANULARITY_INVALID: B06 "bitmap-granularity-invalid" Fatal Must {
         title: "a bitmap's granularity_bits must be at most 63, and from 9 to 31 for QEMU to open the image",
         why: "a shift by so many bits means nothing, and QEMU takes only 512 bytes to 2 GiB",
         advice: "look at the table's length: disk size, divided by its bits, gives the true granularity",
@@ -51,7 +51,7 @@ rules! {
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
         bitmap: Broken,
     }
-    B07 "bitmap-flags-reserved" Fatal Must {
+    BITMAP_FLAGS_RESERVED: B07 "bitmap-flags-reserved" Fatal Must {
         title: "the reserved bits 3 to 31 of a bitmap's flags must be zero, and for QEMU bit 2 too",
         why: "a flag that nobody knows may say that the bitmap must not be used",
         advice: "clear it in a copy only if no newer program made the bitmap",
@@ -60,7 +60,7 @@ rules! {
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
         bitmap: Broken,
     }
-    B08 "bitmap-type-unknown" Fatal Must {
+    BITMAP_TYPE_UNKNOWN: B08 "bitmap-type-unknown" Fatal Must {
         title: "a bitmap's type must be 1, the dirty tracking bitmap",
         why: "its bits may mean anything but changed data",
         advice: "drop the bitmap, or use the program that knows its type",
@@ -69,7 +69,7 @@ rules! {
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
         bitmap: Broken,
     }
-    B09 "bitmap-name-too-long" Fatal Qemu {
+    BITMAP_NAME_TOO_LONG: B09 "bitmap-name-too-long" Fatal Qemu {
         title: "a bitmap's name must have at most 1023 bytes for QEMU to open the image",
         why: "QEMU keeps names up to 1,023 bytes",
         advice: "rename it with the program that made it",
@@ -77,7 +77,7 @@ rules! {
         fields: [Bitmap.NAME_SIZE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
     }
-    B10 "bitmap-name-empty" Warning Must {
+    BITMAP_NAME_EMPTY: B10 "bitmap-name-empty" Warning Must {
         title: "a bitmap must have a name",
         why: "nobody can ask for a bitmap without a name, and QEMU cannot remove it",
         advice: "remove it by editing the directory of a copy",
@@ -86,7 +86,7 @@ rules! {
         qemu: Silently Silently "accepted",
         risk: FalseName,
     }
-    B11 "duplicate-bitmap" Fatal Must {
+    DUPLICATE_BITMAP: B11 "duplicate-bitmap" Fatal Must {
         title: "bitmap names must be unique",
         why: "a backup that asks by name gets either of them, and QEMU refuses the image",
         advice: "rename one in a copy, and trust neither without knowing which is newer",
@@ -94,7 +94,7 @@ rules! {
         fields: [Bitmap.NAME],
         qemu: Refused Refused "'Bitmap already exists: N'",
     }
-    B12 "bitmap-name-malformed" Warning Extra {
+    BITMAP_NAME_MALFORMED: B12 "bitmap-name-malformed" Warning Extra {
         title: "a bitmap's name must be printable UTF-8 without NUL",
         why: "a NUL cuts the name, so that two may become one, and control characters attack whoever prints it",
         advice: "rename it; this tool shows it escaped",
@@ -104,7 +104,7 @@ rules! {
             'a\\0b' and 'a\\0c' collide: 'Bitmap already exists: a'",
         risk: FalseName,
     }
-    B13 "bitmap-padding-nonzero" Warning Must {
+    BITMAP_PADDING_NONZERO: B13 "bitmap-padding-nonzero" Warning Must {
         title: "the padding behind a bitmap directory entry must be zero",
         why: "a reader ignores the bytes, which can hide data or be a sign of shifted entries",
         advice: "look at them; QEMU zeroes them when it saves the bitmaps",
@@ -113,7 +113,7 @@ rules! {
         qemu: Silently Silently "not looked at",
         risk: HiddenBytes,
     }
-    B19 "bitmap-in-use" Note Should {
+    BITMAP_IN_USE: B19 "bitmap-in-use" Note Should {
         title: "the bitmap is marked in_use: it was not saved, and no backup may rely on it",
         why: "the program that used it did not close the image, and changes since are not in it",
         advice: "drop it (`qemu-img bitmap --remove`), and make a full backup",
@@ -122,7 +122,7 @@ rules! {
         qemu: Silently Silently "info shows the flag 'in-use'",
         bitmap: InUse,
     }
-    B20 "bitmap-auto-wrong-type" Note Must reported_as "B08" {
+    BITMAP_AUTO_WRONG_TYPE: B20 "bitmap-auto-wrong-type" Note Must reported_as "B08" {
         title: "only a dirty tracking bitmap, type 1, may have the auto flag",
         why: "only for dirty tracking is it defined what automatic means",
         advice: "see B08",
@@ -130,7 +130,7 @@ rules! {
         fields: [Bitmap.TYPE, Bitmap.FLAGS],
         qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
     }
-    B21 "bitmap-refcounts" Note Must reported_as "R05" {
+    BITMAP_REFCOUNTS: B21 "bitmap-refcounts" Note Must reported_as "R05" {
         title: "the clusters of the bitmap directory, the bitmap tables and the bitmap data must have \
             refcount 1",
         why: "a bitmap's cluster that is free gets overwritten, and then marks anything",
@@ -205,7 +205,7 @@ impl BitmapRules {
     pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
         if let Some(fault) = fault {
             out.extend(extra_data_of(fault).map(|(span, len)| self.judged(extra_data(span, len))));
-            let finding = self.judged(stopped(fault, Structure::Bitmap, &B01));
+            let finding = self.judged(stopped(fault, Structure::Bitmap, &BITMAP_DIRECTORY_BROKEN));
             // Where the file ends, QEMU reads zeros: a name that becomes shorter by it does no harm to the rest.
             let is_cut_name = matches!(fault, Error::Cut { what: part::NAME, at, wanted, .. }
                 if self.directory.is_some_and(|directory| at.saturating_add(wanted) <= directory.end()));
@@ -217,7 +217,12 @@ impl BitmapRules {
         let is_other = if fault.is_none() { self.count != wanted } else { self.count > wanted };
         if is_other && wanted != 0 && directory.extension.bitmap_directory_size != 0 {
             let there = format!("{}, the entries of the directory", self.count);
-            out.push(self.judged(directory.finding(&B02, bitmaps_field::NB_BITMAPS, wanted, there)));
+            out.push(self.judged(directory.finding(
+                &BITMAP_COUNT_MISMATCH,
+                bitmaps_field::NB_BITMAPS,
+                wanted,
+                there,
+            )));
         }
     }
 
@@ -232,7 +237,7 @@ impl BitmapRules {
             let size = directory.extension.bitmap_directory_size;
             let wanted = format!("the padding behind the entry at {} too", bitmap.at);
             out.push(self.judged(directory.finding(
-                &B01,
+                &BITMAP_DIRECTORY_BROKEN,
                 bitmaps_field::BITMAP_DIRECTORY_SIZE,
                 size,
                 wanted,
@@ -240,7 +245,13 @@ impl BitmapRules {
         }
         if bitmap.padding.iter().any(|byte| *byte != 0) {
             let span = Span::new(bitmap.padding_at(), to_u64(bitmap.padding.len()));
-            out.push(self.judged(Finding::new(&B13, Structure::Bitmap, span, "other bytes", "zeros")));
+            out.push(self.judged(Finding::new(
+                &BITMAP_PADDING_NONZERO,
+                Structure::Bitmap,
+                span,
+                "other bytes",
+                "zeros",
+            )));
         }
     }
 
@@ -250,25 +261,43 @@ impl BitmapRules {
         let granularities = qemu::BITMAP_GRANULARITY_BITS;
         if !granularities.contains(&granularity) {
             let wanted = format!("{} to {}", granularities.start(), granularities.end());
-            let finding = self.field(bitmap, &B06, field::GRANULARITY_BITS, u64::from(granularity), wanted);
+            let finding = self.field(
+                bitmap,
+                &BITMAP_GRANULARITY_INVALID,
+                field::GRANULARITY_BITS,
+                u64::from(granularity),
+                wanted,
+            );
             out.push(if granularity <= MAX_GRANULARITY { finding.only_qemu() } else { finding });
         }
         let reserved = head.flags.0 & BitmapFlags::RESERVED;
         if reserved != 0 {
             let wanted = format!("zero in the bits {reserved:#x}");
-            out.push(self.field(bitmap, &B07, field::FLAGS, Evidence::Hex(head.flags.0.into()), wanted));
+            out.push(self.field(
+                bitmap,
+                &BITMAP_FLAGS_RESERVED,
+                field::FLAGS,
+                Evidence::Hex(head.flags.0.into()),
+                wanted,
+            ));
         } else if head.flags.has(BitmapFlags::EXTRA_DATA_COMPATIBLE) {
             let wanted = "zero in the bits 0x4";
-            let finding = self.field(bitmap, &B07, field::FLAGS, Evidence::Hex(head.flags.0.into()), wanted);
+            let finding = self.field(
+                bitmap,
+                &BITMAP_FLAGS_RESERVED,
+                field::FLAGS,
+                Evidence::Hex(head.flags.0.into()),
+                wanted,
+            );
             out.push(finding.only_qemu());
         }
         if head.r#type != DIRTY_TRACKING {
             let found = u64::from(head.r#type);
-            out.push(self.field(bitmap, &B08, field::TYPE, found, u64::from(DIRTY_TRACKING)));
+            out.push(self.field(bitmap, &BITMAP_TYPE_UNKNOWN, field::TYPE, found, u64::from(DIRTY_TRACKING)));
         }
         if is_in_use(bitmap) {
             let found = Evidence::Hex(head.flags.0.into());
-            out.push(self.field(bitmap, &B19, field::FLAGS, found, "zero in the bits 0x1"));
+            out.push(self.field(bitmap, &BITMAP_IN_USE, field::FLAGS, found, "zero in the bits 0x1"));
         }
         if head.extra_data_size != 0 {
             let span = field::EXTRA_DATA_SIZE.at(bitmap.at);
@@ -282,10 +311,12 @@ impl BitmapRules {
             self.field(bitmap, rule, field::NAME_SIZE, u64::from(len), wanted)
         };
         if len > qemu::MAX_BITMAP_NAME_LEN {
-            out.push(size(&B09, format!("at most {}", qemu::MAX_BITMAP_NAME_LEN)).only_qemu());
+            out.push(
+                size(&BITMAP_NAME_TOO_LONG, format!("at most {}", qemu::MAX_BITMAP_NAME_LEN)).only_qemu(),
+            );
         }
         if len == 0 {
-            out.push(size(&B10, "at least 1".to_owned()));
+            out.push(size(&BITMAP_NAME_EMPTY, "at least 1".to_owned()));
         }
         let span = Span::new(bitmap.name_at(), to_u64(bitmap.name.len()));
         // QEMU's names end at the first NUL, so that different ones become equal.
@@ -293,11 +324,13 @@ impl BitmapRules {
             (self.names.is_new(&bitmap.name), self.shown_names.is_new(before_nul(&bitmap.name)));
         if !is_shown_new {
             let found = "the name of another bitmap";
-            let finding = Finding::new(&B11, Structure::Bitmap, span, found, "a name of its own");
+            let finding =
+                Finding::new(&DUPLICATE_BITMAP, Structure::Bitmap, span, found, "a name of its own");
             out.push(self.judged(if is_new { finding.only_qemu() } else { finding }));
         }
         if let Some(found) = names::unprintable(&bitmap.name) {
-            let finding = Finding::new(&B12, Structure::Bitmap, span, found, "printable UTF-8");
+            let finding =
+                Finding::new(&BITMAP_NAME_MALFORMED, Structure::Bitmap, span, found, "printable UTF-8");
             out.push(self.judged(finding));
         }
     }
@@ -320,7 +353,7 @@ pub(super) fn is_in_use(bitmap: &Bitmap) -> bool {
 }
 
 fn extra_data(span: Span, len: u64) -> Finding {
-    Finding::new(&B03, Structure::Bitmap, span, len, 0_u32).only_qemu()
+    Finding::new(&BITMAP_EXTRA_DATA, Structure::Bitmap, span, len, 0_u32).only_qemu()
 }
 
 /// Where `extra_data_size` stands in an entry that was too long to be read, and what it is at least.

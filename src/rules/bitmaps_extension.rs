@@ -10,7 +10,7 @@ use crate::source::ReadAt;
 use crate::units::Geometry;
 
 rules! {
-    E14 "bitmaps-extension-length" Fatal Must {
+    BITMAPS_EXTENSION_LENGTH: E14 "bitmaps-extension-length" Fatal Must {
         title: "the bitmaps extension must have 24 bytes",
         why: "the place and number of the bitmaps cannot be told",
         advice: "drop the extension in a copy: bitmaps only speed up the next backup, and a full one replaces them",
@@ -18,7 +18,7 @@ rules! {
         fields: [Extension.LENGTH],
         qemu: Refused Refused "'bitmaps_ext: Invalid extension length'",
     }
-    E15 "bitmaps-reserved-nonzero" Fatal Must {
+    BITMAPS_RESERVED_NONZERO: E15 "bitmaps-reserved-nonzero" Fatal Must {
         title: "the reserved field of the bitmaps extension must be 0",
         why: "a later format may give the field a meaning that changes the others",
         advice: "zero it in a copy if no newer program made the image",
@@ -27,7 +27,7 @@ rules! {
         qemu: Refused Refused "'bitmaps_ext: Reserved field is not zero'; not checked while autoclear bit 0 \
             is clear",
     }
-    E16 "bitmaps-count-zero" Fatal Must {
+    BITMAPS_COUNT_ZERO: E16 "bitmaps-count-zero" Fatal Must {
         title: "a bitmaps extension must announce at least one bitmap",
         why: "an empty list should not be announced at all, and QEMU takes it for damage",
         advice: "remove the extension, and clear autoclear bit 0, in a copy",
@@ -36,7 +36,7 @@ rules! {
         qemu: Refused Refused "'found bitmaps extension with zero bitmaps'; not checked while autoclear bit \
             0 is clear",
     }
-    E17 "too-many-bitmaps" Fatal Qemu {
+    TOO_MANY_BITMAPS: E17 "too-many-bitmaps" Fatal Qemu {
         title: "nb_bitmaps must be at most 65535 for QEMU to open the image",
         why: "each bitmap costs memory when the image is opened, and QEMU stops here",
         advice: "compare with the directory, which mostly has far fewer entries",
@@ -45,7 +45,7 @@ rules! {
         qemu: Refused Refused "'bitmaps_ext: Image has N bitmaps, exceeding the QEMU supported maximum of \
             65535'",
     }
-    E18 "bitmap-directory-offset-invalid" Fatal Must {
+    BITMAP_DIRECTORY_OFFSET_INVALID: E18 "bitmap-directory-offset-invalid" Fatal Must {
         title: "bitmap_directory_offset must be a multiple of the cluster size, not 0, and inside the file",
         why: "the directory would be read from the header, from another structure or from nowhere",
         advice: "look for the bitmaps' names in the file: the directory is the cluster that has them",
@@ -55,7 +55,7 @@ rules! {
             directory ('Broken bitmap directory'); behind the end: 'Bitmap '' doesn't satisfy the constraints'; 2^63: 'Failed to read \
             bitmap directory: Input/output error'",
     }
-    E19 "bitmap-directory-size-invalid" Fatal Qemu {
+    BITMAP_DIRECTORY_SIZE_INVALID: E19 "bitmap-directory-size-invalid" Fatal Qemu {
         title: "bitmap_directory_size must be from 1 to 67107840 bytes for QEMU to open the image",
         why: "the directory is loaded as a whole, and QEMU bounds or needs its size",
         advice: "count the entries by `dump --only bitmaps`, and set the size that they take in a copy",
@@ -64,7 +64,7 @@ rules! {
         qemu: Refused Refused "'bitmaps_ext: bitmap directory size (N) exceeds the maximum supported size \
             (67107840)', or 'Requested bitmap directory size is zero'",
     }
-    E20 "bitmaps-bit-without-extension" Warning Must {
+    BITMAPS_BIT_WITHOUT_EXTENSION: E20 "bitmaps-bit-without-extension" Warning Must {
         title: "the bitmaps bit (autoclear bit 0) must not be set without a bitmaps extension",
         why: "the bit promises bitmaps that cannot be found, and whoever relies on them misses changes",
         advice: "clear the bit in a copy, and make the next backup a full one",
@@ -72,7 +72,7 @@ rules! {
         fields: [Header.AUTOCLEAR_FEATURES],
         qemu: Silently Silently "accepted, though the specification calls it an error",
     }
-    E21 "bitmaps-inconsistent" Warning Must {
+    BITMAPS_INCONSISTENT: E21 "bitmaps-inconsistent" Warning Must {
         title: "a bitmaps extension is trusted only while autoclear bit 0 is set; here it is clear, and the \
             bitmaps are out of date",
         why: "something wrote to the image without keeping the bitmaps, so they miss changes",
@@ -84,7 +84,7 @@ rules! {
             counts their clusters as leaks; opening for writing drops the extension",
         bitmap: Inconsistent,
     }
-    E22 "bitmaps-in-version-2" Warning Extra {
+    BITMAPS_IN_VERSION_2: E22 "bitmaps-in-version-2" Warning Extra {
         title: "a version 2 image is not expected to have a bitmaps extension: it has no bit to say that it \
             is consistent",
         why: "version 2 has no bit to say that the bitmaps are up to date, so nobody may trust them",
@@ -103,7 +103,13 @@ pub(super) fn check_bit<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
     // Without the bit the list need not be looked through.
     if header.v3().autoclear_features.contains(features::BITMAPS) && !image.may_have_extension(BITMAPS) {
-        out.push(field(header, &E20, field::AUTOCLEAR_FEATURES, "the bitmaps bit", "a bitmaps extension"));
+        out.push(field(
+            header,
+            &BITMAPS_BIT_WITHOUT_EXTENSION,
+            field::AUTOCLEAR_FEATURES,
+            "the bitmaps bit",
+            "a bitmaps extension",
+        ));
     }
 }
 
@@ -121,7 +127,7 @@ pub(super) fn check(
     if !header.has_v3() {
         out.push(extension_field(
             extension,
-            &E22,
+            &BITMAPS_IN_VERSION_2,
             extension::field::MAGIC,
             magic(),
             "no such extension in version 2",
@@ -129,7 +135,7 @@ pub(super) fn check(
     } else if !is_consistent {
         out.push(extension_field(
             extension,
-            &E21,
+            &BITMAPS_INCONSISTENT,
             extension::field::MAGIC,
             magic(),
             "autoclear feature bit 0 with it",
@@ -138,7 +144,7 @@ pub(super) fn check(
     if u64::from(extension.head.length) != BitmapsExtension::LEN {
         out.push(extension_field(
             extension,
-            &E14,
+            &BITMAPS_EXTENSION_LENGTH,
             extension::field::LENGTH,
             extension.head.length,
             BitmapsExtension::LEN,
@@ -152,27 +158,45 @@ pub(super) fn check(
     };
     if bitmaps.reserved != 0 {
         out.push(finding(
-            &E15,
+            &BITMAPS_RESERVED_NONZERO,
             bitmaps_field::RESERVED,
             Evidence::Hex(bitmaps.reserved.into()),
             0_u32.into(),
         ));
     }
     match bitmaps.nb_bitmaps {
-        0 => out.push(finding(&E16, bitmaps_field::NB_BITMAPS, 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(
+            &BITMAPS_COUNT_ZERO,
+            bitmaps_field::NB_BITMAPS,
+            0_u32.into(),
+            "at least 1".into(),
+        )),
         many if many > qemu::MAX_BITMAPS => {
             let wanted = format!("at most {}", qemu::MAX_BITMAPS);
-            out.push(finding(&E17, bitmaps_field::NB_BITMAPS, many.into(), wanted.into()).only_qemu());
+            out.push(
+                finding(&TOO_MANY_BITMAPS, bitmaps_field::NB_BITMAPS, many.into(), wanted.into()).only_qemu(),
+            );
         }
         _ => {}
     }
     match bitmaps.bitmap_directory_size {
         // No bitmap's entry has room in it: not only QEMU's limit.
-        0 => out.push(finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, 0_u32.into(), "at least 1".into())),
+        0 => out.push(finding(
+            &BITMAP_DIRECTORY_SIZE_INVALID,
+            bitmaps_field::BITMAP_DIRECTORY_SIZE,
+            0_u32.into(),
+            "at least 1".into(),
+        )),
         long if long > qemu::MAX_BITMAP_DIRECTORY_LEN => {
             let wanted = format!("at most {}", qemu::MAX_BITMAP_DIRECTORY_LEN);
             out.push(
-                finding(&E19, bitmaps_field::BITMAP_DIRECTORY_SIZE, long.into(), wanted.into()).only_qemu(),
+                finding(
+                    &BITMAP_DIRECTORY_SIZE_INVALID,
+                    bitmaps_field::BITMAP_DIRECTORY_SIZE,
+                    long.into(),
+                    wanted.into(),
+                )
+                .only_qemu(),
             );
         }
         _ => {}
@@ -184,5 +208,10 @@ pub(super) fn check(
         _ if at.0 >= file_len => format!("less than {file_len:#x}"),
         _ => return,
     };
-    out.push(finding(&E18, bitmaps_field::BITMAP_DIRECTORY_OFFSET, Evidence::Hex(at.0), wanted.into()));
+    out.push(finding(
+        &BITMAP_DIRECTORY_OFFSET_INVALID,
+        bitmaps_field::BITMAP_DIRECTORY_OFFSET,
+        Evidence::Hex(at.0),
+        wanted.into(),
+    ));
 }

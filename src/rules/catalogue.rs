@@ -10,9 +10,9 @@ use crate::finding::{Rule, Structure};
 /// Takes the rules of each file into the catalogue.
 macro_rules! register {
     ($($file:ident),* $(,)?) => {
-        /// Every rule by its code.
-        pub mod codes {
-            $(pub use crate::rules::$file::codes::*;)*
+        /// Every rule by its readable name.
+        pub mod named {
+            $(pub use crate::rules::$file::named::*;)*
         }
 
         const FILES: &[&[&Rule]] = &[$(super::$file::ALL),*];
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::finding::{Finding, Findings, Severity};
     use crate::format::{header, luks, part, snapshot};
-    use crate::rules::codes::{H28, L05};
+    use crate::rules::named::{DISK_SIZE_UNALIGNED, L2_RESERVED_BITS};
     use crate::units::Span;
 
     #[test]
@@ -181,9 +181,9 @@ mod tests {
     fn the_rest_of_a_rule_is_one_finding() {
         let mut findings = Findings::new(2);
         for _ in 0..5 {
-            findings.push(Finding::new(&L05, Structure::L2Table, Span::default(), 1_u64, "0"));
+            findings.push(Finding::new(&L2_RESERVED_BITS, Structure::L2Table, Span::default(), 1_u64, "0"));
         }
-        findings.push(Finding::new(&H28, Structure::Header, Span::default(), 1_u64, "0"));
+        findings.push(Finding::new(&DISK_SIZE_UNALIGNED, Structure::Header, Span::default(), 1_u64, "0"));
         let counts: Vec<_> =
             findings.iter().map(|finding| (finding.rule.code, finding.consequences)).collect();
         assert_eq!(counts, [("L05", 1), ("L05", 1), ("H28", 1), ("L05", 3)]);

@@ -12,7 +12,7 @@ use crate::source::ReadAt;
 use crate::units::{Geometry, SECTOR, Span};
 
 rules! {
-    H17 "unknown-crypt-method" Fatal Must {
+    UNKNOWN_CRYPT_METHOD: H17 "unknown-crypt-method" Fatal Must {
         title: "crypt_method must be 0 (none), 1 (AES) or 2 (LUKS)",
         why: "nobody knows how to decrypt the data, or whether there is anything to decrypt",
         advice: "look at the extensions: with a LUKS header the number should be 2, without one probably 0",
@@ -20,7 +20,7 @@ rules! {
         fields: [Header.CRYPT_METHOD],
         qemu: Refused Refused "'Unsupported encryption method N'",
     }
-    H18 "weak-aes-encryption" Warning Should {
+    WEAK_AES_ENCRYPTION: H18 "weak-aes-encryption" Warning Should {
         title: "crypt_method 1 is the old AES format, deprecated because its design is weak",
         why: "its key is the bare password and its initial vectors can be predicted, so that known data shows \
             through",
@@ -30,7 +30,7 @@ rules! {
         qemu: Varies Refused "info shows the image as encrypted. Reading and check want the key: 'Parameter \
             'encrypt.key-secret' is required for cipher'",
     }
-    E09 "crypto-extension-unexpected" Fatal Must {
+    CRYPTO_EXTENSION_UNEXPECTED: E09 "crypto-extension-unexpected" Fatal Must {
         title: "the encryption header extension may occur only where crypt_method is 2 (LUKS)",
         why: "it speaks of an encryption that the image does not claim to have",
         advice: "compare crypt_method: if the clusters look random, it should be 2",
@@ -38,7 +38,7 @@ rules! {
         fields: [Extension.MAGIC],
         qemu: Refused Refused "'CRYPTO header extension only expected with LUKS encryption method'",
     }
-    E10 "crypto-extension-missing" Fatal Must {
+    CRYPTO_EXTENSION_MISSING: E10 "crypto-extension-missing" Fatal Must {
         title: "an image with crypt_method 2 (LUKS) must have the encryption header extension",
         why: "the key slots cannot be found, and without them nobody can decrypt the data",
         advice: "search for the LUKS magic on cluster boundaries, and put its place into the extension of a copy",
@@ -46,7 +46,7 @@ rules! {
         fields: [Header.CRYPT_METHOD],
         qemu: Refused Refused "'Missing CRYPTO header for crypt method 2'",
     }
-    E11 "crypto-extension-length" Fatal Must {
+    CRYPTO_EXTENSION_LENGTH: E11 "crypto-extension-length" Fatal Must {
         title: "the encryption header extension must have 16 bytes",
         why: "offset and length of the LUKS header do not fit into it",
         advice: "restore the 16 bytes from an earlier copy, or find the LUKS header by its magic",
@@ -54,7 +54,7 @@ rules! {
         fields: [Extension.LENGTH],
         qemu: Refused Refused "'CRYPTO header extension size N, but expected size 16'",
     }
-    E12 "crypto-header-unaligned" Fatal Must {
+    CRYPTO_HEADER_UNALIGNED: E12 "crypto-header-unaligned" Fatal Must {
         title: "the encryption header must start on a cluster boundary",
         why: "QEMU reads the LUKS header by clusters, and refuses any other place",
         advice: "look for the LUKS magic at the boundary before and behind it",
@@ -62,7 +62,7 @@ rules! {
         fields: [CryptoExtension.OFFSET],
         qemu: Refused Refused "'Encryption header offset 'N' is not a multiple of cluster size 'M''",
     }
-    E13 "crypto-header-range" Fatal Must {
+    CRYPTO_HEADER_RANGE: E13 "crypto-header-range" Fatal Must {
         title: "the encryption header must lie inside the file, hold a whole LUKS header, and be followed by \
             zeros up to the end of its last cluster",
         why: "key material that is cut or overwritten makes the whole disk unreadable for ever",
@@ -79,13 +79,19 @@ rules! {
 pub(super) fn check_method<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
     match header.v2.crypt_method {
-        CRYPT_AES => out.push(field(header, &H18, field::CRYPT_METHOD, "1 (AES)", "0 (none) or 2 (LUKS)")),
+        CRYPT_AES => out.push(field(
+            header,
+            &WEAK_AES_ENCRYPTION,
+            field::CRYPT_METHOD,
+            "1 (AES)",
+            "0 (none) or 2 (LUKS)",
+        )),
         CRYPT_LUKS if !image.has_extension(CRYPTO) => {
             let wanted = "an encryption header extension";
-            out.push(field(header, &E10, field::CRYPT_METHOD, "2 (LUKS)", wanted));
+            out.push(field(header, &CRYPTO_EXTENSION_MISSING, field::CRYPT_METHOD, "2 (LUKS)", wanted));
         }
         unknown if unknown > CRYPT_LUKS => {
-            out.push(field(header, &H17, field::CRYPT_METHOD, unknown, "0, 1 or 2"));
+            out.push(field(header, &UNKNOWN_CRYPT_METHOD, field::CRYPT_METHOD, unknown, "0, 1 or 2"));
         }
         _ => {}
     }
@@ -103,7 +109,7 @@ pub(super) fn check_pointer(
         let wanted = "no such extension where crypt_method is not 2";
         out.push(extension_field(
             extension,
-            &E09,
+            &CRYPTO_EXTENSION_UNEXPECTED,
             extension::field::MAGIC,
             Evidence::Hex(head.magic.0.into()),
             wanted,
@@ -112,7 +118,7 @@ pub(super) fn check_pointer(
     if u64::from(head.length) != CryptoExtension::LEN {
         out.push(extension_field(
             extension,
-            &E11,
+            &CRYPTO_EXTENSION_LENGTH,
             extension::field::LENGTH,
             head.length,
             CryptoExtension::LEN,
@@ -123,7 +129,7 @@ pub(super) fn check_pointer(
     if !pointer.offset.is_aligned(cluster_size) {
         let at = crypto_field::OFFSET.at(extension.data_at());
         let (found, wanted) = (Evidence::Hex(pointer.offset.0), format!("a multiple of {cluster_size:#x}"));
-        out.push(Finding::new(&E12, Structure::CryptoExtension, at, found, wanted));
+        out.push(Finding::new(&CRYPTO_HEADER_UNALIGNED, Structure::CryptoExtension, at, found, wanted));
     }
 }
 
@@ -137,7 +143,7 @@ pub(super) fn check_range<R: ReadAt>(
     let (at, len) = (luks.span.at, luks.span.len);
     let finding = |field: Field, found: Evidence, wanted: Evidence| {
         let data_at = image.crypto_extension().map(|(data_at, _)| data_at).unwrap_or_default();
-        Finding::new(&E13, Structure::CryptoExtension, field.at(data_at), found, wanted)
+        Finding::new(&CRYPTO_HEADER_RANGE, Structure::CryptoExtension, field.at(data_at), found, wanted)
     };
     let luks_end = at.saturating_add(Luks::LEN);
     if luks_end.0 > file_len {
@@ -168,7 +174,7 @@ pub(super) fn check_range<R: ReadAt>(
     let used = geometry.clusters_for(len).saturating_mul(geometry.cluster_size());
     let rest = Span::new(luks.span.end(), used.saturating_sub(len));
     if let Some(hidden) = image.chunks("the LUKS header's last cluster", rest).nonzero()? {
-        let finding = Finding::new(&E13, Structure::Luks, hidden, not_zeros(hidden), "zeros");
+        let finding = Finding::new(&CRYPTO_HEADER_RANGE, Structure::Luks, hidden, not_zeros(hidden), "zeros");
         out.push(finding.at_most(Severity::Warning));
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
 
 rules! {
-    E01 "extension-too-large" Fatal Must {
+    EXTENSION_TOO_LARGE: E01 "extension-too-large" Fatal Must {
         title: "each header extension must end before the backing file name or the end of the first cluster",
         why: "a length that passes the end makes a reader run into the backing file name or into another cluster",
         advice: "compare the lengths by `dump --only extensions`; the first wrong one hides all behind it",
@@ -25,7 +25,7 @@ rules! {
         qemu: Varies Varies "'Header extension too large'. Where it would fit, and only the file ends before, zeros \
             are read: it opens, and check counts what the missing tables cost",
     }
-    E02 "duplicate-extension" Warning Must {
+    DUPLICATE_EXTENSION: E02 "duplicate-extension" Warning Must {
         title: "each type of header extension must occur at most once",
         why: "readers keep the first, the last or neither, so that each sees another backing format or data file",
         advice: "reject it from strangers; on a copy, remove the one that is not meant",
@@ -34,7 +34,7 @@ rules! {
         qemu: Silently Silently "the last one wins; other readers take the first, or refuse",
         risk: TwoReadings,
     }
-    E03 "extension-end-missing" Warning Should {
+    EXTENSION_END_MISSING: E03 "extension-end-missing" Warning Should {
         title: "the list of header extensions should close with an end mark, or fill its space exactly",
         why: "what stands behind the list may be taken for more extensions",
         advice: "write an end mark, eight zero bytes, behind the last extension of a copy",
@@ -45,7 +45,7 @@ rules! {
             large'",
         risk: TwoReadings,
     }
-    E04 "extension-end-length" Note Should {
+    EXTENSION_END_LENGTH: E04 "extension-end-length" Note Should {
         title: "the extension that ends the list should have length 0",
         why: "most readers ignore the length, and the bytes that it spans stay hidden",
         advice: "set the length to 0 in a copy, and look at what it covered",
@@ -55,7 +55,7 @@ rules! {
             large', because lengths are checked before the type is looked at",
         risk: TwoReadings,
     }
-    E26 "unknown-extension" Note Extra {
+    UNKNOWN_EXTENSION: E26 "unknown-extension" Note Extra {
         title: "a header extension of unknown type may be ignored; it can carry any data",
         why: "readers skip it, and keep it when they rewrite the header: a place for data that nobody looks at",
         advice: "look at its bytes with `dump --only extensions --hex`",
@@ -107,13 +107,25 @@ impl ExtensionRules {
         self.ended = extension.is_end();
         if let Some(first) = self.first.get(&head.magic) {
             let wanted = format!("one such extension, as at {first}");
-            out.push(extension_field(extension, &E02, field::MAGIC, format!("{} again", head.magic), wanted));
+            out.push(extension_field(
+                extension,
+                &DUPLICATE_EXTENSION,
+                field::MAGIC,
+                format!("{} again", head.magic),
+                wanted,
+            ));
         } else {
             self.first.insert(head.magic, at);
         }
         match head.magic {
             kinds::END if head.length != 0 => {
-                out.push(extension_field(extension, &E04, field::LENGTH, head.length, 0_u32));
+                out.push(extension_field(
+                    extension,
+                    &EXTENSION_END_LENGTH,
+                    field::LENGTH,
+                    head.length,
+                    0_u32,
+                ));
             }
             kinds::END => {}
             kinds::BACKING_FORMAT => backing::check_format(extension, &self.header, out),
@@ -129,7 +141,13 @@ impl ExtensionRules {
             magic => {
                 let nonzero = extension.data.iter().filter(|byte| **byte != 0).count();
                 let found = format!("{magic}: {} bytes, {nonzero} of them not 0", head.length);
-                out.push(extension_field(extension, &E26, field::MAGIC, found, "a type that is known"));
+                out.push(extension_field(
+                    extension,
+                    &UNKNOWN_EXTENSION,
+                    field::MAGIC,
+                    found,
+                    "a type that is known",
+                ));
             }
         }
     }
@@ -151,7 +169,7 @@ impl ExtensionRules {
                 let at = Span::new(self.list_end, left);
                 let found = format!("{left} bytes left");
                 out.push(Finding::new(
-                    &E01,
+                    &EXTENSION_TOO_LARGE,
                     Structure::Extension,
                     at,
                     found,
@@ -162,7 +180,13 @@ impl ExtensionRules {
             None => {
                 let at = Span::new(self.list_end, 0);
                 let found = format!("the space ends at {}", self.limit);
-                out.push(Finding::new(&E03, Structure::Extension, at, found, "an end mark before it"));
+                out.push(Finding::new(
+                    &EXTENSION_END_MISSING,
+                    Structure::Extension,
+                    at,
+                    found,
+                    "an end mark before it",
+                ));
             }
         }
     }
@@ -170,7 +194,7 @@ impl ExtensionRules {
     /// An extension that does not fit is fatal; but where it would fit, and only the file ends before, QEMU
     /// reads zeros instead.
     fn fault(&self, error: Error) -> Finding {
-        let finding = stopped(error, Structure::Extension, &E01);
+        let finding = stopped(error, Structure::Extension, &EXTENSION_TOO_LARGE);
         let Error::Cut { at, wanted, had, .. } = error else { return finding };
         // Where the data does not fit, it is the length in front of it that is wrong.
         let is_data = at > self.list_end;

@@ -14,7 +14,7 @@ use crate::text;
 use crate::units::{HostOffset, to_u64};
 
 rules! {
-    H12 "unknown-incompatible-feature" Fatal Must {
+    UNKNOWN_INCOMPATIBLE_FEATURE: H12 "unknown-incompatible-feature" Fatal Must {
         title: "no incompatible feature bit above 4 may be set: a reader that does not know it must refuse",
         why: "the bit says that a reader that does not know it would misread the image",
         advice: "find the program that set it, and read the image with that; clearing the bit in a copy shows wrong \
@@ -24,7 +24,7 @@ rules! {
         qemu: Refused Refused "'Unsupported qcow2 feature(s): …' with the name that the image's own feature \
             name table gives, or 'Unknown incompatible feature: HEX'",
     }
-    H13 "unknown-compatible-feature" Note Should {
+    UNKNOWN_COMPATIBLE_FEATURE: H13 "unknown-compatible-feature" Note Should {
         title: "compatible feature bits above 0 are reserved; a reader that does not know them ignores them",
         why: "it is harmless to readers by definition, but tells of a program that nobody here knows",
         advice: "nothing; ask which program wrote the image if you did not expect a newer one",
@@ -32,7 +32,7 @@ rules! {
         fields: [Header.COMPATIBLE_FEATURES],
         qemu: Silently Silently "ignored, as it should be",
     }
-    H14 "unknown-autoclear-feature" Note Should {
+    UNKNOWN_AUTOCLEAR_FEATURE: H14 "unknown-autoclear-feature" Note Should {
         title: "autoclear feature bits above 1 are reserved; a program that does not know them clears them \
             before it writes",
         why: "the first program that opens the image for writing clears it, and with it what it promised",
@@ -42,7 +42,7 @@ rules! {
         qemu: Silently Silently "ignored while the image is read only; opening it for writing rewrites the \
             header without the bits",
     }
-    H19 "dirty-bit-set" Note Should {
+    DIRTY_BIT_SET: H19 "dirty-bit-set" Note Should {
         title: "the dirty bit (incompatible bit 0) is set: the image was not closed, and its refcounts may \
             be out of date",
         why: "after a crash the counts may be too low, and a writer that trusts them would allocate clusters that \
@@ -55,7 +55,7 @@ rules! {
             writing repairs them, which destroys evidence",
         risk: NotClosed,
     }
-    H20 "corrupt-bit-set" Warning Should {
+    CORRUPT_BIT_SET: H20 "corrupt-bit-set" Warning Should {
         title: "the corrupt bit (incompatible bit 1) is set: a program found broken metadata and forbade \
             writing",
         why: "QEMU met metadata that it could not trust, and refuses to write until it is repaired",
@@ -68,7 +68,7 @@ rules! {
             clean removes it",
         risk: Unsound,
     }
-    H21 "compression-bit-mismatch" Fatal Must {
+    COMPRESSION_BIT_MISMATCH: H21 "compression-bit-mismatch" Fatal Must {
         title: "the compression bit (incompatible bit 3) must be set exactly where compression_type is \
             present and not 0",
         why: "a reader that looks at the bit and one that looks at the type would use different decompressors",
@@ -79,7 +79,7 @@ rules! {
         qemu: Refused Refused "'qcow2: Compression type incompatible feature bit must be set', or 'must not \
             be set'",
     }
-    H22 "unknown-compression-type" Fatal Must {
+    UNKNOWN_COMPRESSION_TYPE: H22 "unknown-compression-type" Fatal Must {
         title: "compression_type must be 0 (deflate) or 1 (zstd)",
         why: "compressed clusters cannot be read, and which method would read them is not known",
         advice: "get the program that made the image; type 0 is deflate and 1 is Zstandard, and there are no others",
@@ -87,7 +87,7 @@ rules! {
         fields: [Header.COMPRESSION_TYPE],
         qemu: Refused Refused "'qcow2: unknown compression type: N', before the compression bit is looked at",
     }
-    H23 "compression-type-absent" Fatal Must reported_as "H21" {
+    COMPRESSION_TYPE_ABSENT: H23 "compression-type-absent" Fatal Must reported_as "H21" {
         title: "the compression bit needs a header_length above 104, so that compression_type is present",
         why: "the field that the bit speaks of would not exist",
         advice: "treat it as H21: lengthen the header in a copy, or clear the bit",
@@ -96,7 +96,7 @@ rules! {
         qemu: Refused Refused "an absent compression_type counts as 0: 'qcow2: Compression type incompatible \
             feature bit must not be set'",
     }
-    H44 "raw-bit-without-data-file" Fatal Must {
+    RAW_BIT_WITHOUT_DATA_FILE: H44 "raw-bit-without-data-file" Fatal Must {
         title: "the raw external data bit (autoclear bit 1) needs the external data file bit (incompatible \
             bit 2)",
         why: "the bit promises a raw file beside the image, and there is none",
@@ -106,7 +106,7 @@ rules! {
         qemu: Varies Refused "info shows the image; opening it for data: 'data-file-raw requires a data \
             file'",
     }
-    H45 "raw-bit-with-backing" Warning Must {
+    RAW_BIT_WITH_BACKING: H45 "raw-bit-with-backing" Warning Must {
         title: "the raw external data bit (autoclear bit 1) must not be set in an image with a backing file",
         why: "a raw data file holds the whole disk, so nothing may come from a backing file, and readers disagree \
             which wins",
@@ -115,7 +115,7 @@ rules! {
         fields: [Header.AUTOCLEAR_FEATURES],
         qemu: Silently Silently "accepted: info, opening and reading work",
     }
-    H46 "lazy-refcounts-enabled" Note Should {
+    LAZY_REFCOUNTS_ENABLED: H46 "lazy-refcounts-enabled" Note Should {
         title: "refcounts may be updated lazily (compatible bit 0): a crash leaves them out of date",
         why: "it is faster, and the price is that a crash makes a repair necessary",
         advice: "nothing, unless the storage is one that crashes; `qemu-img amend -o lazy_refcounts=off` ends it",
@@ -123,7 +123,7 @@ rules! {
         fields: [Header.COMPATIBLE_FEATURES],
         qemu: Silently Silently "info shows 'lazy-refcounts'",
     }
-    E07 "feature-table-malformed" Warning Must {
+    FEATURE_TABLE_MALFORMED: E07 "feature-table-malformed" Warning Must {
         title: "the feature name table must consist of 48-byte rows with type 0 to 2, bit 0 to 63, a \
             printable name, and no feature named twice",
         why: "the table names features in error messages, and a broken row makes a message lie or a parser fail",
@@ -134,7 +134,7 @@ rules! {
             number counts modulo 64, the first of two rows wins, and a table of 47 bytes is used too",
         risk: FalseName,
     }
-    E08 "feature-name-spoofed" Warning Extra {
+    FEATURE_NAME_SPOOFED: E08 "feature-name-spoofed" Warning Extra {
         title: "the feature name table must give the known feature bits their usual names",
         why: "a program that shows the name would call a dangerous bit harmless",
         advice: "trust the bit numbers and not the names; ask who wrote the table",
@@ -157,9 +157,15 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
         (v3.incompatible_features, v3.compatible_features, v3.autoclear_features);
 
     let sets: [(_, _, _, &'static Rule, _); 3] = [
-        (FeatureSet::Incompatible, INCOMPATIBLE, incompatible, &H12, "no bit above 4"),
-        (FeatureSet::Compatible, COMPATIBLE, compatible, &H13, "no bit above 0"),
-        (FeatureSet::Autoclear, AUTOCLEAR, autoclear, &H14, "no bit above 1"),
+        (
+            FeatureSet::Incompatible,
+            INCOMPATIBLE,
+            incompatible,
+            &UNKNOWN_INCOMPATIBLE_FEATURE,
+            "no bit above 4",
+        ),
+        (FeatureSet::Compatible, COMPATIBLE, compatible, &UNKNOWN_COMPATIBLE_FEATURE, "no bit above 0"),
+        (FeatureSet::Autoclear, AUTOCLEAR, autoclear, &UNKNOWN_AUTOCLEAR_FEATURE, "no bit above 1"),
     ];
     for (set, name, bits, rule, wanted) in sets {
         let FeatureBits(unknown) = set.unknown(bits);
@@ -174,21 +180,33 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
         }
     };
     let dirty = incompatible.contains(bits::DIRTY);
-    when(dirty, &H19, INCOMPATIBLE, "the dirty bit", "an image that was closed");
+    when(dirty, &DIRTY_BIT_SET, INCOMPATIBLE, "the dirty bit", "an image that was closed");
     let corrupt = incompatible.contains(bits::CORRUPT);
-    when(corrupt, &H20, INCOMPATIBLE, "the corrupt bit", "an image that nobody found corrupt");
+    when(corrupt, &CORRUPT_BIT_SET, INCOMPATIBLE, "the corrupt bit", "an image that nobody found corrupt");
     let lazy = compatible.contains(bits::LAZY_REFCOUNTS);
-    when(lazy, &H46, COMPATIBLE, "the lazy refcounts bit", "refcounts that are never late");
+    when(
+        lazy,
+        &LAZY_REFCOUNTS_ENABLED,
+        COMPATIBLE,
+        "the lazy refcounts bit",
+        "refcounts that are never late",
+    );
 
     let compressed = incompatible.contains(bits::COMPRESSION) && header.compression_type() == 0;
-    when(compressed, &H21, INCOMPATIBLE, "the compression bit", "a compression_type that is not 0");
+    when(
+        compressed,
+        &COMPRESSION_BIT_MISMATCH,
+        INCOMPATIBLE,
+        "the compression bit",
+        "a compression_type that is not 0",
+    );
 
     let raw = autoclear.contains(bits::RAW_EXTERNAL);
     let without_data = raw && !image.has_external_data();
     let wanted = "the external data file bit with it";
-    when(without_data, &H44, AUTOCLEAR, "the raw external data bit", wanted);
+    when(without_data, &RAW_BIT_WITHOUT_DATA_FILE, AUTOCLEAR, "the raw external data bit", wanted);
     let with_backing = raw && backing::is_named(header);
-    when(with_backing, &H45, AUTOCLEAR, "the raw external data bit", "no backing file");
+    when(with_backing, &RAW_BIT_WITH_BACKING, AUTOCLEAR, "the raw external data bit", "no backing file");
 }
 
 /// Judges `compression_type`, and whether the compression bit comes with it.
@@ -198,10 +216,10 @@ pub(super) fn check_compression(header: &Header, additional: HeaderAdditional, o
         out.push(field(header, rule, field::COMPRESSION_TYPE, u64::from(number), wanted));
     };
     if number > COMPRESSION_ZSTD {
-        wrong(&H22, "0 (deflate) or 1 (zstd)");
+        wrong(&UNKNOWN_COMPRESSION_TYPE, "0 (deflate) or 1 (zstd)");
     }
     if number != 0 && !header.v3().incompatible_features.contains(bits::COMPRESSION) {
-        wrong(&H21, "incompatible feature bit 3, or 0");
+        wrong(&COMPRESSION_BIT_MISMATCH, "incompatible feature bit 3, or 0");
     }
 }
 
@@ -212,7 +230,13 @@ pub(super) type Named = [u64; FeatureSet::ALL.len()];
 pub(super) fn check_names(table: &Extension<'_>, out: &mut Vec<Finding>) {
     if !u64::from(table.head.length).is_multiple_of(FeatureName::LEN) {
         let wanted = format!("a multiple of {}", FeatureName::LEN);
-        out.push(extension_field(table, &E07, extension::field::LENGTH, table.head.length, wanted));
+        out.push(extension_field(
+            table,
+            &FEATURE_TABLE_MALFORMED,
+            extension::field::LENGTH,
+            table.head.length,
+            wanted,
+        ));
     }
 }
 
@@ -223,18 +247,38 @@ pub(super) fn check_name(at: HostOffset, row: &FeatureName, named: &mut Named, o
     };
     let set = FeatureSet::from_type(row.r#type);
     if set.is_none() {
-        out.push(finding(&E07, bits::field::TYPE, u32::from(row.r#type).into(), "0, 1 or 2".into()));
+        out.push(finding(
+            &FEATURE_TABLE_MALFORMED,
+            bits::field::TYPE,
+            u32::from(row.r#type).into(),
+            "0, 1 or 2".into(),
+        ));
     }
     let bit = Some(u32::from(row.bit)).filter(|bit| *bit < u64::BITS);
     if bit.is_none() {
-        out.push(finding(&E07, bits::field::BIT, u32::from(row.bit).into(), "at most 63".into()));
+        out.push(finding(
+            &FEATURE_TABLE_MALFORMED,
+            bits::field::BIT,
+            u32::from(row.bit).into(),
+            "at most 63".into(),
+        ));
     }
     let name = row.name.text();
     if let Some(found) = names::unprintable(name) {
-        out.push(finding(&E07, bits::field::NAME, found.into(), "printable UTF-8".into()));
+        out.push(finding(
+            &FEATURE_TABLE_MALFORMED,
+            bits::field::NAME,
+            found.into(),
+            "printable UTF-8".into(),
+        ));
     } else if row.name.0.iter().skip(name.len()).any(|byte| *byte != 0) {
         let found = format!("bytes that are not 0 behind the {} of the name", to_u64(name.len()));
-        out.push(finding(&E07, bits::field::NAME, found.into(), "a name padded with zeros".into()));
+        out.push(finding(
+            &FEATURE_TABLE_MALFORMED,
+            bits::field::NAME,
+            found.into(),
+            "a name padded with zeros".into(),
+        ));
     }
     let (Some(set), Some(bit)) = (set, bit) else { return };
     let of_set = FeatureSet::ALL.iter().zip(named).find(|(other, _)| **other == set);
@@ -242,11 +286,21 @@ pub(super) fn check_name(at: HostOffset, row: &FeatureName, named: &mut Named, o
         let mask = 1_u64.unbounded_shl(bit);
         if *seen & mask != 0 {
             let found = format!("{} bit {bit} again", set.as_str());
-            out.push(finding(&E07, bits::field::BIT, found.into(), "each feature once".into()));
+            out.push(finding(
+                &FEATURE_TABLE_MALFORMED,
+                bits::field::BIT,
+                found.into(),
+                "each feature once".into(),
+            ));
         }
         *seen |= mask;
     }
     if let Some(known) = set.known().find(|known| known.bit == bit && known.name.as_bytes() != name) {
-        out.push(finding(&E08, bits::field::NAME, text::shown(name).into(), known.name.into()));
+        out.push(finding(
+            &FEATURE_NAME_SPOOFED,
+            bits::field::NAME,
+            text::shown(name).into(),
+            known.name.into(),
+        ));
     }
 }

@@ -14,7 +14,7 @@ use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span, to_usize};
 
 rules! {
-    H01 "header-cut" Fatal Must {
+    HEADER_CUT: H01 "header-cut" Fatal Must {
         title: "the file must hold the whole header: 72 bytes in version 2, at least 104 in version 3",
         why: "readers fill the missing bytes differently: QEMU takes zeros, others refuse, so one file means two \
             things",
@@ -28,7 +28,7 @@ rules! {
             corruptions",
         opens_in_version_2: true,
     }
-    H02 "bad-magic" Fatal Must {
+    BAD_MAGIC: H02 "bad-magic" Fatal Must {
         title: "the file must begin with the magic 0x514649fb, the letters QFI and the byte 0xfb",
         why: "without the magic nobody can know that the file is QCOW2, and tools that probe by content take it \
             for a raw disk",
@@ -39,7 +39,7 @@ rules! {
         qemu: Refused Refused "'Image is not in qcow2 format' where -f qcow2 asks for the format; without it \
             the file is probed, and usually opened as raw",
     }
-    H03 "unsupported-version" Fatal Must {
+    UNSUPPORTED_VERSION: H03 "unsupported-version" Fatal Must {
         title: "version must be 2 or 3",
         why: "version 1 has another layout, and no later one is defined, so that every field behind this one would \
             be guessed",
@@ -48,7 +48,7 @@ rules! {
         fields: [Header.VERSION],
         qemu: Refused Refused "'Unsupported qcow2 version N'",
     }
-    H04 "cluster-too-small" Fatal Must {
+    CLUSTER_TOO_SMALL: H04 "cluster-too-small" Fatal Must {
         title: "cluster_bits must be at least 9, which is a cluster of 512 bytes",
         why: "every offset and index depends on the cluster size, and tables of smaller clusters could not be \
             addressed",
@@ -58,7 +58,7 @@ rules! {
         fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported cluster size: 2^N'",
     }
-    H05 "cluster-too-large" Fatal Qemu {
+    CLUSTER_TOO_LARGE: H05 "cluster-too-large" Fatal Qemu {
         title: "cluster_bits must be at most 21, which is a cluster of 2 MiB, for QEMU to open the image",
         why: "the specification has no upper bound, but QEMU stops at 2 MiB, so such an image works with other \
             readers alone",
@@ -67,7 +67,7 @@ rules! {
         fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported cluster size: 2^N'",
     }
-    H06 "subcluster-too-small" Fatal Must {
+    SUBCLUSTER_TOO_SMALL: H06 "subcluster-too-small" Fatal Must {
         title: "an image with extended L2 entries must have cluster_bits of at least 14, so that each of the \
             32 subclusters has 512 bytes or more",
         why: "a subcluster would be smaller than a sector, and the allocation bitmaps would have no meaning",
@@ -77,7 +77,7 @@ rules! {
         fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported subcluster size: N'",
     }
-    H07 "header-length-too-short" Fatal Must {
+    HEADER_LENGTH_TOO_SHORT: H07 "header-length-too-short" Fatal Must {
         title: "header_length must be at least 104 in version 3",
         why: "fields that version 3 requires, the feature bits among them, would not be there",
         advice: "set header_length to 104 in a copy and check again: a shorter version 3 header was never written by \
@@ -86,7 +86,7 @@ rules! {
         fields: [Header.HEADER_LENGTH],
         qemu: Refused Refused "'qcow2 header too short'",
     }
-    H08 "header-length-unaligned" Warning Must {
+    HEADER_LENGTH_UNALIGNED: H08 "header-length-unaligned" Warning Must {
         title: "header_length must be a multiple of 8",
         why: "readers that round the length up, and readers that do not, start the extension list at different \
             bytes",
@@ -99,7 +99,7 @@ rules! {
             accident",
         risk: TwoReadings,
     }
-    H09 "header-beyond-cluster" Fatal Must {
+    HEADER_BEYOND_CLUSTER: H09 "header-beyond-cluster" Fatal Must {
         title: "header_length must not exceed the cluster size: the header lies in the first cluster",
         why: "fields would run into clusters that belong to other structures",
         advice: "compare with header_length 112 in a copy; nothing defines fields so far behind",
@@ -107,7 +107,7 @@ rules! {
         fields: [Header.HEADER_LENGTH],
         qemu: Refused Refused "'qcow2 header exceeds cluster size'",
     }
-    H10 "header-padding-nonzero" Warning Must {
+    HEADER_PADDING_NONZERO: H10 "header-padding-nonzero" Warning Must {
         title: "the padding behind the header's last known field must be zero",
         why: "the bytes mean nothing today, so what stands there is hidden data, or will mean something to a later \
             reader",
@@ -117,7 +117,7 @@ rules! {
         qemu: Silently Silently "these bytes are not looked at",
         risk: HiddenBytes,
     }
-    H11 "unknown-header-fields" Note Should {
+    UNKNOWN_HEADER_FIELDS: H11 "unknown-header-fields" Note Should {
         title: "header fields behind the known ones belong to a later version of the format, and may be \
             ignored",
         why: "a later format may use them, and a reader that keeps them on rewriting carries along what it does \
@@ -130,7 +130,7 @@ rules! {
             the header",
         risk: HiddenBytes,
     }
-    H15 "version-2-header-fields" Note Must reported_as "none" {
+    VERSION_2_HEADER_FIELDS: H15 "version-2-header-fields" Note Must reported_as "none" {
         title: "a version 2 header ends at byte 72: what follows is extensions, and no field of version 3",
         why: "a reader that takes those bytes for version 3 fields sees feature bits where extensions stand",
         advice: "nothing to do: this tool reads version 2 as QEMU does",
@@ -138,7 +138,7 @@ rules! {
         fields: [],
         qemu: Silently Silently "every field of version 3 counts as 0, refcount_order as 4",
     }
-    H16 "refcount-order-too-large" Fatal Must {
+    REFCOUNT_ORDER_TOO_LARGE: H16 "refcount-order-too-large" Fatal Must {
         title: "refcount_order must be at most 6, which is a refcount of 64 bits",
         why: "refcounts of more than 64 bits cannot be read, and no cluster could be allocated or freed",
         advice: "set refcount_order to 4, the default, in a copy and compare: if the counts agree with the \
@@ -147,7 +147,7 @@ rules! {
         fields: [Header.REFCOUNT_ORDER],
         qemu: Refused Refused "'Reference count entry width too large; may not exceed 64 bits'",
     }
-    H43 "header-cluster-hidden-data" Warning Must {
+    HEADER_CLUSTER_HIDDEN_DATA: H43 "header-cluster-hidden-data" Warning Must {
         title: "the first cluster must be zero behind the extensions and the backing file name",
         why: "nobody reads these bytes, which makes them a place to hide data, and the next header update erases \
             them",
@@ -177,9 +177,9 @@ pub fn check_header<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
         Ok(None) => {}
         Ok(Some(at)) => {
             let wanted = "fields that this tool knows";
-            found.push(Finding::new(&H11, Structure::Header, at, not_zeros(at), wanted));
+            found.push(Finding::new(&UNKNOWN_HEADER_FIELDS, Structure::Header, at, not_zeros(at), wanted));
         }
-        Err(error) => found.push(stopped(error, Structure::Header, &H11)),
+        Err(error) => found.push(stopped(error, Structure::Header, &UNKNOWN_HEADER_FIELDS)),
     }
     encryption::check_method(image, &mut found);
     features::check(image, &mut found);
@@ -200,13 +200,13 @@ pub fn check_header<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 fn numbers(header: &Header, geometry: Option<Geometry>, out: &mut Vec<Finding>) {
     let version = header.v2.version;
     if !matches!(version, 2 | 3) {
-        out.push(field(header, &H03, field::VERSION, version, "2 or 3"));
+        out.push(field(header, &UNSUPPORTED_VERSION, field::VERSION, version, "2 or 3"));
     }
     cluster_bits(header, out);
     let v3 = header.v3();
     if RefcountWidth::new(v3.refcount_order).is_none() {
         let wanted = format!("at most {}", RefcountWidth::MAX_ORDER);
-        out.push(field(header, &H16, field::REFCOUNT_ORDER, v3.refcount_order, wanted));
+        out.push(field(header, &REFCOUNT_ORDER_TOO_LARGE, field::REFCOUNT_ORDER, v3.refcount_order, wanted));
     }
     if !header.has_v3() {
         return;
@@ -215,13 +215,13 @@ fn numbers(header: &Header, geometry: Option<Geometry>, out: &mut Vec<Finding>) 
     let mut wrong =
         |rule, wanted: String| out.push(field(header, rule, field::HEADER_LENGTH, length, wanted));
     if u64::from(length) < Header::V3_LEN {
-        wrong(&H07, format!("at least {}", Header::V3_LEN));
+        wrong(&HEADER_LENGTH_TOO_SHORT, format!("at least {}", Header::V3_LEN));
     }
     if !length.is_multiple_of(8) {
-        wrong(&H08, "a multiple of 8".to_owned());
+        wrong(&HEADER_LENGTH_UNALIGNED, "a multiple of 8".to_owned());
     }
     if let Some(geometry) = geometry.filter(|geometry| u64::from(length) > geometry.cluster_size()) {
-        wrong(&H09, format!("at most {}", geometry.cluster_size()));
+        wrong(&HEADER_BEYOND_CLUSTER, format!("at most {}", geometry.cluster_size()));
     }
 }
 
@@ -229,11 +229,11 @@ fn cluster_bits(header: &Header, out: &mut Vec<Finding>) {
     let bits = header.v2.cluster_bits.0;
     let wrong = |rule, wanted: String| field(header, rule, field::CLUSTER_BITS, bits, wanted);
     if bits < Geometry::MIN_CLUSTER_BITS {
-        out.push(wrong(&H04, format!("at least {}", Geometry::MIN_CLUSTER_BITS)));
+        out.push(wrong(&CLUSTER_TOO_SMALL, format!("at least {}", Geometry::MIN_CLUSTER_BITS)));
     } else if bits < EXTENDED_MIN_CLUSTER_BITS && header.v3().incompatible_features.contains(EXTENDED_L2) {
-        out.push(wrong(&H06, format!("at least {EXTENDED_MIN_CLUSTER_BITS}")));
+        out.push(wrong(&SUBCLUSTER_TOO_SMALL, format!("at least {EXTENDED_MIN_CLUSTER_BITS}")));
     } else if bits > qemu::MAX_CLUSTER_BITS {
-        let finding = wrong(&H05, format!("at most {}", qemu::MAX_CLUSTER_BITS));
+        let finding = wrong(&CLUSTER_TOO_LARGE, format!("at most {}", qemu::MAX_CLUSTER_BITS));
         // The specification has no upper bound, but host offsets have 64 bits.
         out.push(if bits < u64::BITS { finding.only_qemu() } else { finding });
     }
@@ -247,7 +247,7 @@ fn padding(header: &Header, additional: HeaderAdditional, out: &mut Vec<Finding>
     if padding.iter().any(|byte| *byte != 0) {
         let at = Span::new(HostOffset(padding_at), covered);
         let found = padding.iter().fold(0_u64, |value, byte| value.unbounded_shl(8) | u64::from(*byte));
-        out.push(Finding::new(&H10, Structure::Header, at, Evidence::Hex(found), "zeros"));
+        out.push(Finding::new(&HEADER_PADDING_NONZERO, Structure::Header, at, Evidence::Hex(found), "zeros"));
     }
 }
 
@@ -259,7 +259,7 @@ fn cut(header: &Header, file_len: u64, out: &mut Vec<Finding>) {
     let needed = if header.has_v3() { Header::V3_LEN } else { V2_NEEDED };
     let at = Span::new(HostOffset(file_len), missing);
     let finding = Finding::new(
-        &H01,
+        &HEADER_CUT,
         Structure::Header,
         at,
         format!("a file of {file_len} bytes"),
@@ -287,7 +287,13 @@ pub fn check_header_gap<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) -> 
     };
     for span in spans.into_iter().flatten() {
         if let Some(hidden) = image.chunks("the first cluster", span).nonzero()? {
-            out.push(Finding::new(&H43, Structure::Header, hidden, not_zeros(hidden), "zeros"));
+            out.push(Finding::new(
+                &HEADER_CLUSTER_HIDDEN_DATA,
+                Structure::Header,
+                hidden,
+                not_zeros(hidden),
+                "zeros",
+            ));
         }
     }
     Ok(())

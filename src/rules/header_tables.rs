@@ -10,7 +10,7 @@ use crate::image::Header;
 use crate::units::{Geometry, HostOffset, SECTOR, Span};
 
 rules! {
-    H24 "l1-offset-invalid" Fatal Must {
+    L1_OFFSET_INVALID: H24 "l1-offset-invalid" Fatal Must {
         title: "l1_table_offset must be a multiple of the cluster size, and the table must end below 2^63",
         why: "without its L1 table no guest cluster of the active disk can be found",
         advice: "search for the table: its entries are multiples of the cluster size with bit 63 set; snapshots keep \
@@ -20,7 +20,7 @@ rules! {
         qemu: Refused Refused "'Active L1 table offset invalid'; aligned but close below 2^63: 'Could not \
             read L1 table: Input/output error'",
     }
-    H25 "l1-table-too-large" Fatal Qemu {
+    L1_TABLE_TOO_LARGE: H25 "l1-table-too-large" Fatal Qemu {
         title: "l1_size must be at most 4,194,304 entries, which is 32 MiB, for QEMU to open the image",
         why: "QEMU loads the whole table into memory, and protects itself by this limit",
         advice: "larger clusters need a smaller table: convert with cluster_size=2M by a reader without the limit",
@@ -28,7 +28,7 @@ rules! {
         fields: [Header.L1_SIZE],
         qemu: Refused Refused "'Active L1 table too large'",
     }
-    H26 "l1-table-too-small" Fatal Must {
+    L1_TABLE_TOO_SMALL: H26 "l1-table-too-small" Fatal Must {
         title: "l1_size must give the whole virtual disk an entry: the size divided by what one L2 table \
             maps, rounded up",
         why: "the end of the virtual disk has no entry, and readers differ on whether they read beyond the table",
@@ -39,7 +39,7 @@ rules! {
         qemu: Refused Refused "'L1 table is too small'; the size counts as it stands, not rounded down to \
             sectors",
     }
-    H27 "disk-size-too-large" Fatal Qemu {
+    DISK_SIZE_TOO_LARGE: H27 "disk-size-too-large" Fatal Qemu {
         title: "size must be one that QEMU can count: fewer than 2^31 L1 entries, and no overflow when \
             rounded",
         why: "sizes near 2^64 overflow where readers round them, and each then sees a disk of another length",
@@ -49,7 +49,7 @@ rules! {
         qemu: Refused Refused "'Image is too big'; so near 2^64 that rounding wraps: 'Could not refresh \
             total sector count: File too large'",
     }
-    H28 "disk-size-unaligned" Note Extra {
+    DISK_SIZE_UNALIGNED: H28 "disk-size-unaligned" Note Extra {
         title: "size is expected to be a multiple of 512, because QEMU shows the guest whole sectors only",
         why: "QEMU rounds it down and others up or not at all, so the disk ends at different bytes",
         advice: "nothing is lost that a guest could read in whole sectors; resize the disk to a multiple of 512 to \
@@ -59,7 +59,7 @@ rules! {
         qemu: Silently Silently "the size is rounded down to 512 bytes, so the last bytes are out of reach",
         risk: TwoReadings,
     }
-    H29 "refcount-table-missing" Fatal Must {
+    REFCOUNT_TABLE_MISSING: H29 "refcount-table-missing" Fatal Must {
         title: "refcount_table_clusters must be at least 1",
         why: "no cluster could be counted, so the first write would allocate one that is in use",
         advice: "rebuild the refcounts on a copy: `qemu-img check -r all` opens such an image and does that",
@@ -68,7 +68,7 @@ rules! {
         qemu: Refused Corruption "'Image does not contain a reference count table'. Check opens it all the \
             same, and counts a corruption for each cluster in use",
     }
-    H30 "refcount-table-too-large" Fatal Qemu {
+    REFCOUNT_TABLE_TOO_LARGE: H30 "refcount-table-too-large" Fatal Qemu {
         title: "the refcount table must be at most 8 MiB for QEMU to open the image",
         why: "QEMU loads the whole table, and refuses one that only a file of many petabytes would need",
         advice: "look whether the clusters behind the first few are all zero; then set a smaller number in a copy",
@@ -76,7 +76,7 @@ rules! {
         fields: [Header.REFCOUNT_TABLE_CLUSTERS],
         qemu: Refused Refused "'Reference count table too large'",
     }
-    H31 "refcount-table-offset-invalid" Fatal Must {
+    REFCOUNT_TABLE_OFFSET_INVALID: H31 "refcount-table-offset-invalid" Fatal Must {
         title: "refcount_table_offset must be a multiple of the cluster size, and the table must end below \
             2^63",
         why: "refcounts would be read from anywhere, and written there by the next allocation",
@@ -85,7 +85,7 @@ rules! {
         fields: [Header.REFCOUNT_TABLE_OFFSET],
         qemu: Refused Refused "'Reference count table offset invalid'",
     }
-    H32 "snapshots-offset-invalid" Fatal Must {
+    SNAPSHOTS_OFFSET_INVALID: H32 "snapshots-offset-invalid" Fatal Must {
         title: "snapshots_offset must be a multiple of the cluster size, even where there are no snapshots",
         why: "QEMU refuses the image for it even where no snapshot would ever be read",
         advice: "set the field to 0 in a copy if nb_snapshots is 0; else look for the table on a cluster boundary",
@@ -93,7 +93,7 @@ rules! {
         fields: [Header.SNAPSHOTS_OFFSET],
         qemu: Refused CheckError "'Snapshot table offset invalid'",
     }
-    H33 "too-many-snapshots" Fatal Qemu {
+    TOO_MANY_SNAPSHOTS: H33 "too-many-snapshots" Fatal Qemu {
         title: "nb_snapshots must be at most 65536 for QEMU to open the image",
         why: "each entry costs a reader memory and time, and QEMU stops here",
         advice: "look at the table with `dump --only snapshots`: mostly the number is damaged, and the entries end \
@@ -103,7 +103,7 @@ rules! {
         qemu: Refused CheckError "'Snapshot table too large'. Check: 'You can force-remove all N overhanging \
             snapshots with qemu-img check -r all', and that repair drops them",
     }
-    H34 "table-beyond-file" Corruption Must {
+    TABLE_BEYOND_FILE: H34 "table-beyond-file" Corruption Must {
         title: "the L1 table, the refcount table and the snapshot table must lie inside the file",
         why: "what lies behind the end reads as zeros: guest ranges vanish without any error",
         advice: "get the rest of the file: a copy that was cut is the usual reason",
@@ -114,7 +114,7 @@ rules! {
             led to; a small table that starts less than a cluster behind the end gives leaks only",
         reads_as_unallocated: true,
     }
-    H35 "table-in-header-cluster" Corruption Extra {
+    TABLE_IN_HEADER_CLUSTER: H35 "table-in-header-cluster" Corruption Extra {
         title: "no table may lie in cluster 0, which belongs to the header",
         why: "the table's entries would be the header's bytes, and writing an entry would destroy the header",
         advice: "do not write to the image; the offset is wrong, or was set to 0, and the real table may be elsewhere \
@@ -132,16 +132,21 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
     let v2 = &header.v2;
     let refcount_table_len = u64::from(v2.refcount_table_clusters).saturating_mul(geometry.cluster_size());
     if v2.refcount_table_clusters == 0 {
-        out.push(field(header, &H29, field::REFCOUNT_TABLE_CLUSTERS, 0_u32, "at least 1"));
+        out.push(field(header, &REFCOUNT_TABLE_MISSING, field::REFCOUNT_TABLE_CLUSTERS, 0_u32, "at least 1"));
     }
     if refcount_table_len > qemu::MAX_REFCOUNT_TABLE_LEN {
         let most = qemu::MAX_REFCOUNT_TABLE_LEN.unbounded_shr(geometry.cluster_bits());
         let (wanted, clusters) = (format!("at most {most}"), v2.refcount_table_clusters);
-        out.push(field(header, &H30, field::REFCOUNT_TABLE_CLUSTERS, clusters, wanted).only_qemu());
+        out.push(
+            field(header, &REFCOUNT_TABLE_TOO_LARGE, field::REFCOUNT_TABLE_CLUSTERS, clusters, wanted)
+                .only_qemu(),
+        );
     }
     if v2.nb_snapshots > qemu::MAX_SNAPSHOTS {
         let wanted = format!("at most {}", qemu::MAX_SNAPSHOTS);
-        out.push(field(header, &H33, field::NB_SNAPSHOTS, v2.nb_snapshots, wanted).only_qemu());
+        out.push(
+            field(header, &TOO_MANY_SNAPSHOTS, field::NB_SNAPSHOTS, v2.nb_snapshots, wanted).only_qemu(),
+        );
     }
 
     let l1_len = u64::from(v2.l1_size).saturating_mul(8);
@@ -149,9 +154,14 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
     // the entries in the file add is for the rules about those to say.
     let snapshots_len = u64::from(v2.nb_snapshots).saturating_mul(SnapshotHead::LEN);
     let tables = [
-        (field::L1_TABLE_OFFSET, v2.l1_table_offset, l1_len, &H24),
-        (field::REFCOUNT_TABLE_OFFSET, v2.refcount_table_offset, refcount_table_len, &H31),
-        (field::SNAPSHOTS_OFFSET, v2.snapshots_offset, snapshots_len, &H32),
+        (field::L1_TABLE_OFFSET, v2.l1_table_offset, l1_len, &L1_OFFSET_INVALID),
+        (
+            field::REFCOUNT_TABLE_OFFSET,
+            v2.refcount_table_offset,
+            refcount_table_len,
+            &REFCOUNT_TABLE_OFFSET_INVALID,
+        ),
+        (field::SNAPSHOTS_OFFSET, v2.snapshots_offset, snapshots_len, &SNAPSHOTS_OFFSET_INVALID),
     ];
     for (pointer, at, len, rule) in tables {
         let table = Table { pointer, span: Span::new(at, len), rule };
@@ -163,20 +173,22 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
 fn disk_size(header: &Header, geometry: Geometry, out: &mut Vec<Finding>) {
     let (size, l1_size) = (header.v2.size.0, header.v2.l1_size);
     if !size.is_multiple_of(SECTOR) {
-        out.push(field(header, &H28, field::SIZE, size, format!("a multiple of {SECTOR}")));
+        out.push(field(header, &DISK_SIZE_UNALIGNED, field::SIZE, size, format!("a multiple of {SECTOR}")));
     }
     let wanted = geometry.l1_entries_for(size);
     // QEMU rounds up by adding, which wraps.
     let wraps = size.checked_add(geometry.l2_coverage().saturating_sub(1)).is_none();
     if wraps || i32::try_from(wanted).is_err() {
-        out.push(field(header, &H27, field::SIZE, size, "fewer than 2^31 L1 entries").only_qemu());
+        out.push(
+            field(header, &DISK_SIZE_TOO_LARGE, field::SIZE, size, "fewer than 2^31 L1 entries").only_qemu(),
+        );
     }
     if u64::from(l1_size) < wanted {
-        out.push(field(header, &H26, field::L1_SIZE, l1_size, format!("at least {wanted}")));
+        out.push(field(header, &L1_TABLE_TOO_SMALL, field::L1_SIZE, l1_size, format!("at least {wanted}")));
     }
     if l1_size > qemu::MAX_L1_ENTRIES {
         let wanted = format!("at most {}", qemu::MAX_L1_ENTRIES);
-        out.push(field(header, &H25, field::L1_SIZE, l1_size, wanted).only_qemu());
+        out.push(field(header, &L1_TABLE_TOO_LARGE, field::L1_SIZE, l1_size, wanted).only_qemu());
     }
 }
 
@@ -203,11 +215,11 @@ fn place(header: &Header, table: &Table, geometry: Geometry, file_len: u64) -> O
         return None;
     }
     if at < HostOffset(cluster_size) {
-        return wrong(&H35, format!("at least {cluster_size:#x}").into());
+        return wrong(&TABLE_IN_HEADER_CLUSTER, format!("at least {cluster_size:#x}").into());
     }
     if !is_cut(file_len, span) {
         return None;
     }
     let found = format!("a table of {} bytes at {at}", span.len);
-    Some(field(header, &H34, pointer, found, format!("an end at {file_len:#x} or before")))
+    Some(field(header, &TABLE_BEYOND_FILE, pointer, found, format!("an end at {file_len:#x} or before")))
 }

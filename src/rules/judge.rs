@@ -11,7 +11,9 @@ use crate::format::bitmap::{BitmapHead, BitmapTableEntry};
 use crate::format::mapping::{L1Entry, L2Entry};
 use crate::format::refcount::RefcountTableEntry;
 use crate::image::{Entry, Image, L1Table, Part, Section, Table, TableKind};
-use crate::rules::codes::{B01, E01, E13, S01};
+use crate::rules::named::{
+    BITMAP_DIRECTORY_BROKEN, CRYPTO_HEADER_RANGE, EXTENSION_TOO_LARGE, SNAPSHOT_TABLE_BEYOND_FILE,
+};
 use crate::source::ReadAt;
 
 /// Judges an image part by part. The parts of a section have to come in their order, and its end behind them.
@@ -146,9 +148,9 @@ impl<'i, R: ReadAt> Judge<'i, R> {
 /// The rule that a list breaks which does not fit. Tables end where the file does, and no rule is needed for that.
 fn cut_rule(structure: Structure) -> &'static Rule {
     match structure {
-        Structure::Extension => &E01,
-        Structure::Bitmap | Structure::BitmapTable => &B01,
-        Structure::Luks => &E13,
-        _ => &S01,
+        Structure::Extension => &EXTENSION_TOO_LARGE,
+        Structure::Bitmap | Structure::BitmapTable => &BITMAP_DIRECTORY_BROKEN,
+        Structure::Luks => &CRYPTO_HEADER_RANGE,
+        _ => &SNAPSHOT_TABLE_BEYOND_FILE,
     }
 }

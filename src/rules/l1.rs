@@ -9,7 +9,7 @@ use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, HostOffset, Span, Tree};
 
 rules! {
-    L01 "l1-reserved-bits" Corruption Must {
+    L1_RESERVED_BITS: L01 "l1-reserved-bits" Corruption Must {
         title: "the reserved bits 0 to 8 and 56 to 62 of an L1 entry must be zero",
         why: "a later format may give the bits a meaning, and a reader that does not mask them looks elsewhere for \
             the table",
@@ -20,7 +20,7 @@ rules! {
         qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found L1 entry with \
             reserved bits set: HEX'",
     }
-    L02 "l2-table-unaligned" Corruption Must {
+    L2_TABLE_UNALIGNED: L02 "l2-table-unaligned" Corruption Must {
         title: "an L2 table must start on a cluster boundary",
         why: "a table is one cluster, so half of this one is another's bytes",
         advice: "its guest range is lost unless the low bits alone were flipped: try the offset rounded down, in a \
@@ -32,7 +32,7 @@ rules! {
             the shifted table all the same",
         guest: Lost,
     }
-    L03 "l2-table-beyond-file" Corruption Must {
+    L2_TABLE_BEYOND_FILE: L03 "l2-table-beyond-file" Corruption Must {
         title: "an L2 table must lie inside the file",
         why: "all that the table maps reads as zeros, without any error",
         advice: "look for the missing end of the file first; a table behind it cannot be had otherwise",
@@ -44,7 +44,7 @@ rules! {
         guest: Lost,
         reads_as_unallocated: true,
     }
-    L04 "l1-copied-flag-wrong" Corruption Must {
+    L1_COPIED_FLAG_WRONG: L04 "l1-copied-flag-wrong" Corruption Must {
         title: "bit 63 of an active L1 entry must be set exactly where the L2 table's refcount is 1",
         why: "where it is set wrongly, a write changes a table that a snapshot shares; where clear, each write \
             copies it for nothing",
@@ -56,7 +56,7 @@ rules! {
         guest: Unharmed,
         stale_when_dirty: true,
     }
-    L25 "l1-entry-beyond-disk" Note Extra {
+    L1_ENTRY_BEYOND_DISK: L25 "l1-entry-beyond-disk" Note Extra {
         title: "L1 entries behind the end of the virtual disk are expected to be used only for the VM state of \
             snapshots",
         why: "clusters hang there that no guest can reach, left by VM state or put there",
@@ -67,7 +67,7 @@ rules! {
             there that was loaded before",
         risk: HiddenBytes,
     }
-    L29 "l1-flags-without-l2-table" Corruption Should {
+    L1_FLAGS_WITHOUT_L2_TABLE: L29 "l1-flags-without-l2-table" Corruption Should {
         title: "an L1 entry without an L2 table should be zero in all its other bits too",
         why: "the flags speak of a table that is not there, and QEMU's check takes the header for it",
         advice: "zero the entry in a copy, after looking whether a leaked cluster is the lost table",
@@ -134,18 +134,21 @@ impl MappingRules {
             Finding::new(rule, Structure::L1Table, Span::new(at, 8), Evidence::Hex(entry.0), wanted)
         };
         if entry.reserved() != 0 {
-            out.push(finding(&L01, zero_bits(entry.reserved())));
+            out.push(finding(&L1_RESERVED_BITS, zero_bits(entry.reserved())));
         }
         let l2_offset = entry.l2_offset();
         if l2_offset.0 == 0 {
-            out.push(finding(&L29, "0x0".into()));
+            out.push(finding(&L1_FLAGS_WITHOUT_L2_TABLE, "0x0".into()));
             return;
         }
         let cluster_size = self.geometry.cluster_size();
         if !l2_offset.is_aligned(cluster_size) {
             out.push(
-                finding(&L02, format!("an offset that is a multiple of {cluster_size:#x}").into())
-                    .hurting(self.l1_guest(tree, index)),
+                finding(
+                    &L2_TABLE_UNALIGNED,
+                    format!("an offset that is a multiple of {cluster_size:#x}").into(),
+                )
+                .hurting(self.l1_guest(tree, index)),
             );
         }
         let table = Span::new(l2_offset, cluster_size);
@@ -155,12 +158,12 @@ impl MappingRules {
             let there = there.unwrap_or_default().saturating_mul(cluster_size).min(lost.span.len);
             lost.span.start = lost.span.start.saturating_add(there);
             lost.span.len = lost.span.len.saturating_sub(there);
-            out.push(finding(&L03, self.inside_file()).hurting(lost));
+            out.push(finding(&L2_TABLE_BEYOND_FILE, self.inside_file()).hurting(lost));
         }
         // Loading a snapshot copies its VM state into the active tree, and deleting the snapshot leaves it there.
         let is_behind_disk = index >= self.geometry.l1_entries_for(self.virtual_size);
         if is_behind_disk && !self.has_snapshots {
-            out.push(finding(&L25, "0x0, without snapshots".into()).at_most(Severity::Note));
+            out.push(finding(&L1_ENTRY_BEYOND_DISK, "0x0, without snapshots".into()).at_most(Severity::Note));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::format::mapping::{L2Entry, Mapping, SubclusterBitmap};
 use crate::units::{HostOffset, Span};
 
 rules! {
-    L05 "l2-reserved-bits" Corruption Must {
+    L2_RESERVED_BITS: L05 "l2-reserved-bits" Corruption Must {
         title: "the reserved bits 1 to 8 and 56 to 61 of a standard L2 entry must be zero",
         why: "readers that do not mask the bits find another cluster, and many such entries are a table that was \
             overwritten",
@@ -18,7 +18,7 @@ rules! {
         qemu: Silently Corruption "the bits are masked when reading. Check: 'ERROR found l2 entry with \
             reserved bits set: HEX'",
     }
-    L06 "zero-flag-in-extended-entry" Warning Must {
+    ZERO_FLAG_IN_EXTENDED_ENTRY: L06 "zero-flag-in-extended-entry" Warning Must {
         title: "bit 0 of a standard L2 entry must be zero in an image with extended L2 entries",
         why: "the bit has another meaning in short entries, and a reader that looks at it reads zeros where there \
             is data",
@@ -27,7 +27,7 @@ rules! {
         fields: [L2Table.ENTRY],
         qemu: Silently Silently "the bit is not looked at",
     }
-    L07 "zero-flag-in-version-2" Corruption Must {
+    ZERO_FLAG_IN_VERSION_2: L07 "zero-flag-in-version-2" Corruption Must {
         title: "bit 0 of a standard L2 entry, the zero flag, must be zero in a version 2 image",
         why: "version 2 defines no zero clusters: QEMU fails to read there, others return old data",
         advice: "upgrade a copy to version 3 if zeros are meant, else clear the bit",
@@ -37,7 +37,7 @@ rules! {
             counts the cluster and says nothing",
         guest: Lost,
     }
-    L08 "data-cluster-unaligned" Corruption Must {
+    DATA_CLUSTER_UNALIGNED: L08 "data-cluster-unaligned" Corruption Must {
         title: "a data cluster must start on a cluster boundary",
         why: "a guest cluster would take parts of two host clusters, of which one belongs to another owner",
         advice: "round the offset down in a copy and look whether the data fits what the guest had there",
@@ -48,7 +48,7 @@ rules! {
             'Preallocated cluster', and it counts both clusters touched",
         guest: Lost,
     }
-    L09 "data-cluster-beyond-file" Corruption Must {
+    DATA_CLUSTER_BEYOND_FILE: L09 "data-cluster-beyond-file" Corruption Must {
         title: "a data cluster must lie inside the file",
         why: "the guest range reads as zeros, without any error",
         advice: "compare the file's length with its source, and restore the named range if the file cannot be \
@@ -59,7 +59,7 @@ rules! {
             cluster or more', and 'ERROR OFLAG_COPIED data cluster' where bit 63 is set",
         guest: Lost,
     }
-    L10 "data-cluster-cut" Note Extra {
+    DATA_CLUSTER_CUT: L10 "data-cluster-cut" Note Extra {
         title: "the file is expected to hold a data cluster up to its last allocated byte; a cut one hints \
             at an incomplete copy",
         why: "the cluster's end reads as zeros, which is right for a fresh image and wrong for a cut copy",
@@ -70,7 +70,7 @@ rules! {
             counted",
         risk: TwoReadings,
     }
-    L11 "l2-copied-flag-wrong" Corruption Must {
+    L2_COPIED_FLAG_WRONG: L11 "l2-copied-flag-wrong" Corruption Must {
         title: "bit 63 of a standard entry in an active L2 table must be set exactly where the cluster's \
             refcount is 1",
         why: "set wrongly, a write in place changes what a snapshot should keep; clear wrongly, it only costs a \
@@ -82,7 +82,7 @@ rules! {
         guest: Unharmed,
         stale_when_dirty: true,
     }
-    L18 "subcluster-allocated-and-zero" Corruption Must {
+    SUBCLUSTER_ALLOCATED_AND_ZERO: L18 "subcluster-allocated-and-zero" Corruption Must {
         title: "a subcluster must not be marked allocated and reading as zeros at once",
         why: "the subcluster would be data and zeros at once, and QEMU refuses the whole cluster",
         advice: "choose per subcluster in a copy: data where the host cluster has some, else zeros",
@@ -92,7 +92,7 @@ rules! {
             read; check counts the entry",
         guest: Lost,
     }
-    L19 "subcluster-without-cluster" Corruption Must {
+    SUBCLUSTER_WITHOUT_CLUSTER: L19 "subcluster-without-cluster" Corruption Must {
         title: "no subcluster may be marked allocated where the entry has no host cluster",
         why: "data is promised where no cluster is",
         advice: "clear the bits in a copy; what they promised is lost unless another snapshot has it",
@@ -102,7 +102,7 @@ rules! {
             Unallocated cluster has non-zero subcluster allocation map', without saying where",
         guest: Lost,
     }
-    L20 "data-file-offset-mismatch" Corruption Must {
+    DATA_FILE_OFFSET_MISMATCH: L20 "data-file-offset-mismatch" Corruption Must {
         title: "with an external data file, each cluster's offset in that file must equal its guest offset",
         why: "the data file would be read at one place as QCOW2 and at another as raw",
         advice: "compare both places in the data file, and set the entry to the guest offset in a copy",
@@ -112,7 +112,7 @@ rules! {
             cluster offset' when it is read",
         guest: Lost,
     }
-    L21 "data-file-copied-flag-clear" Corruption Should {
+    DATA_FILE_COPIED_FLAG_CLEAR: L21 "data-file-copied-flag-clear" Corruption Should {
         title: "with an external data file, bit 63 should be set in the L2 entry of every allocated cluster",
         why: "cluster 0 of the data file is told from an unallocated one by this bit alone",
         advice: "set bit 63 in a copy for the clusters that the data file holds",
@@ -122,7 +122,7 @@ rules! {
             guest cluster 0 is lost. Check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=1'; \
             nothing for offset 0",
     }
-    L22 "host-offset-zero" Note Must reported_as "L23" {
+    HOST_OFFSET_ZERO: L22 "host-offset-zero" Note Must reported_as "L23" {
         title: "host offset 0 with bit 63 set is valid only for guest cluster 0 of an image with an external \
             data file",
         why: "only there can an offset of 0 be told from no offset",
@@ -132,7 +132,7 @@ rules! {
         qemu: Varies Silently "without a data file the cluster is unallocated; with one, reading any cluster \
             but the first: 'External data file host cluster offset 0 does not match guest cluster offset'",
     }
-    L23 "unallocated-copied-flag" Warning Must {
+    UNALLOCATED_COPIED_FLAG: L23 "unallocated-copied-flag" Warning Must {
         title: "bit 63 must be zero in an L2 entry without a host cluster, unless there is an external data \
             file",
         why: "a program took the entry for a cluster at offset 0, where the header lies",
@@ -141,7 +141,7 @@ rules! {
         fields: [L2Table.ENTRY],
         qemu: Silently Silently "the cluster is unallocated",
     }
-    L24 "l2-entry-beyond-disk" Warning Extra {
+    L2_ENTRY_BEYOND_DISK: L24 "l2-entry-beyond-disk" Warning Extra {
         title: "L2 entries behind the end of the virtual disk are expected to be unallocated, VM state apart",
         why: "no guest can read what is mapped there: it is a leftover of a shrunk disk, or hidden",
         advice: "look at it in a copy with a larger size, and ask who shrank the disk",
@@ -150,7 +150,7 @@ rules! {
         qemu: Silently Silently "counted like any other: '3/2 = 150.00% allocated'",
         risk: HiddenBytes,
     }
-    H47 "version-2-newer-features" Note Must reported_as "L07" {
+    VERSION_2_NEWER_FEATURES: H47 "version-2-newer-features" Note Must reported_as "L07" {
         title: "a version 2 image has no zero clusters, no compression type and no extended L2 entries",
         why: "a version 2 reader does not know the flag, and reads the cluster as data or fails",
         advice: "upgrade a copy with `qemu-img amend -o compat=1.1` if the flag is meant",
@@ -221,16 +221,19 @@ impl Entry<'_> {
     fn standard(&mut self, mapping: Mapping) {
         let entry = self.entry;
         if entry.reserved() != 0 {
-            self.push(&L05, zero_bits(entry.reserved()));
+            self.push(&L2_RESERVED_BITS, zero_bits(entry.reserved()));
         }
         if entry.zero_bit() && self.rules.geometry.extended_l2() {
-            self.push(&L06, zero_bits(1));
+            self.push(&ZERO_FLAG_IN_EXTENDED_ENTRY, zero_bits(1));
         }
         if entry.zero_bit() && !self.rules.has_v3 {
-            self.push_hurting(&L07, zero_bits(1));
+            self.push_hurting(&ZERO_FLAG_IN_VERSION_2, zero_bits(1));
         }
         if self.bitmap().conflicting() != 0 {
-            self.push_bitmap(&L18, "for each subcluster one of its two bits at most");
+            self.push_bitmap(
+                &SUBCLUSTER_ALLOCATED_AND_ZERO,
+                "for each subcluster one of its two bits at most",
+            );
         }
         match mapping {
             Mapping::Data(at) => self.host_cluster(at, true),
@@ -243,26 +246,32 @@ impl Entry<'_> {
         // With an external data file, bit 63 may stay in the entry of guest cluster 0 when it becomes a zero
         // cluster, because host offset 0 is its place.
         if self.entry.copied() && !self.rules.external_data {
-            self.push(&L23, zero_bits(1 << 63));
+            self.push(&UNALLOCATED_COPIED_FLAG, zero_bits(1 << 63));
         }
         if self.bitmap().allocated() != 0 {
-            self.push_bitmap(&L19, "no allocated subcluster");
+            self.push_bitmap(&SUBCLUSTER_WITHOUT_CLUSTER, "no allocated subcluster");
         }
     }
 
     fn host_cluster(&mut self, at: HostOffset, has_data: bool) {
         let cluster_size = self.rules.geometry.cluster_size();
         if !at.is_aligned(cluster_size) {
-            self.push_hurting(&L08, format!("an offset that is a multiple of {cluster_size:#x}"));
+            self.push_hurting(
+                &DATA_CLUSTER_UNALIGNED,
+                format!("an offset that is a multiple of {cluster_size:#x}"),
+            );
         } else if self.rules.external_data && at.0 != self.guest_offset {
-            self.push_hurting(&L20, format!("the guest offset {:#x}", self.guest_offset));
+            self.push_hurting(
+                &DATA_FILE_OFFSET_MISMATCH,
+                format!("the guest offset {:#x}", self.guest_offset),
+            );
         }
         if self.rules.external_data {
             if !self.entry.copied() {
-                self.push(&L21, "bit 63 set");
+                self.push(&DATA_FILE_COPIED_FLAG_CLEAR, "bit 63 set");
             }
         } else if ends_past_file(self.rules.file_len, Span::new(at, cluster_size), self.rules.geometry) {
-            let finding = self.finding(&L09, self.rules.inside_file());
+            let finding = self.finding(&DATA_CLUSTER_BEYOND_FILE, self.rules.inside_file());
             self.out.push(if has_data { finding.hurting(self.guest()) } else { finding });
         } else if has_data {
             self.cut(at);
@@ -283,7 +292,8 @@ impl Entry<'_> {
         if let Some(missing) = data_len.checked_sub(there).filter(|missing| *missing != 0) {
             let start = self.guest_offset.saturating_add(there);
             let lost = guest(self.place.tree, start, missing, self.place.disk_size);
-            let finding = self.finding(&L10, format!("{data_len} bytes of it in the file, not {there}"));
+            let finding =
+                self.finding(&DATA_CLUSTER_CUT, format!("{data_len} bytes of it in the file, not {there}"));
             self.out.push(finding.hurting(lost));
         }
     }
@@ -293,7 +303,10 @@ impl Entry<'_> {
         let is_used = mapping != Mapping::Unallocated || self.bitmap().0 != 0;
         let is_disk_table = self.place.l1_index < self.rules.geometry.l1_entries_for(self.place.disk_size);
         if is_used && is_disk_table && self.guest_offset >= self.place.disk_size {
-            self.push(&L24, format!("0x0 behind the {:#x} bytes of the disk", self.place.disk_size));
+            self.push(
+                &L2_ENTRY_BEYOND_DISK,
+                format!("0x0 behind the {:#x} bytes of the disk", self.place.disk_size),
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use crate::format::mapping::Compressed;
 use crate::units::Span;
 
 rules! {
-    L12 "compressed-copied-flag" Corruption Must {
+    COMPRESSED_COPIED_FLAG: L12 "compressed-copied-flag" Corruption Must {
         title: "bit 63 must be zero in the L2 entry of a compressed cluster",
         why: "a compressed cluster must never be written in place, and the bit says that it may",
         advice: "clear bit 63 in a copy: the stream itself is not touched by that",
@@ -17,7 +17,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR: coffset=0xHEX: copied flag must never be set for \
             compressed clusters'",
     }
-    L13 "compressed-offset-bits" Corruption Must {
+    COMPRESSED_OFFSET_BITS: L13 "compressed-offset-bits" Corruption Must {
         title: "a compressed cluster's offset must not use bits above 55",
         why: "the bits make the offset point far behind any file, so the cluster cannot be read",
         advice: "clear them in a copy: what is left is mostly the true offset",
@@ -28,7 +28,7 @@ rules! {
             meant",
         guest: Lost,
     }
-    L14 "compressed-beyond-file" Corruption Must {
+    COMPRESSED_BEYOND_FILE: L14 "compressed-beyond-file" Corruption Must {
         title: "a compressed cluster's data must lie inside the file",
         why: "the stream is not there, and QEMU gives an I/O error to the guest",
         advice: "complete the file, or restore the guest range from a backup",
@@ -38,7 +38,7 @@ rules! {
             the end of the file by one cluster or more', and a leak of the lost cluster",
         guest: Lost,
     }
-    L15 "compressed-data-broken" Corruption Must {
+    COMPRESSED_DATA_BROKEN: L15 "compressed-data-broken" Corruption Must {
         title: "a compressed cluster must decompress to exactly one cluster of data",
         why: "the guest gets an I/O error when it reads there, perhaps years after the damage, and no other check \
             looks",
@@ -51,7 +51,7 @@ rules! {
             nothing",
         guest: Lost,
     }
-    L16 "compressed-with-data-file" Corruption Must {
+    COMPRESSED_WITH_DATA_FILE: L16 "compressed-with-data-file" Corruption Must {
         title: "an image with an external data file must not have compressed clusters",
         why: "nobody can say in which of the two files the stream lies",
         advice: "find out which file has it, and convert the image into one file",
@@ -61,7 +61,7 @@ rules! {
             it is read. Check: 'ERROR compressed cluster N with data file, entry=0x..'",
         guest: Lost,
     }
-    L17 "compressed-with-subclusters" Corruption Must {
+    COMPRESSED_WITH_SUBCLUSTERS: L17 "compressed-with-subclusters" Corruption Must {
         title: "the subcluster bitmap of a compressed cluster must be zero",
         why: "readers differ on whether the bitmap or the stream wins",
         advice: "zero the bitmap in a copy: a compressed cluster has all its subclusters",
@@ -75,21 +75,24 @@ rules! {
 impl Entry<'_> {
     pub(super) fn compressed(&mut self, stream: Compressed) {
         if self.entry.copied() {
-            self.push(&L12, zero_bits(1 << 63));
+            self.push(&COMPRESSED_COPIED_FLAG, zero_bits(1 << 63));
         }
         if self.bitmap().0 != 0 {
-            let finding = self.bitmap_finding(&L17, "0x0");
+            let finding = self.bitmap_finding(&COMPRESSED_WITH_SUBCLUSTERS, "0x0");
             self.out.push(finding);
         }
         if self.rules.external_data {
             // In which file its bytes would lie, nothing says.
-            return self.push_hurting(&L16, "no compressed cluster with an external data file");
+            return self.push_hurting(
+                &COMPRESSED_WITH_DATA_FILE,
+                "no compressed cluster with an external data file",
+            );
         }
         let span = Span::new(stream.at, stream.len);
         if stream.high_bits != 0 {
-            self.push_hurting(&L13, zero_bits(stream.high_bits));
+            self.push_hurting(&COMPRESSED_OFFSET_BITS, zero_bits(stream.high_bits));
         } else if ends_past_file(self.rules.file_len, span, self.rules.geometry) {
-            self.push_hurting(&L14, self.rules.inside_file());
+            self.push_hurting(&COMPRESSED_BEYOND_FILE, self.rules.inside_file());
         }
     }
 }

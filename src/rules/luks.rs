@@ -12,7 +12,7 @@ use crate::text;
 use crate::units::{SECTOR, to_u64};
 
 rules! {
-    K01 "luks-magic-version" Fatal Must {
+    LUKS_MAGIC_VERSION: K01 "luks-magic-version" Fatal Must {
         title: "the LUKS header must begin with the magic LUKS 0xba 0xbe and have version 1",
         why: "without them no program takes it for a LUKS header, and the disk cannot be decrypted",
         advice: "restore the header from a backup of it: there is no other way to the master key",
@@ -20,7 +20,7 @@ rules! {
         fields: [Luks.MAGIC, Luks.VERSION],
         qemu: Refused Refused "'Volume is not in LUKS format', or 'LUKS version 2 is not supported'",
     }
-    K02 "luks-name-malformed" Fatal Must {
+    LUKS_NAME_MALFORMED: K02 "luks-name-malformed" Fatal Must {
         title: "the LUKS header's names of cipher, mode and hash must be printable and end with a NUL",
         why: "the cipher cannot be looked up, and a name without an end runs into the next field",
         advice: "QEMU writes aes, xts-plain64 and sha256: compare, and mend a copy",
@@ -29,7 +29,7 @@ rules! {
         qemu: Refused Refused "'LUKS header cipher name is not NUL terminated', and likewise for 'cipher \
             mode' and 'hash spec'",
     }
-    K03 "luks-payload-in-header" Fatal Must {
+    LUKS_PAYLOAD_IN_HEADER: K03 "luks-payload-in-header" Fatal Must {
         title: "the LUKS payload must start behind the LUKS header, at byte 4096 or later",
         why: "writing the guest's first sectors would overwrite the key slots",
         advice: "compare with the length in the encryption extension, which says where the header ends",
@@ -37,7 +37,7 @@ rules! {
         fields: [Luks.PAYLOAD_OFFSET],
         qemu: Refused Refused "'LUKS payload is overlapping with the header'",
     }
-    K04 "luks-digest-iterations" Fatal Must {
+    LUKS_DIGEST_ITERATIONS: K04 "luks-digest-iterations" Fatal Must {
         title: "the LUKS master key digest must have an iteration count that is not 0, nor absurdly low or \
             high",
         why: "the password check is impossible at 0, weak if low, and takes minutes if absurdly high",
@@ -47,7 +47,7 @@ rules! {
         qemu: Varies Refused "0: 'LUKS key iteration count is zero'; any other count is accepted. Check \
             always needs the key",
     }
-    K09 "luks-cipher-weak" Fatal Extra {
+    LUKS_CIPHER_WEAK: K09 "luks-cipher-weak" Fatal Extra {
         title: "the LUKS cipher, mode, hash and key size should be known ones, and none that is known to be \
             weak",
         why: "data can be changed or guessed without the key, or no program can decrypt it",
@@ -115,10 +115,10 @@ fn magic(luks: &Luks, out: &mut Vec<Finding>) {
     if luks.head.magic.0 != MAGIC {
         let found =
             luks.head.magic.0.iter().fold(0_u64, |value, byte| value.unbounded_shl(8) | u64::from(*byte));
-        out.push(field(luks, &K01, field::MAGIC, Evidence::Hex(found), "LUKS, 0xba and 0xbe"));
+        out.push(field(luks, &LUKS_MAGIC_VERSION, field::MAGIC, Evidence::Hex(found), "LUKS, 0xba and 0xbe"));
     }
     if luks.head.version != 1 {
-        out.push(field(luks, &K01, field::VERSION, u32::from(luks.head.version), 1_u32));
+        out.push(field(luks, &LUKS_MAGIC_VERSION, field::VERSION, u32::from(luks.head.version), 1_u32));
     }
 }
 
@@ -139,10 +139,10 @@ fn is_well_formed(name: &Chars<32>) -> bool {
 fn strings(luks: &Luks, out: &mut Vec<Finding>) {
     for (name, chars) in algorithm_names(luks) {
         if let Some(found) = names::unprintable(chars.text()) {
-            out.push(field(luks, &K02, name, found, "printable UTF-8"));
+            out.push(field(luks, &LUKS_NAME_MALFORMED, name, found, "printable UTF-8"));
         } else if !chars.is_terminated() {
             let found = format!("{} bytes without a NUL", to_u64(chars.0.len()));
-            out.push(field(luks, &K02, name, found, "a NUL behind the name"));
+            out.push(field(luks, &LUKS_NAME_MALFORMED, name, found, "a NUL behind the name"));
         }
     }
 }
@@ -155,7 +155,7 @@ fn algorithms(luks: &Luks, out: &mut Vec<Finding>) {
         text.map(|text| (name, text))
     });
     let mut report = |(name, text): (Field, &str), severity, wanted: &'static str| {
-        let finding = field(luks, &K09, name, text.to_owned(), wanted).at_most(severity);
+        let finding = field(luks, &LUKS_CIPHER_WEAK, name, text.to_owned(), wanted).at_most(severity);
         // The LUKS1 format leaves the names open; an unknown one is fatal by QEMU's list alone.
         out.push(if severity == Severity::Fatal { finding.only_qemu() } else { finding });
     };
@@ -201,8 +201,14 @@ fn algorithms(luks: &Luks, out: &mut Vec<Finding>) {
         let fits = |size: &&u32| size.checked_mul(halves) == Some(key_bytes);
         if sizes.iter().find(fits).is_none() {
             out.push(
-                field(luks, &K09, field::KEY_BYTES, key_bytes, "a key size of this cipher and mode")
-                    .only_qemu(),
+                field(
+                    luks,
+                    &LUKS_CIPHER_WEAK,
+                    field::KEY_BYTES,
+                    key_bytes,
+                    "a key size of this cipher and mode",
+                )
+                .only_qemu(),
             );
         }
     }
@@ -213,7 +219,7 @@ fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
     let least = luks_slots::KEY_MATERIAL_START / SECTOR;
     if u64::from(head.payload_offset) < least {
         let wanted = format!("at least {least} sectors");
-        out.push(field(luks, &K03, field::PAYLOAD_OFFSET, head.payload_offset, wanted));
+        out.push(field(luks, &LUKS_PAYLOAD_IN_HEADER, field::PAYLOAD_OFFSET, head.payload_offset, wanted));
     }
     let iterations = head.mk_digest_iterations;
     let wanted = match iterations {
@@ -222,7 +228,7 @@ fn numbers(luks: &Luks, out: &mut Vec<Finding>) {
         many if many > MANY_ITERATIONS => format!("at most {MANY_ITERATIONS}"),
         _ => return,
     };
-    let finding = field(luks, &K04, field::MK_DIGEST_ITERATIONS, iterations, wanted);
+    let finding = field(luks, &LUKS_DIGEST_ITERATIONS, field::MK_DIGEST_ITERATIONS, iterations, wanted);
     // QEMU accepts every count but 0.
     let worst = if iterations == 0 { Severity::Fatal } else { Severity::Warning };
     out.push(finding.at_most(worst));

@@ -11,7 +11,7 @@ use crate::image::Luks;
 use crate::units::{HostOffset, SECTOR, Span, to_u64};
 
 rules! {
-    K05 "luks-slot-corrupted" Fatal Must {
+    LUKS_SLOT_CORRUPTED: K05 "luks-slot-corrupted" Fatal Must {
         title: "each LUKS key slot must have 4000 stripes and be marked as either active or disabled",
         why: "key material read with a wrong layout gives a wrong key",
         advice: "use another slot whose fields are sound, and its password",
@@ -19,7 +19,7 @@ rules! {
         fields: [LuksSlot.ACTIVE, LuksSlot.STRIPES],
         qemu: Refused Refused "'Keyslot N is corrupted (stripes …)', or 'Keyslot N state … is corrupted'",
     }
-    K06 "luks-slot-iterations" Fatal Must {
+    LUKS_SLOT_ITERATIONS: K06 "luks-slot-iterations" Fatal Must {
         title: "an active LUKS key slot must have an iteration count that is not 0",
         why: "no key can be derived for the slot",
         advice: "unlock by another slot, then add the password anew with `qemu-img amend`",
@@ -27,7 +27,7 @@ rules! {
         fields: [LuksSlot.ITERATIONS],
         qemu: Refused Refused "'Keyslot N iteration count is zero'",
     }
-    K07 "luks-slot-overlap" Fatal Must {
+    LUKS_SLOT_OVERLAP: K07 "luks-slot-overlap" Fatal Must {
         title: "the key material of each LUKS key slot must lie between header and payload, and overlap no \
             other's",
         why: "writing one slot, or the guest's data, destroys the key material of another",
@@ -36,7 +36,7 @@ rules! {
         fields: [LuksSlot.KEY_MATERIAL_OFFSET],
         qemu: Refused Refused "'Keyslot N is overlapping with …'",
     }
-    K08 "luks-no-active-slot" Note Extra {
+    LUKS_NO_ACTIVE_SLOT: K08 "luks-no-active-slot" Note Extra {
         title: "at least one LUKS key slot is expected to be active: without one no passphrase opens the \
             image",
         why: "the data is encrypted by a key that nothing in the file gives back: deleted on purpose, or \
@@ -60,7 +60,8 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
         check_slot(*at, slot, out);
         if let Some(wanted) = misplaced(&material, payload, &before) {
             let found = format!("{:#x} to {:#x}", material.start, material.end);
-            let finding = finding(*at, &K07, field::KEY_MATERIAL_OFFSET, found.into(), wanted.into());
+            let finding =
+                finding(*at, &LUKS_SLOT_OVERLAP, field::KEY_MATERIAL_OFFSET, found.into(), wanted.into());
             // QEMU counts the sectors in 32 bits, and takes an end that wraps for one before the payload.
             let wrapped = (material.end / SECTOR) & u64::from(u32::MAX);
             let missed = material.end > payload && wrapped.saturating_mul(SECTOR) <= payload;
@@ -72,7 +73,13 @@ pub(super) fn check(luks: &Luks, out: &mut Vec<Finding>) {
     if is_whole && luks.slots.iter().all(|(_, slot)| slot.active.0 != SLOT_ENABLED) {
         let at =
             Span::new(luks.span.at.saturating_add(LuksHead::LEN), SLOT_COUNT.saturating_mul(LuksSlot::LEN));
-        out.push(Finding::new(&K08, Structure::LuksSlot, at, "no active key slot", "at least one"));
+        out.push(Finding::new(
+            &LUKS_NO_ACTIVE_SLOT,
+            Structure::LuksSlot,
+            at,
+            "no active key slot",
+            "at least one",
+        ));
     }
 }
 
@@ -82,15 +89,21 @@ fn finding(at: HostOffset, rule: &'static Rule, field: Field, found: Evidence, w
 
 fn check_slot(at: HostOffset, slot: &LuksSlot, out: &mut Vec<Finding>) {
     if slot.stripes != STRIPES {
-        out.push(finding(at, &K05, field::STRIPES, slot.stripes.into(), STRIPES.into()));
+        out.push(finding(at, &LUKS_SLOT_CORRUPTED, field::STRIPES, slot.stripes.into(), STRIPES.into()));
     }
     let active = slot.active.0 == SLOT_ENABLED;
     if !active && slot.active.0 != SLOT_DISABLED {
         let wanted = format!("{SLOT_ENABLED:#010x} or {SLOT_DISABLED:#010x}");
-        out.push(finding(at, &K05, field::ACTIVE, Evidence::Hex(slot.active.0.into()), wanted.into()));
+        out.push(finding(
+            at,
+            &LUKS_SLOT_CORRUPTED,
+            field::ACTIVE,
+            Evidence::Hex(slot.active.0.into()),
+            wanted.into(),
+        ));
     }
     if active && slot.iterations == 0 {
-        out.push(finding(at, &K06, field::ITERATIONS, 0_u32.into(), "at least 1".into()));
+        out.push(finding(at, &LUKS_SLOT_ITERATIONS, field::ITERATIONS, 0_u32.into(), "at least 1".into()));
     }
 }
 

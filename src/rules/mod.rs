@@ -42,7 +42,7 @@ use crate::image::{ends_past_file, is_cut};
 
 pub use backing::check_backing_file;
 pub use bitmaps::BitmapRules;
-pub use catalogue::{Example, catalogue, codes, find, judges};
+pub use catalogue::{Example, catalogue, find, judges, named};
 pub use extensions::ExtensionRules;
 pub use header::{check_header, check_header_gap};
 pub use judge::Judge;

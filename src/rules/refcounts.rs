@@ -10,7 +10,7 @@ use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
 
 rules! {
-    R01 "refcount-entry-reserved-bits" Corruption Must {
+    REFCOUNT_ENTRY_RESERVED_BITS: R01 "refcount-entry-reserved-bits" Corruption Must {
         title: "the reserved bits 0 to 8 of a refcount table entry must be zero",
         why: "QEMU masks the bits, and another reader finds no block",
         advice: "clear the bits in a copy: what is left is the block's place, and nothing of the guest is touched",
@@ -19,7 +19,7 @@ rules! {
         qemu: Silently Corruption "the bits are masked. Check: 'ERROR refcount table entry N has reserved \
             bits set', and a leak of that block's own cluster",
     }
-    R02 "refcount-block-unaligned" Corruption Must {
+    REFCOUNT_BLOCK_UNALIGNED: R02 "refcount-block-unaligned" Corruption Must {
         title: "a refcount block must start on a cluster boundary",
         why: "QEMU can neither read nor write the counts of the range, and marks the image corrupt at the next \
             write",
@@ -30,7 +30,7 @@ rules! {
             unaligned (reftable index: N)' and the corrupt bit. Check: 'ERROR refcount block N is not \
             cluster aligned', exit 2, or 'Check failed', exit 1, where the block covers clusters of the file",
     }
-    R03 "refcount-block-beyond-file" Corruption Must {
+    REFCOUNT_BLOCK_BEYOND_FILE: R03 "refcount-block-beyond-file" Corruption Must {
         title: "a refcount block must lie inside the file",
         why: "all clusters that it counts look free, so that the next writes overwrite them",
         advice: "open it read-only until the counts are rebuilt; look first whether the file was cut",
@@ -40,7 +40,7 @@ rules! {
             refcount=0 reference=1' for all that it covers; a block that lies partly inside is read with \
             zeros, without a message",
     }
-    R04 "refcount-block-own-refcount" Corruption Must {
+    REFCOUNT_BLOCK_OWN_REFCOUNT: R04 "refcount-block-own-refcount" Corruption Must {
         title: "a refcount block's own cluster must have refcount 1",
         why: "its own cluster may be given to a guest, whose data then are the counts",
         advice: "keep writers away, and let `qemu-img check -r all` repair a copy",
@@ -50,7 +50,7 @@ rules! {
             cluster N refcount=2 reference=1', exit 3; referenced twice: 'ERROR refcount block N refcount=2'",
         stale_when_dirty: true,
     }
-    R05 "refcount-too-low" Corruption Must {
+    REFCOUNT_TOO_LOW: R05 "refcount-too-low" Corruption Must {
         title: "a cluster's refcount must not be less than the number of references to it",
         why: "when one of the owners frees the cluster, it is free for all while others still use it",
         advice: "keep all writers away: deleting a snapshot already does harm; repair a copy first",
@@ -59,7 +59,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR cluster N refcount=A reference=B'",
         stale_when_dirty: true,
     }
-    R06 "refcount-too-high" Leak Must {
+    REFCOUNT_TOO_HIGH: R06 "refcount-too-high" Leak Must {
         title: "a cluster's refcount must not be more than the number of references to it",
         why: "space is wasted, and nothing else",
         advice: "free it at leisure with `qemu-img check -r leaks`, unless a lost table (L02, L03, L28) is among the \
@@ -70,7 +70,7 @@ rules! {
             of an active entry that maps the cluster becomes wrong by it",
         stale_when_dirty: true,
     }
-    R07 "refcount-zero-but-used" Corruption Must {
+    REFCOUNT_ZERO_BUT_USED: R07 "refcount-zero-but-used" Corruption Must {
         title: "a cluster in use must not have refcount 0: the next write may allocate it again",
         why: "the next write may take the cluster for a free one, and overwrite it",
         advice: "do not start the guest; `qemu-img check -r all` on a copy counts the references anew",
@@ -80,7 +80,7 @@ rules! {
             'ERROR need to rebuild refcount structures', -r all rebuilds them",
         stale_when_dirty: true,
     }
-    R08 "refcount-beyond-file" Warning Extra {
+    REFCOUNT_BEYOND_FILE: R08 "refcount-beyond-file" Warning Extra {
         title: "clusters behind the end of the file are expected to have refcount 0",
         why: "counts of what is not there: the file was longer once, or was cut",
         advice: "compare the length with the source; nothing else is wrong if that agrees",
@@ -88,7 +88,7 @@ rules! {
         fields: [RefcountBlock.ENTRY],
         qemu: Silently Silently "check stops at the end of the file",
     }
-    R09 "refcount-overflow" Corruption Must {
+    REFCOUNT_OVERFLOW: R09 "refcount-overflow" Corruption Must {
         title: "a cluster must not have more references than its refcount can count",
         why: "a count that is full cannot grow, and when owners go it reaches 0 too early",
         advice: "widen the counts: `qemu-img convert` into an image with refcount_bits=16 or more",
@@ -97,7 +97,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR: overflow cluster offset=0x..', with the hint to widen the \
             refcounts by qemu-img amend",
     }
-    R10 "refcount-table-too-short" Note Extra {
+    REFCOUNT_TABLE_TOO_SHORT: R10 "refcount-table-too-short" Note Extra {
         title: "the refcount table is expected to cover the whole file",
         why: "clusters behind what it covers count as free; QEMU enlarges the table when it needs to",
         advice: "nothing: the next allocation extends the table",
@@ -106,7 +106,7 @@ rules! {
         qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
             is not covered, and nothing where none is",
     }
-    R11 "refcounts-stale" Note Should reported_as "none" {
+    REFCOUNTS_STALE: R11 "refcounts-stale" Note Should reported_as "none" {
         title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",
         why: "a crash with lazy refcounts leaves them so by design",
         advice: "let QEMU bring them up to date on a copy; this tool calls them notes until then",
@@ -115,7 +115,7 @@ rules! {
         qemu: Silently Corruption "check counts them all the same: exit 2 for the image of a killed program \
             that updated refcounts lazily",
     }
-    R12 "trailing-data" Note Extra {
+    TRAILING_DATA: R12 "trailing-data" Note Extra {
         title: "behind the last cluster in use the file is expected to end, or to hold zeros only",
         why: "nobody reads these bytes: most often what QEMU freed and did not clear, such as the tables of a bitmap \
             that was removed; but also a footer of another format, or hidden data",
@@ -125,7 +125,7 @@ rules! {
         qemu: Silently Silently "check tells only the 'Image end offset'",
         risk: HiddenBytes,
     }
-    R13 "refcount-block-unreadable" Note Extra reported_as "T02" {
+    REFCOUNT_BLOCK_UNREADABLE: R13 "refcount-block-unreadable" Note Extra reported_as "T02" {
         title: "every refcount block must be readable",
         why: "the counts of its range are not known",
         advice: "see T02: the medium has to be read first",
@@ -161,16 +161,22 @@ impl RefcountRules {
             Finding::new(rule, Structure::RefcountTable, Span::new(at, 8), Evidence::Hex(entry.0), wanted)
         };
         if entry.reserved() != 0 {
-            out.push(finding(&R01, format!("zero in the bits {:#x}", entry.reserved())));
+            out.push(finding(
+                &REFCOUNT_ENTRY_RESERVED_BITS,
+                format!("zero in the bits {:#x}", entry.reserved()),
+            ));
         }
         let (block, cluster_size) = (entry.block_offset(), self.geometry.cluster_size());
         if !block.is_aligned(cluster_size) {
-            out.push(finding(&R02, format!("a multiple of {cluster_size:#x}")));
+            out.push(finding(&REFCOUNT_BLOCK_UNALIGNED, format!("a multiple of {cluster_size:#x}")));
         }
         // Not the rule for other tables: QEMU reads a block that lies partly in the file, and says nothing.
         let file_end = self.file_clusters.saturating_mul(cluster_size);
         if block.0 >= file_end {
-            out.push(finding(&R03, format!("less than {file_end:#x} for entry {index}")));
+            out.push(finding(
+                &REFCOUNT_BLOCK_BEYOND_FILE,
+                format!("less than {file_end:#x} for entry {index}"),
+            ));
         }
     }
 
@@ -183,7 +189,7 @@ impl RefcountRules {
         let found = format!("{} for cluster {behind}", run.value);
         let wanted = format!("0 from cluster {} on", self.file_clusters);
         let at = width.span(block, run.index.saturating_add(inside), count);
-        let mut finding = Finding::new(&R08, Structure::RefcountBlock, at, found, wanted);
+        let mut finding = Finding::new(&REFCOUNT_BEYOND_FILE, Structure::RefcountBlock, at, found, wanted);
         finding.consequences = count;
         out.push(finding);
     }
@@ -197,7 +203,7 @@ pub fn check_refcount_table_cover<R: ReadAt>(image: &Image<R>, out: &mut Vec<Fin
     if table_clusters != 0 && u64::from(table_clusters) < wanted {
         let at = image.header().span(field::REFCOUNT_TABLE_CLUSTERS);
         let wanted = format!("at least {wanted}");
-        out.push(Finding::new(&R10, Structure::Header, at, table_clusters, wanted));
+        out.push(Finding::new(&REFCOUNT_TABLE_TOO_SHORT, Structure::Header, at, table_clusters, wanted));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::image::Snapshot;
 use crate::units::{Span, to_u64};
 
 rules! {
-    S09 "duplicate-snapshot" Warning Must {
+    DUPLICATE_SNAPSHOT: S09 "duplicate-snapshot" Warning Must {
         title: "snapshot ids must be unique, and names should be",
         why: "`-l ID` and delete pick the first that fits, which may be the wrong one",
         advice: "rename one by editing a copy; `dump --only snapshots` shows which is which",
@@ -16,7 +16,7 @@ rules! {
         qemu: Silently Silently "not compared",
         risk: FromWarning,
     }
-    S10 "snapshot-date-nanoseconds" Note Extra {
+    SNAPSHOT_DATE_NANOSECONDS: S10 "snapshot-date-nanoseconds" Note Extra {
         title: "a snapshot's date_nsec is expected to be less than 1,000,000,000",
         why: "a reader that adds it to the seconds shows another time, or fails",
         advice: "nothing; dates decide nothing",
@@ -24,7 +24,7 @@ rules! {
         fields: [Snapshot.DATE_NSEC],
         qemu: Silently Silently "shown as it stands",
     }
-    S14 "snapshot-name-malformed" Warning Extra {
+    SNAPSHOT_NAME_MALFORMED: S14 "snapshot-name-malformed" Warning Extra {
         title: "a snapshot's id and name must be printable UTF-8 without NUL, and the id must not be empty",
         why: "a name that is cut at a NUL or attacks a terminal cannot be used to pick the snapshot",
         advice: "find it by its place in `dump --only snapshots`, and print its name only escaped",
@@ -33,7 +33,7 @@ rules! {
         qemu: Silently Silently "cut at the first NUL; an empty id is shown as it is",
         risk: FalseName,
     }
-    S15 "snapshot-padding-nonzero" Note Extra {
+    SNAPSHOT_PADDING_NONZERO: S15 "snapshot-padding-nonzero" Note Extra {
         title: "the padding behind a snapshot table entry is expected to be zero",
         why: "a reader ignores them; QEMU leaves there what a cluster held before, where it takes a freed one for the \
             table",
@@ -43,7 +43,7 @@ rules! {
         fields: [Snapshot.PADDING],
         qemu: Silently Silently "not looked at, nor cleared where the table is written to freed clusters",
     }
-    S18 "snapshot-date-implausible" Note Extra {
+    SNAPSHOT_DATE_IMPLAUSIBLE: S18 "snapshot-date-implausible" Note Extra {
         title: "a snapshot's date is expected to lie between 2009 and today, and ids to rise in the table's \
             order",
         why: "a clock was wrong, the table was edited, or entries were moved",
@@ -84,26 +84,45 @@ impl Labels {
             (id_span(snapshot), Span::new(snapshot.name_at(), to_u64(snapshot.name.len())));
         if snapshot.id.is_empty() {
             let span = field::ID_STR_SIZE.at(snapshot.at);
-            out.push(Finding::new(&S14, Structure::Snapshot, span, 0_u32, "at least 1"));
+            out.push(Finding::new(&SNAPSHOT_NAME_MALFORMED, Structure::Snapshot, span, 0_u32, "at least 1"));
         }
         if !self.ids.is_new(&snapshot.id) {
             let wanted = "an id of its own";
-            out.push(Finding::new(&S09, Structure::Snapshot, id_span, "the id of another snapshot", wanted));
+            out.push(Finding::new(
+                &DUPLICATE_SNAPSHOT,
+                Structure::Snapshot,
+                id_span,
+                "the id of another snapshot",
+                wanted,
+            ));
         }
         // Ids are a must; names only should differ, and `qemu-img snapshot -c` gives the same one twice.
         if !self.names.is_new(&snapshot.name) {
             let found = "the name of another snapshot";
-            let finding = Finding::new(&S09, Structure::Snapshot, name_span, found, "a name of its own");
+            let finding =
+                Finding::new(&DUPLICATE_SNAPSHOT, Structure::Snapshot, name_span, found, "a name of its own");
             out.push(finding.at_most(Severity::Note));
         }
         for (span, bytes) in [(id_span, &snapshot.id), (name_span, &snapshot.name)] {
             if let Some(found) = names::unprintable(bytes) {
-                out.push(Finding::new(&S14, Structure::Snapshot, span, found, "printable UTF-8"));
+                out.push(Finding::new(
+                    &SNAPSHOT_NAME_MALFORMED,
+                    Structure::Snapshot,
+                    span,
+                    found,
+                    "printable UTF-8",
+                ));
             }
         }
         if snapshot.padding.iter().any(|byte| *byte != 0) {
             let span = Span::new(snapshot.padding_at(), to_u64(snapshot.padding.len()));
-            out.push(Finding::new(&S15, Structure::Snapshot, span, "other bytes", "zeros"));
+            out.push(Finding::new(
+                &SNAPSHOT_PADDING_NONZERO,
+                Structure::Snapshot,
+                span,
+                "other bytes",
+                "zeros",
+            ));
         }
     }
 
@@ -111,7 +130,13 @@ impl Labels {
         let (seconds, nanoseconds) = (snapshot.head.date_sec.0, snapshot.head.date_nsec);
         if nanoseconds >= 1_000_000_000 {
             let span = field::DATE_NSEC.at(snapshot.at);
-            out.push(Finding::new(&S10, Structure::Snapshot, span, nanoseconds, "less than 1000000000"));
+            out.push(Finding::new(
+                &SNAPSHOT_DATE_NANOSECONDS,
+                Structure::Snapshot,
+                span,
+                nanoseconds,
+                "less than 1000000000",
+            ));
         }
         let date = i64::from(seconds);
         let wanted = if date < EARLIEST_DATE {
@@ -122,7 +147,7 @@ impl Labels {
             return;
         };
         let span = field::DATE_SEC.at(snapshot.at);
-        out.push(Finding::new(&S18, Structure::Snapshot, span, seconds, wanted));
+        out.push(Finding::new(&SNAPSHOT_DATE_IMPLAUSIBLE, Structure::Snapshot, span, seconds, wanted));
     }
 
     /// Programs count ids up.
@@ -131,7 +156,13 @@ impl Labels {
         let Some(id) = id else { return };
         if id < self.last_id {
             let wanted = format!("more than {}, the id before it", self.last_id);
-            out.push(Finding::new(&S18, Structure::Snapshot, id_span(snapshot), id, wanted));
+            out.push(Finding::new(
+                &SNAPSHOT_DATE_IMPLAUSIBLE,
+                Structure::Snapshot,
+                id_span(snapshot),
+                id,
+                wanted,
+            ));
         }
         self.last_id = id;
     }

@@ -11,7 +11,7 @@ use crate::units::{Geometry, HostOffset, SECTOR, Span};
 use crate::{Error, Image, Limit};
 
 rules! {
-    S01 "snapshot-table-beyond-file" Corruption Must {
+    SNAPSHOT_TABLE_BEYOND_FILE: S01 "snapshot-table-beyond-file" Corruption Must {
         title: "each snapshot table entry, with its extra data, id and name, must lie inside the file",
         why: "ids and names are cut or invented from zeros, and so may be the place of the snapshot's table",
         advice: "complete the file; the active disk is not touched by it",
@@ -21,7 +21,7 @@ rules! {
             snapshot table'. Check counts a table that ends a cluster or more behind the end, and passes a \
             name that runs past it by less",
     }
-    S02 "snapshot-extra-data-too-large" Fatal Qemu {
+    SNAPSHOT_EXTRA_DATA_TOO_LARGE: S02 "snapshot-extra-data-too-large" Fatal Qemu {
         title: "a snapshot's extra data must have at most 1024 bytes for QEMU to open the image",
         why: "QEMU reads at most 1,024 bytes, and refuses what it cannot keep",
         advice: "`qemu-img check -r all` on a copy cuts the data to what QEMU knows",
@@ -30,7 +30,7 @@ rules! {
         qemu: Refused CheckError "'Too much extra metadata in snapshot table entry N'; check says so too, \
             and -r all discards it",
     }
-    S03 "snapshot-table-too-large" Fatal Qemu {
+    SNAPSHOT_TABLE_TOO_LARGE: S03 "snapshot-table-too-large" Fatal Qemu {
         title: "the snapshot table must have at most 64 MiB for QEMU to open the image",
         why: "the whole table is loaded and rewritten at each change, and QEMU bounds it",
         advice: "delete snapshots with the program that made them, or extract those that matter with `read \
@@ -40,7 +40,7 @@ rules! {
         qemu: Refused CheckError "'Snapshot table is too big', and 'You can force-remove all N overhanging \
             snapshots with qemu-img check -r all'",
     }
-    S04 "snapshot-extra-data-too-short" Corruption Must {
+    SNAPSHOT_EXTRA_DATA_TOO_SHORT: S04 "snapshot-extra-data-too-short" Corruption Must {
         title: "in version 3 a snapshot's extra data must have at least 16 bytes: its VM state's and its \
             disk's size",
         why: "without these fields the size of the disk at that time is guessed",
@@ -50,7 +50,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR snapshot table entry N is incomplete'",
         counted_one_by_one: true,
     }
-    S05 "snapshot-l1-unaligned" Corruption Must {
+    SNAPSHOT_L1_UNALIGNED: S05 "snapshot-l1-unaligned" Corruption Must {
         title: "a snapshot's L1 table must start on a cluster boundary",
         why: "the snapshot's whole tree is read from the wrong bytes",
         advice: "look for its table on the boundary before; else the snapshot is lost, and only it",
@@ -60,7 +60,7 @@ rules! {
             (NAME) l1_offset=0x..: L1 table is not cluster aligned; snapshot table entry corrupted'",
         counted_one_by_one: true,
     }
-    S06 "snapshot-l1-too-large" Corruption Qemu {
+    SNAPSHOT_L1_TOO_LARGE: S06 "snapshot-l1-too-large" Corruption Qemu {
         title: "a snapshot's L1 table must have at most 32 MiB for QEMU to use it",
         why: "QEMU refuses to use a table of that length, so the snapshot cannot be read or deleted",
         advice: "compare l1_size with the disk size: mostly the number alone is damaged",
@@ -70,7 +70,7 @@ rules! {
             (NAME) l1_size=0x..: L1 table is too large; snapshot table entry corrupted'",
         counted_one_by_one: true,
     }
-    S07 "snapshot-l1-too-small" Corruption Extra {
+    SNAPSHOT_L1_TOO_SMALL: S07 "snapshot-l1-too-small" Corruption Extra {
         title: "a snapshot's L1 table must give its whole disk, and its VM state, an entry",
         why: "a part of the snapshot's disk or of its VM state cannot be reached",
         advice: "set disk_size or l1_size right in a copy by the active table's, if the disk was not resized since",
@@ -80,7 +80,7 @@ rules! {
             led to none",
         reads_as_unallocated: true,
     }
-    S08 "snapshot-l1-beyond-file" Corruption Must {
+    SNAPSHOT_L1_BEYOND_FILE: S08 "snapshot-l1-beyond-file" Corruption Must {
         title: "a snapshot's L1 table must lie inside the file",
         why: "the snapshot reads as zeros where its table is missing, and its clusters are leaked",
         advice: "complete the file before anything deletes the snapshot or repairs the leaks",
@@ -90,7 +90,7 @@ rules! {
             exceeding the end of the file'",
         reads_as_unallocated: true,
     }
-    S11 "snapshot-vm-state-sizes" Note Extra {
+    SNAPSHOT_VM_STATE_SIZES: S11 "snapshot-vm-state-sizes" Note Extra {
         title: "the 32-bit and the 64-bit size of a snapshot's VM state are expected to agree, or the 32-bit \
             one to be 0",
         why: "old programs use the short field and new ones the long one, and load different VM states",
@@ -99,7 +99,7 @@ rules! {
         fields: [Snapshot.VM_STATE_SIZE, Snapshot.VM_STATE_SIZE_LARGE],
         qemu: Silently Silently "the 64-bit size wins where it is present",
     }
-    S12 "snapshot-disk-size-implausible" Note Extra {
+    SNAPSHOT_DISK_SIZE_IMPLAUSIBLE: S12 "snapshot-disk-size-implausible" Note Extra {
         title: "a snapshot's disk size is expected to be a multiple of 512 and not 0",
         why: "QEMU rounds it down to sectors, and a disk of 0 bytes has nothing to restore",
         advice: "compare with the tree: `map --snapshot` shows how far it reaches",
@@ -107,7 +107,7 @@ rules! {
         fields: [Snapshot.DISK_SIZE],
         qemu: Silently Silently "shown as it stands: 0, 12345 and 2^64-1 are accepted",
     }
-    S13 "snapshots-with-data-file" Corruption Must {
+    SNAPSHOTS_WITH_DATA_FILE: S13 "snapshots-with-data-file" Corruption Must {
         title: "an image with an external data file must not have snapshots",
         why: "the data file holds one disk, and cannot keep what a snapshot should",
         advice: "delete the snapshots on a copy; the data that they had is gone since the first write",
@@ -116,7 +116,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR N snapshots in image with data file'",
         counted_one_by_one: true,
     }
-    S16 "snapshot-copied-flag" Note Must reported_as "none" {
+    SNAPSHOT_COPIED_FLAG: S16 "snapshot-copied-flag" Note Must reported_as "none" {
         title: "bit 63 may be out of date in the L1 and L2 tables of a snapshot",
         why: "QEMU sets the bit anew when it goes back to the snapshot",
         advice: "nothing: it is not reported",
@@ -124,7 +124,7 @@ rules! {
         fields: [],
         qemu: Silently Silently "not checked in snapshots, and rebuilt when one is loaded",
     }
-    S17 "snapshot-tree" Note Must reported_as "none" {
+    SNAPSHOT_TREE: S17 "snapshot-tree" Note Must reported_as "none" {
         title: "what must hold for the tables and clusters of the active disk must hold for every snapshot's \
             too",
         why: "a snapshot that cannot be read is found out when it is needed",
@@ -184,17 +184,21 @@ impl SnapshotRules {
     /// Judges the table as a whole; `fault` is what ended it early.
     pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
         out.extend(fault.and_then(extra_data_of).map(|(span, len)| extra_data_too_large(span, len)));
-        out.extend(fault.map(|fault| stopped(fault, Structure::Snapshot, &S01)));
+        out.extend(fault.map(|fault| stopped(fault, Structure::Snapshot, &SNAPSHOT_TABLE_BEYOND_FILE)));
         let header = |rule: &'static Rule, found: Evidence, wanted: String| {
             Finding::new(rule, Structure::Header, self.count_span, found, wanted)
         };
         if self.table_len > qemu::MAX_SNAPSHOT_TABLE_LEN {
             let found = format!("a table of {} bytes", self.table_len);
             let wanted = format!("at most {}", qemu::MAX_SNAPSHOT_TABLE_LEN);
-            out.push(header(&S03, found.into(), wanted).only_qemu());
+            out.push(header(&SNAPSHOT_TABLE_TOO_LARGE, found.into(), wanted).only_qemu());
         }
         if self.external_data && self.count != 0 {
-            out.push(header(&S13, self.count.into(), "0 with an external data file".to_owned()));
+            out.push(header(
+                &SNAPSHOTS_WITH_DATA_FILE,
+                self.count.into(),
+                "0 with an external data file".to_owned(),
+            ));
         }
     }
 
@@ -205,7 +209,13 @@ impl SnapshotRules {
             out.push(extra_data_too_large(span(), len.into()));
         }
         if len < 16 && self.has_v3 {
-            out.push(Finding::new(&S04, Structure::Snapshot, span(), len, "at least 16"));
+            out.push(Finding::new(
+                &SNAPSHOT_EXTRA_DATA_TOO_SHORT,
+                Structure::Snapshot,
+                span(),
+                len,
+                "at least 16",
+            ));
         }
     }
 
@@ -221,20 +231,25 @@ impl SnapshotRules {
             Finding::new(rule, Structure::Snapshot, field::L1_SIZE.at(snapshot.at), size, wanted)
         };
         if !offset.is_aligned(cluster_size) {
-            out.push(offset_finding(&S05, format!("a multiple of {cluster_size:#x}")));
+            out.push(offset_finding(&SNAPSHOT_L1_UNALIGNED, format!("a multiple of {cluster_size:#x}")));
         }
         let is_too_large = size > qemu::MAX_L1_ENTRIES;
         if is_too_large {
-            out.push(size_finding(&S06, format!("at most {}", qemu::MAX_L1_ENTRIES)).only_qemu());
+            out.push(
+                size_finding(&SNAPSHOT_L1_TOO_LARGE, format!("at most {}", qemu::MAX_L1_ENTRIES)).only_qemu(),
+            );
         }
         let wanted = snapshot.l1_entries_wanted(geometry, self.virtual_size);
         if u64::from(size) < wanted {
-            out.push(size_finding(&S07, format!("at least {wanted}")));
+            out.push(size_finding(&SNAPSHOT_L1_TOO_SMALL, format!("at least {wanted}")));
         }
         // Of a length that is wrong, only the start can tell.
         let span = if is_too_large { Span::new(offset, 8) } else { snapshot.l1().span() };
         if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
-            out.push(offset_finding(&S08, format!("inside the {:#x} bytes of the file", self.file_len)));
+            out.push(offset_finding(
+                &SNAPSHOT_L1_BEYOND_FILE,
+                format!("inside the {:#x} bytes of the file", self.file_len),
+            ));
         }
     }
 }
@@ -244,20 +259,20 @@ fn sizes(snapshot: &Snapshot, out: &mut Vec<Finding>) {
     if short != 0 && short != long {
         let span = field::VM_STATE_SIZE.at(snapshot.at);
         let wanted = format!("{long} or 0");
-        out.push(Finding::new(&S11, Structure::Snapshot, span, short, wanted));
+        out.push(Finding::new(&SNAPSHOT_VM_STATE_SIZES, Structure::Snapshot, span, short, wanted));
     }
     if let Some(size) = snapshot.disk_size()
         && (size == 0 || size % SECTOR != 0)
     {
         let span = extra_field::DISK_SIZE.at(snapshot.extra_at());
         let wanted = format!("a multiple of {SECTOR} and not 0");
-        out.push(Finding::new(&S12, Structure::Snapshot, span, size, wanted));
+        out.push(Finding::new(&SNAPSHOT_DISK_SIZE_IMPLAUSIBLE, Structure::Snapshot, span, size, wanted));
     }
 }
 
 fn extra_data_too_large(span: Span, len: u64) -> Finding {
     let wanted = format!("at most {}", qemu::MAX_SNAPSHOT_EXTRA_LEN);
-    Finding::new(&S02, Structure::Snapshot, span, len, wanted).only_qemu()
+    Finding::new(&SNAPSHOT_EXTRA_DATA_TOO_LARGE, Structure::Snapshot, span, len, wanted).only_qemu()
 }
 
 /// Where `extra_data_size` stands in an entry that was not read, and what it is at least; `None` where it is

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use super::*;
 use crate::finding::{Finding, Severity, Structure};
 use crate::image::{Image, Section, Tables, Walk};
-use crate::rules::codes::H02;
+use crate::rules::named::BAD_MAGIC;
 use crate::testkit::{Damage, Draft, damages};
 
 /// An image of the corpus.
@@ -22,7 +22,7 @@ pub(super) fn findings(file: &[u8]) -> Vec<Finding> {
     let mut out = Vec::new();
     let image = match Image::open(file, crate::Limits::default()) {
         Ok(image) => image,
-        Err(error) => return vec![stopped(error, Structure::Header, &H02)],
+        Err(error) => return vec![stopped(error, Structure::Header, &BAD_MAGIC)],
     };
     let (mut walk, mut judge) = (Walk::new(&image, Tables::Unread), Judge::new(&image, None));
     for section in [Section::Header, Section::Extensions, Section::Luks] {

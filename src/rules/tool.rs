@@ -7,7 +7,7 @@ use crate::source::ReadAt;
 use crate::units::Span;
 
 rules! {
-    T01 "budget-spent" Note Extra {
+    BUDGET_SPENT: T01 "budget-spent" Note Extra {
         title: "the image asked for more work than one of the limits allows, so a part of it was not judged",
         why: "what was not looked at can hold anything, so the image is never called clean",
         advice: "raise the limit that is named (`--limit NAME=NUMBER`), or distrust the image: no ordinary one comes near it",
@@ -17,7 +17,7 @@ rules! {
             whole: a small hostile image can keep it busy without end",
         is_cut: true,
     }
-    T02 "read-error" Note Extra {
+    READ_ERROR: T02 "read-error" Note Extra {
         title: "the file must be readable: an I/O error cut a structure short, and a part was not judged",
         why: "what could not be read can hold anything, and the finding says where",
         advice: "copy the file from the failing medium with a tool that goes on after errors, and check the copy",
@@ -27,7 +27,7 @@ rules! {
             opening, the rest fails when it is read, and check ends with 'Check failed: Input/output error'",
         is_cut: true,
     }
-    T03 "file-changed" Warning Extra {
+    FILE_CHANGED: T03 "file-changed" Warning Extra {
         title: "the file must not change while it is inspected",
         why: "parts of two states were read together, so that findings may be of neither",
         advice: "stop what writes to it, or make a snapshot of the storage, and inspect that",
@@ -36,7 +36,7 @@ rules! {
         qemu: Silently Silently "QEMU locks the file against other QEMUs, not against other programs",
         is_cut: true,
     }
-    T04 "other-format-inside" Warning Extra {
+    OTHER_FORMAT_INSIDE: T04 "other-format-inside" Warning Extra {
         title: "the file is not expected to read as another format too, where other tools look for one",
         why: "a scanner, a boot loader or a probe by content sees another file than QEMU does",
         advice: "reject it from strangers; name the format wherever you open it",
@@ -45,7 +45,7 @@ rules! {
         qemu: Silently Silently "not looked for: once the header says qcow2, that settles it",
         risk: FromWarning,
     }
-    T05 "guest-looks-like-image" Warning Extra {
+    GUEST_LOOKS_LIKE_IMAGE: T05 "guest-looks-like-image" Warning Extra {
         title: "the guest's first sectors are not expected to look like the header of a disk image",
         why: "whoever converts the disk to raw and lets a program probe it hands the guest the choice of the \
             format",
@@ -70,14 +70,14 @@ pub fn stopped(error: Error, structure: Structure, cut: &'static Rule) -> Findin
             format!("{wanted} bytes"),
         ),
         Error::Budget { limit, value, at } => Finding::new(
-            &T01,
+            &BUDGET_SPENT,
             structure,
             Span::new(at, 0),
             format!("{limit} {value} spent"),
             "a higher limit",
         ),
         Error::Io { what, at, kind } => Finding::new(
-            &T02,
+            &READ_ERROR,
             structure,
             Span::new(at, 0),
             format!("{what}: {kind}"),
@@ -95,9 +95,9 @@ pub fn check_unchanged<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
         Ok(false) => {}
         Ok(true) => {
             let found = "another length, time of change or header than at the start";
-            out.push(Finding::new(&T03, Structure::File, Span::default(), found, "the same"));
+            out.push(Finding::new(&FILE_CHANGED, Structure::File, Span::default(), found, "the same"));
         }
-        Err(error) => out.push(stopped(error, Structure::File, &T02)),
+        Err(error) => out.push(stopped(error, Structure::File, &READ_ERROR)),
     }
 }
 

@@ -15,7 +15,7 @@ use super::value::Value;
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{Field, FieldValue, Layout};
 use crate::image::{Part, Section, Tables, Walk};
-use crate::rules::codes::T02;
+use crate::rules::named::READ_ERROR;
 use crate::rules::{self, Judge, check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -150,7 +150,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 
     /// Takes note of what keeps something from being shown that no rule needs.
     fn stop(&mut self, error: Error, structure: Structure) {
-        self.findings.push(stopped(error, structure, &T02));
+        self.findings.push(stopped(error, structure, &READ_ERROR));
     }
 
     /// The row of a field or an entry, with its mark. `field` is its name in the catalogue.

@@ -38,7 +38,10 @@ impl Walked {
 
     /// Guest bytes that the tables break a rule for.
     pub fn broken(&self) -> u64 {
-        self.bytes.get(place(State::Broken(&crate::rules::codes::L08))).copied().unwrap_or_default()
+        self.bytes
+            .get(place(State::Broken(&crate::rules::named::DATA_CLUSTER_UNALIGNED)))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Guest bytes that a backing file would fill.

@@ -3,7 +3,7 @@
 use super::{Damage, set, unchanged};
 use crate::format::extension::BACKING_FORMAT;
 use crate::format::header::field;
-use crate::rules::codes::*;
+use crate::rules::named::*;
 use crate::testkit::Draft;
 use crate::units::{to_u64, to_usize};
 
@@ -20,7 +20,7 @@ pub(super) fn name_backing_file(draft: &mut Draft, at: u64, name: &[u8]) {
 
 pub(super) const DAMAGES: &[Damage] = &[
     Damage {
-        rule: &H36,
+        rule: &BACKING_NAME_OFFSET_INVALID,
         variant: "",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x401, b"base.raw"),
@@ -28,7 +28,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["R01", "R02", "R03"],
     },
     Damage {
-        rule: &H37,
+        rule: &BACKING_NAME_TOO_LONG,
         variant: "over-1023",
         base: "valid/v3-extended-l2",
         breaks: |draft| {
@@ -43,7 +43,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H41", "H43"],
     },
     Damage {
-        rule: &H37,
+        rule: &BACKING_NAME_TOO_LONG,
         variant: "past-cluster",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x3f9, b"base.raw"),
@@ -51,7 +51,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["R03"],
     },
     Damage {
-        rule: &H37,
+        rule: &BACKING_NAME_TOO_LONG,
         variant: "at-cluster-end",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x400, b"a"),
@@ -59,7 +59,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["R03"],
     },
     Damage {
-        rule: &H38,
+        rule: &BACKING_NAME_IN_HEADER,
         variant: "",
         base: "valid/v3-512",
         // A name that the header has by chance: the byte of the cluster size.
@@ -71,7 +71,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H40", "H41", "H42"],
     },
     Damage {
-        rule: &H39,
+        rule: &BACKING_OFFSET_WITHOUT_SIZE,
         variant: "offset-alone",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::BACKING_FILE_OFFSET, 0x200),
@@ -79,7 +79,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H39,
+        rule: &BACKING_OFFSET_WITHOUT_SIZE,
         variant: "size-alone",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::BACKING_FILE_SIZE, 1),
@@ -87,7 +87,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H40,
+        rule: &BACKING_NAME_MALFORMED,
         variant: "nul",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x88, b"base\0raw"),
@@ -95,7 +95,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H40,
+        rule: &BACKING_NAME_MALFORMED,
         variant: "direction-override",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x88, "a\u{202e}war.b".as_bytes()),
@@ -103,7 +103,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H40,
+        rule: &BACKING_NAME_MALFORMED,
         variant: "not-utf8",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x88, b"gr\xf6\xdfe"),
@@ -111,7 +111,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H41,
+        rule: &BACKING_FILE_UNTRUSTED,
         variant: "json",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x88, b"json:{\"driver\":\"null-co\"}"),
@@ -119,7 +119,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H41,
+        rule: &BACKING_FILE_UNTRUSTED,
         variant: "protocol",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x88, b"nbd://host/disk"),
@@ -127,7 +127,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H41,
+        rule: &BACKING_FILE_UNTRUSTED,
         variant: "device",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x88, b"/tmp/..//dev/sda"),
@@ -135,7 +135,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H42,
+        rule: &BACKING_FORMAT_MISSING,
         variant: "",
         base: "valid/v3-backing",
         breaks: |draft| draft.put(112, &[0; 24]),
@@ -143,7 +143,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H43,
+        rule: &HEADER_CLUSTER_HIDDEN_DATA,
         variant: "behind-the-name",
         base: "valid/v3-backing",
         breaks: |draft| draft.put(1023, &[1]),
@@ -151,7 +151,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H43,
+        rule: &HEADER_CLUSTER_HIDDEN_DATA,
         variant: "before-the-name",
         base: "valid/v3-backing",
         breaks: |draft| {

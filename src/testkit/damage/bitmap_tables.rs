@@ -2,7 +2,10 @@
 
 use super::{Damage, Draft};
 use crate::format::{bitmap, header};
-use crate::rules::codes::{B04, B05, B14, B15, B16, B17, B18};
+use crate::rules::named::{
+    BITMAP_DATA_OFFSET_INVALID, BITMAP_ENTRY_FLAG_WITH_OFFSET, BITMAP_ENTRY_RESERVED_BITS,
+    BITMAP_TABLE_OFFSET_INVALID, BITMAP_TABLE_SIZE_INVALID, BITMAP_TABLE_SIZE_MISMATCH, BITMAP_TAIL_BITS,
+};
 use crate::units::to_u64;
 
 /// Moves a bitmap's table into new clusters, `further` bytes in, with room for `size` entries.
@@ -42,7 +45,7 @@ fn grow(draft: &mut Draft, by: u64) {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &B04,
+        rule: &BITMAP_TABLE_OFFSET_INVALID,
         variant: "zero",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -54,7 +57,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B04,
+        rule: &BITMAP_TABLE_OFFSET_INVALID,
         variant: "unaligned",
         base: "valid/v3-bitmaps",
         breaks: |draft| {
@@ -66,7 +69,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B04,
+        rule: &BITMAP_TABLE_OFFSET_INVALID,
         variant: "beyond-file",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -81,7 +84,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B04,
+        rule: &BITMAP_TABLE_OFFSET_INVALID,
         variant: "cut",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -95,7 +98,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B05,
+        rule: &BITMAP_TABLE_SIZE_INVALID,
         variant: "zero",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -107,7 +110,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B05,
+        rule: &BITMAP_TABLE_SIZE_INVALID,
         variant: "too-large",
         base: "valid/v3-bitmaps",
         // A bitmap in use may have any size; 524,288 clusters of 1 KiB are 512 MiB.
@@ -122,7 +125,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["B17", "B19"],
     },
     Damage {
-        rule: &B14,
+        rule: &BITMAP_ENTRY_RESERVED_BITS,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| draft.put_u64(draft.bitmap(1).table().at.0, 1 << 1),
@@ -130,7 +133,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B14,
+        rule: &BITMAP_ENTRY_RESERVED_BITS,
         variant: "in-use",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -144,7 +147,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["B19"],
     },
     Damage {
-        rule: &B15,
+        rule: &BITMAP_ENTRY_FLAG_WITH_OFFSET,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -160,7 +163,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B16,
+        rule: &BITMAP_DATA_OFFSET_INVALID,
         variant: "unaligned",
         base: "valid/v3-bitmaps",
         breaks: |draft| {
@@ -172,7 +175,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B16,
+        rule: &BITMAP_DATA_OFFSET_INVALID,
         variant: "beyond-file",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -186,7 +189,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B16,
+        rule: &BITMAP_DATA_OFFSET_INVALID,
         variant: "cut",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -200,7 +203,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B17,
+        rule: &BITMAP_TABLE_SIZE_MISMATCH,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -215,7 +218,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     },
     // QEMU counts the disk in whole sectors: a part of one takes no bit.
     Damage {
-        rule: &B17,
+        rule: &BITMAP_TABLE_SIZE_MISMATCH,
         variant: "part-of-a-sector",
         base: "valid/v3-bitmaps",
         breaks: |draft| {
@@ -226,7 +229,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["H28"],
     },
     Damage {
-        rule: &B17,
+        rule: &BITMAP_TABLE_SIZE_MISMATCH,
         variant: "one-more-sector",
         base: "valid/v3-bitmaps",
         breaks: |draft| grow(draft, 512),
@@ -237,7 +240,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B18,
+        rule: &BITMAP_TAIL_BITS,
         variant: "",
         base: "valid/v3-bitmap-tail",
         breaks: |draft| set_data_bit(draft, 11),
@@ -245,7 +248,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B18,
+        rule: &BITMAP_TAIL_BITS,
         variant: "last-bit",
         base: "valid/v3-bitmap-tail",
         breaks: |draft| set_data_bit(draft, 512 * 8 - 1),
@@ -253,7 +256,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B18,
+        rule: &BITMAP_TAIL_BITS,
         variant: "part-of-a-sector",
         base: "valid/v3-bitmap-tail",
         breaks: |draft| {

@@ -4,7 +4,11 @@ use super::{Damage, Draft};
 use crate::format::bitmap::{self, BitmapHead};
 use crate::format::{Layout, extension};
 use crate::image::Bitmap;
-use crate::rules::codes::{B01, B02, B03, B06, B07, B08, B09, B10, B11, B12, B13, B19};
+use crate::rules::named::{
+    BITMAP_COUNT_MISMATCH, BITMAP_DIRECTORY_BROKEN, BITMAP_EXTRA_DATA, BITMAP_FLAGS_RESERVED,
+    BITMAP_GRANULARITY_INVALID, BITMAP_IN_USE, BITMAP_NAME_EMPTY, BITMAP_NAME_MALFORMED,
+    BITMAP_NAME_TOO_LONG, BITMAP_PADDING_NONZERO, BITMAP_TYPE_UNKNOWN, DUPLICATE_BITMAP,
+};
 use crate::units::HostOffset;
 
 fn with_bitmap(draft: &mut Draft, index: usize, edit: impl Fn(&mut Bitmap)) {
@@ -29,7 +33,7 @@ fn add_bitmap(draft: &mut Draft) {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &B01,
+        rule: &BITMAP_DIRECTORY_BROKEN,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -43,7 +47,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B01,
+        rule: &BITMAP_DIRECTORY_BROKEN,
         variant: "padding-missing",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -55,7 +59,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B02,
+        rule: &BITMAP_COUNT_MISMATCH,
         variant: "less",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -65,7 +69,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B02,
+        rule: &BITMAP_COUNT_MISMATCH,
         variant: "more",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -78,7 +82,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B03,
+        rule: &BITMAP_EXTRA_DATA,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| with_bitmap(draft, 1, |bitmap| bitmap.extra = vec![0]),
@@ -86,7 +90,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B06,
+        rule: &BITMAP_GRANULARITY_INVALID,
         variant: "too-coarse",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -98,7 +102,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B06,
+        rule: &BITMAP_GRANULARITY_INVALID,
         variant: "too-fine",
         base: "valid/v3-bitmaps",
         breaks: |draft| {
@@ -111,7 +115,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B06,
+        rule: &BITMAP_GRANULARITY_INVALID,
         variant: "impossible",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -123,7 +127,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B07,
+        rule: &BITMAP_FLAGS_RESERVED,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -135,7 +139,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B07,
+        rule: &BITMAP_FLAGS_RESERVED,
         variant: "extra-data-compatible",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -147,7 +151,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B08,
+        rule: &BITMAP_TYPE_UNKNOWN,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -159,7 +163,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B08,
+        rule: &BITMAP_TYPE_UNKNOWN,
         variant: "with-auto-flag",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -172,7 +176,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B09,
+        rule: &BITMAP_NAME_TOO_LONG,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, &[b'w'; 1024]),
@@ -180,7 +184,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B10,
+        rule: &BITMAP_NAME_EMPTY,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b""),
@@ -188,7 +192,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B11,
+        rule: &DUPLICATE_BITMAP,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"daily"),
@@ -196,7 +200,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B11,
+        rule: &DUPLICATE_BITMAP,
         variant: "up-to-nul",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"daily\0copy"),
@@ -204,7 +208,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["B12"],
     },
     Damage {
-        rule: &B12,
+        rule: &BITMAP_NAME_MALFORMED,
         variant: "nul",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"a\0b"),
@@ -212,7 +216,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B12,
+        rule: &BITMAP_NAME_MALFORMED,
         variant: "not-utf8",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| rename(draft, 1, b"w\xf6chentlich"),
@@ -220,7 +224,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B13,
+        rule: &BITMAP_PADDING_NONZERO,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| draft.put(draft.bitmap(1).end().0 - 1, b"x"),
@@ -228,7 +232,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &B19,
+        rule: &BITMAP_IN_USE,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {

@@ -1,7 +1,10 @@
 //! Damages that only counting the references shows: refcounts, and the flags that go with them.
 
 use super::{Damage, Draft, unchanged};
-use crate::rules::codes::{L04, L11, R04, R05, R06, R07, R09, R12};
+use crate::rules::named::{
+    L1_COPIED_FLAG_WRONG, L2_COPIED_FLAG_WRONG, REFCOUNT_BLOCK_OWN_REFCOUNT, REFCOUNT_OVERFLOW,
+    REFCOUNT_TOO_HIGH, REFCOUNT_TOO_LOW, REFCOUNT_ZERO_BUT_USED, TRAILING_DATA,
+};
 use crate::units::to_u64;
 
 const COPIED: u64 = 1 << 63;
@@ -27,7 +30,7 @@ fn snapshot_table(draft: &Draft) -> u64 {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &L04,
+        rule: &L1_COPIED_FLAG_WRONG,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| flip(draft, draft.l1_entry(0), COPIED),
@@ -35,7 +38,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L04,
+        rule: &L1_COPIED_FLAG_WRONG,
         variant: "with-snapshots",
         base: "valid/v3-snapshots",
         breaks: |draft| flip(draft, draft.l1_entry(0), COPIED),
@@ -44,7 +47,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L11,
+        rule: &L2_COPIED_FLAG_WRONG,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| flip(draft, draft.l2_entry(0), COPIED),
@@ -52,7 +55,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L11,
+        rule: &L2_COPIED_FLAG_WRONG,
         variant: "clear",
         base: "valid/v3-basic",
         breaks: |draft| flip(draft, draft.l2_entry(0), COPIED),
@@ -60,7 +63,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R04,
+        rule: &REFCOUNT_BLOCK_OWN_REFCOUNT,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| draft.set_refcounts(block(draft), 1, 0),
@@ -68,7 +71,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R04,
+        rule: &REFCOUNT_BLOCK_OWN_REFCOUNT,
         variant: "too-high",
         base: "valid/v3-basic",
         breaks: |draft| draft.set_refcounts(block(draft), 1, 2),
@@ -76,7 +79,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R05,
+        rule: &REFCOUNT_TOO_LOW,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| draft.set_refcounts(data(draft, 0), 1, 1),
@@ -84,7 +87,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R06,
+        rule: &REFCOUNT_TOO_HIGH,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -96,7 +99,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R06,
+        rule: &REFCOUNT_TOO_HIGH,
         variant: "with-a-flag",
         base: "valid/v3-basic",
         breaks: |draft| draft.set_refcounts(data(draft, 0), 1, 2),
@@ -104,7 +107,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["L11"],
     },
     Damage {
-        rule: &R07,
+        rule: &REFCOUNT_ZERO_BUT_USED,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| draft.set_refcounts(data(draft, 0), 1, 0),
@@ -112,7 +115,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R07,
+        rule: &REFCOUNT_ZERO_BUT_USED,
         variant: "block-wiped",
         base: "valid/v3-basic",
         breaks: |draft| draft.set_refcounts(0, 10, 0),
@@ -120,7 +123,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["R04"],
     },
     Damage {
-        rule: &R07,
+        rule: &REFCOUNT_ZERO_BUT_USED,
         variant: "block-lost",
         base: "valid/v3-basic",
         breaks: |draft| draft.put_u64(draft.refcount_table_entry(0), 0),
@@ -128,7 +131,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R09,
+        rule: &REFCOUNT_OVERFLOW,
         variant: "",
         base: "valid/v3-refcount-1",
         breaks: |draft| draft.put_u64(draft.l2_entry(5), draft.get(draft.l2_entry(0), 8)),
@@ -136,7 +139,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["L27"],
     },
     Damage {
-        rule: &R12,
+        rule: &TRAILING_DATA,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| draft.put(to_u64(draft.bytes.len()) + 2048, b"hidden"),

@@ -9,7 +9,7 @@ use crate::format::extension::{
 };
 use crate::format::header::field;
 use crate::format::scalar::Magic;
-use crate::rules::codes::*;
+use crate::rules::named::*;
 use crate::testkit::Draft;
 use crate::units::HostOffset;
 
@@ -23,7 +23,7 @@ fn put_extension(draft: &mut Draft, at: u64, magic: Magic, length: u32) {
 
 pub(super) const DAMAGES: &[Damage] = &[
     Damage {
-        rule: &E01,
+        rule: &EXTENSION_TOO_LARGE,
         variant: "data",
         base: "valid/v3-basic",
         breaks: |draft| put_extension(draft, 112, UNKNOWN, 1024 - 120 + 1),
@@ -31,7 +31,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E01,
+        rule: &EXTENSION_TOO_LARGE,
         variant: "left-over-bytes",
         base: "valid/v3-backing",
         breaks: |draft| name_backing_file(draft, 0x87, b"base.raw"),
@@ -39,7 +39,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E01,
+        rule: &EXTENSION_TOO_LARGE,
         variant: "file-ends",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -53,7 +53,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H34"],
     },
     Damage {
-        rule: &E02,
+        rule: &DUPLICATE_EXTENSION,
         variant: "known",
         base: "valid/v3-backing",
         breaks: |draft| {
@@ -67,7 +67,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E02,
+        rule: &DUPLICATE_EXTENSION,
         variant: "unknown",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -81,7 +81,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E26"],
     },
     Damage {
-        rule: &E03,
+        rule: &EXTENSION_END_MISSING,
         variant: "",
         base: "valid/v3-backing",
         // The name stands where the padding should.
@@ -90,7 +90,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E04,
+        rule: &EXTENSION_END_LENGTH,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set_length(draft, END, 8),
@@ -98,7 +98,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E05,
+        rule: &BACKING_FORMAT_TOO_LONG,
         variant: "",
         base: "valid/v3-backing",
         breaks: |draft| {
@@ -114,7 +114,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E06"],
     },
     Damage {
-        rule: &E06,
+        rule: &BACKING_FORMAT_UNEXPECTED,
         variant: "no-backing-file",
         base: "valid/v3-basic",
         breaks: |draft| draft.add_extension(BACKING_FORMAT, b"raw"),
@@ -125,7 +125,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E06,
+        rule: &BACKING_FORMAT_UNEXPECTED,
         variant: "unknown-format",
         base: "valid/v3-backing",
         breaks: |draft| set_string(draft, BACKING_FORMAT, b"raW"),
@@ -133,7 +133,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E09,
+        rule: &CRYPTO_EXTENSION_UNEXPECTED,
         variant: "",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| set(draft, field::CRYPT_METHOD, 0),
@@ -141,7 +141,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E10,
+        rule: &CRYPTO_EXTENSION_MISSING,
         variant: "",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| draft.put(112, &[0; 24]),
@@ -149,7 +149,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E20,
+        rule: &BITMAPS_BIT_WITHOUT_EXTENSION,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1),
@@ -157,7 +157,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E21,
+        rule: &BITMAPS_INCONSISTENT,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 0),
@@ -165,7 +165,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E22,
+        rule: &BITMAPS_IN_VERSION_2,
         variant: "",
         base: "valid/v2-basic",
         breaks: |draft| {
@@ -182,7 +182,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["B04", "B05", "B06", "B08", "B10"],
     },
     Damage {
-        rule: &E23,
+        rule: &DATA_FILE_NAME_UNEXPECTED,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| draft.add_extension(DATA_FILE, b"data.raw"),
@@ -190,7 +190,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E25"],
     },
     Damage {
-        rule: &E24,
+        rule: &DATA_FILE_NAME_MISSING,
         variant: "",
         base: "valid/v3-data-file",
         breaks: |draft| draft.put(112, &[0; 16]),
@@ -198,7 +198,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E26,
+        rule: &UNKNOWN_EXTENSION,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| draft.add_extension(UNKNOWN, b"anything"),

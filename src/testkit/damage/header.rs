@@ -5,11 +5,11 @@ use super::{Damage, set, unchanged};
 use crate::format::extension::BACKING_FORMAT;
 use crate::format::features::EXTENDED_L2;
 use crate::format::header::field;
-use crate::rules::codes::*;
+use crate::rules::named::*;
 
 pub(super) const DAMAGES: &[Damage] = &[
     Damage {
-        rule: &H01,
+        rule: &HEADER_CUT,
         variant: "fixed-fields",
         base: "valid/v3-basic",
         breaks: |draft| draft.bytes.truncate(103),
@@ -17,7 +17,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H34"],
     },
     Damage {
-        rule: &H01,
+        rule: &HEADER_CUT,
         variant: "additional-fields",
         base: "valid/v3-basic",
         breaks: |draft| draft.bytes.truncate(111),
@@ -25,7 +25,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H34"],
     },
     Damage {
-        rule: &H01,
+        rule: &HEADER_CUT,
         variant: "version-2",
         base: "valid/v2-basic",
         breaks: |draft| draft.bytes.truncate(59),
@@ -33,7 +33,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H34"],
     },
     Damage {
-        rule: &H02,
+        rule: &BAD_MAGIC,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -44,7 +44,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H02,
+        rule: &BAD_MAGIC,
         variant: "version-1",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -55,7 +55,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H02,
+        rule: &BAD_MAGIC,
         variant: "empty",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -65,7 +65,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H02,
+        rule: &BAD_MAGIC,
         variant: "zeros",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -75,7 +75,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H02,
+        rule: &BAD_MAGIC,
         variant: "text",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -85,7 +85,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H02,
+        rule: &BAD_MAGIC,
         variant: "footer",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -96,7 +96,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H03,
+        rule: &UNSUPPORTED_VERSION,
         variant: "too-new",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::VERSION, 4),
@@ -104,7 +104,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H03,
+        rule: &UNSUPPORTED_VERSION,
         variant: "zero",
         base: "valid/v2-basic",
         breaks: |draft| set(draft, field::VERSION, 0),
@@ -112,7 +112,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H04,
+        rule: &CLUSTER_TOO_SMALL,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::CLUSTER_BITS, 8),
@@ -120,7 +120,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H05,
+        rule: &CLUSTER_TOO_LARGE,
         variant: "",
         base: "valid/v3-size-0",
         breaks: |draft| set(draft, field::CLUSTER_BITS, 22),
@@ -129,7 +129,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H31", "H43", "R02", "R03", "R08"],
     },
     Damage {
-        rule: &H06,
+        rule: &SUBCLUSTER_TOO_SMALL,
         variant: "",
         base: "valid/v3-size-0",
         breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << EXTENDED_L2.bit),
@@ -137,7 +137,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H07,
+        rule: &HEADER_LENGTH_TOO_SHORT,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::HEADER_LENGTH, 96),
@@ -145,7 +145,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H08,
+        rule: &HEADER_LENGTH_UNALIGNED,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::HEADER_LENGTH, 116),
@@ -153,7 +153,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H09,
+        rule: &HEADER_BEYOND_CLUSTER,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::HEADER_LENGTH, 1032),
@@ -161,7 +161,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H10,
+        rule: &HEADER_PADDING_NONZERO,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| draft.put(field::PADDING.end() - 1, &[1]),
@@ -173,7 +173,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H11,
+        rule: &UNKNOWN_HEADER_FIELDS,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -184,7 +184,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H12,
+        rule: &UNKNOWN_INCOMPATIBLE_FEATURE,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << 5),
@@ -192,7 +192,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H13,
+        rule: &UNKNOWN_COMPATIBLE_FEATURE,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::COMPATIBLE_FEATURES, 1 << 1),
@@ -200,7 +200,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H14,
+        rule: &UNKNOWN_AUTOCLEAR_FEATURE,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1 << 2 | 1),
@@ -208,7 +208,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H16,
+        rule: &REFCOUNT_ORDER_TOO_LARGE,
         variant: "",
         base: "valid/v3-refcount-64",
         breaks: |draft| set(draft, field::REFCOUNT_ORDER, 7),
@@ -216,7 +216,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H17,
+        rule: &UNKNOWN_CRYPT_METHOD,
         variant: "",
         base: "valid/v3-aes",
         breaks: |draft| set(draft, field::CRYPT_METHOD, 3),
@@ -224,7 +224,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H18,
+        rule: &WEAK_AES_ENCRYPTION,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::CRYPT_METHOD, 1),
@@ -232,7 +232,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H19,
+        rule: &DIRTY_BIT_SET,
         variant: "",
         base: "valid/v3-lazy-refcounts",
         breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1),
@@ -240,7 +240,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H20,
+        rule: &CORRUPT_BIT_SET,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << 1),
@@ -248,7 +248,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H21,
+        rule: &COMPRESSION_BIT_MISMATCH,
         variant: "bit-missing",
         base: "valid/v3-zstd",
         breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 0),
@@ -259,7 +259,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H21,
+        rule: &COMPRESSION_BIT_MISMATCH,
         variant: "type-zero",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::INCOMPATIBLE_FEATURES, 1 << 3),
@@ -270,7 +270,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H21,
+        rule: &COMPRESSION_BIT_MISMATCH,
         variant: "type-absent",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -281,7 +281,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H22,
+        rule: &UNKNOWN_COMPRESSION_TYPE,
         variant: "",
         base: "valid/v3-zstd",
         breaks: |draft| set(draft, field::COMPRESSION_TYPE, 2),
@@ -289,7 +289,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H44,
+        rule: &RAW_BIT_WITHOUT_DATA_FILE,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::AUTOCLEAR_FEATURES, 1 << 1),
@@ -300,7 +300,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H45,
+        rule: &RAW_BIT_WITH_BACKING,
         variant: "",
         base: "valid/v3-data-file-raw",
         breaks: |draft| {
@@ -315,7 +315,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H41"],
     },
     Damage {
-        rule: &H46,
+        rule: &LAZY_REFCOUNTS_ENABLED,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::COMPATIBLE_FEATURES, 1),

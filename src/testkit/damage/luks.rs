@@ -5,7 +5,7 @@ use super::Damage;
 use crate::format::Field;
 use crate::format::luks::{self, SLOT_DISABLED, SLOT_ENABLED};
 use crate::image::Luks;
-use crate::rules::codes::*;
+use crate::rules::named::*;
 use crate::testkit::Draft;
 use crate::units::{Span, to_usize};
 
@@ -38,7 +38,7 @@ fn set_slot(draft: &mut Draft, slot: usize, field: Field, value: u64) {
 
 pub(super) const DAMAGES: &[Damage] = &[
     Damage {
-        rule: &K01,
+        rule: &LUKS_MAGIC_VERSION,
         variant: "magic",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::MAGIC, b"SKUL\xba\xbe"),
@@ -46,7 +46,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K01,
+        rule: &LUKS_MAGIC_VERSION,
         variant: "version",
         base: CUT,
         breaks: |draft| set(draft, luks::field::VERSION, 2),
@@ -54,7 +54,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K02,
+        rule: &LUKS_NAME_MALFORMED,
         variant: "no-nul",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, &[b'a'; 32]),
@@ -62,7 +62,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K02,
+        rule: &LUKS_NAME_MALFORMED,
         variant: "not-printable",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha256\x1b"),
@@ -70,7 +70,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K03,
+        rule: &LUKS_PAYLOAD_IN_HEADER,
         variant: "",
         base: CUT,
         breaks: |draft| set(draft, luks::field::PAYLOAD_OFFSET, 7),
@@ -79,7 +79,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13", "K07"],
     },
     Damage {
-        rule: &K04,
+        rule: &LUKS_DIGEST_ITERATIONS,
         variant: "zero",
         base: CUT,
         breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 0),
@@ -87,7 +87,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K04,
+        rule: &LUKS_DIGEST_ITERATIONS,
         variant: "few",
         base: CUT,
         breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 999),
@@ -95,7 +95,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K04,
+        rule: &LUKS_DIGEST_ITERATIONS,
         variant: "many",
         base: CUT,
         breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 100_000_001),
@@ -103,7 +103,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K05,
+        rule: &LUKS_SLOT_CORRUPTED,
         variant: "stripes",
         base: CUT,
         breaks: |draft| set_slot(draft, 7, luks::slot_field::STRIPES, 3999),
@@ -111,7 +111,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K05,
+        rule: &LUKS_SLOT_CORRUPTED,
         variant: "state",
         base: CUT,
         breaks: |draft| set_slot(draft, 7, luks::slot_field::ACTIVE, 0),
@@ -119,7 +119,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K06,
+        rule: &LUKS_SLOT_ITERATIONS,
         variant: "",
         base: CUT,
         breaks: |draft| {
@@ -130,7 +130,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K07,
+        rule: &LUKS_SLOT_OVERLAP,
         variant: "in-header",
         base: CUT,
         breaks: |draft| set_slot(draft, 0, luks::slot_field::KEY_MATERIAL_OFFSET, 7),
@@ -138,7 +138,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K07,
+        rule: &LUKS_SLOT_OVERLAP,
         variant: "in-payload",
         base: CUT,
         breaks: |draft| set_slot(draft, 7, luks::slot_field::KEY_MATERIAL_OFFSET, 905),
@@ -146,7 +146,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K07,
+        rule: &LUKS_SLOT_OVERLAP,
         variant: "in-other-slot",
         base: CUT,
         breaks: |draft| set_slot(draft, 1, luks::slot_field::KEY_MATERIAL_OFFSET, 135),
@@ -154,7 +154,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K08,
+        rule: &LUKS_NO_ACTIVE_SLOT,
         variant: "",
         base: CUT,
         breaks: |draft| set_slot(draft, 0, luks::slot_field::ACTIVE, SLOT_DISABLED.into()),
@@ -166,7 +166,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K09,
+        rule: &LUKS_CIPHER_WEAK,
         variant: "unknown-cipher",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, b"aes2"),
@@ -174,7 +174,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K09,
+        rule: &LUKS_CIPHER_WEAK,
         variant: "unknown-mode",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::CIPHER_MODE, b"cbc"),
@@ -182,7 +182,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K09,
+        rule: &LUKS_CIPHER_WEAK,
         variant: "unknown-hash",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha257"),
@@ -190,7 +190,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K09,
+        rule: &LUKS_CIPHER_WEAK,
         variant: "weak-cipher",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, b"cast5"),
@@ -198,7 +198,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K09,
+        rule: &LUKS_CIPHER_WEAK,
         variant: "weak-mode",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::CIPHER_MODE, b"ecb-plain64"),
@@ -206,7 +206,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K09,
+        rule: &LUKS_CIPHER_WEAK,
         variant: "weak-hash",
         base: CUT,
         breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"md5"),
@@ -214,7 +214,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["E13"],
     },
     Damage {
-        rule: &K09,
+        rule: &LUKS_CIPHER_WEAK,
         variant: "key-size",
         base: CUT,
         breaks: |draft| set(draft, luks::field::KEY_BYTES, 15),

@@ -2,9 +2,13 @@
 
 use super::{Damage, Draft};
 use crate::format::{header, snapshot};
-use crate::rules::codes::{
-    L01, L02, L03, L05, L06, L07, L08, L09, L10, L12, L13, L14, L16, L17, L18, L19, L20, L21, L23, L24, L25,
-    L29,
+use crate::rules::named::{
+    COMPRESSED_BEYOND_FILE, COMPRESSED_COPIED_FLAG, COMPRESSED_OFFSET_BITS, COMPRESSED_WITH_DATA_FILE,
+    COMPRESSED_WITH_SUBCLUSTERS, DATA_CLUSTER_BEYOND_FILE, DATA_CLUSTER_CUT, DATA_CLUSTER_UNALIGNED,
+    DATA_FILE_COPIED_FLAG_CLEAR, DATA_FILE_OFFSET_MISMATCH, L1_ENTRY_BEYOND_DISK, L1_FLAGS_WITHOUT_L2_TABLE,
+    L1_RESERVED_BITS, L2_ENTRY_BEYOND_DISK, L2_RESERVED_BITS, L2_TABLE_BEYOND_FILE, L2_TABLE_UNALIGNED,
+    SUBCLUSTER_ALLOCATED_AND_ZERO, SUBCLUSTER_WITHOUT_CLUSTER, UNALLOCATED_COPIED_FLAG,
+    ZERO_FLAG_IN_EXTENDED_ENTRY, ZERO_FLAG_IN_VERSION_2,
 };
 use crate::units::to_u64;
 
@@ -44,7 +48,7 @@ fn bitmap(draft: &Draft, index: u64) -> u64 {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &L01,
+        rule: &L1_RESERVED_BITS,
         variant: "lowest-bits",
         base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l1_entry(0), 1),
@@ -52,7 +56,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L01,
+        rule: &L1_RESERVED_BITS,
         variant: "highest-bit",
         base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l1_entry(0), 1 << 62),
@@ -60,7 +64,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L01,
+        rule: &L1_RESERVED_BITS,
         variant: "in-snapshot",
         base: "valid/v3-snapshots",
         breaks: |draft| set(draft, draft.snapshot(0).l1().at.0, 1 << 56),
@@ -68,7 +72,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L02,
+        rule: &L2_TABLE_UNALIGNED,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| move_l2(draft, 0, 512),
@@ -76,7 +80,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L03,
+        rule: &L2_TABLE_BEYOND_FILE,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l1_entry(1), to_u64(draft.bytes.len()) | COPIED),
@@ -88,7 +92,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L03,
+        rule: &L2_TABLE_BEYOND_FILE,
         variant: "cut",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -104,7 +108,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L05,
+        rule: &L2_RESERVED_BITS,
         variant: "lowest-bit",
         base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l2_entry(0), 1 << 1),
@@ -112,7 +116,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L05,
+        rule: &L2_RESERVED_BITS,
         variant: "highest-bit",
         base: "valid/v3-512",
         breaks: |draft| set(draft, draft.l2_entry(0), 1 << 61),
@@ -120,7 +124,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L06,
+        rule: &ZERO_FLAG_IN_EXTENDED_ENTRY,
         variant: "",
         base: "valid/v3-extended-l2",
         breaks: |draft| set(draft, draft.l2_entry(0), 1),
@@ -128,7 +132,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L07,
+        rule: &ZERO_FLAG_IN_VERSION_2,
         variant: "",
         base: "valid/v2-basic",
         breaks: |draft| set(draft, draft.l2_entry(0), 1),
@@ -136,7 +140,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L08,
+        rule: &DATA_CLUSTER_UNALIGNED,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -150,7 +154,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L08,
+        rule: &DATA_CLUSTER_UNALIGNED,
         variant: "of-zero-cluster",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -164,7 +168,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L09,
+        rule: &DATA_CLUSTER_BEYOND_FILE,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| draft.truncate(0x2400),
@@ -172,7 +176,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["R08"],
     },
     Damage {
-        rule: &L10,
+        rule: &DATA_CLUSTER_CUT,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| draft.truncate(0x27ff),
@@ -180,7 +184,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L10,
+        rule: &DATA_CLUSTER_CUT,
         variant: "subcluster",
         base: "valid/v3-extended-l2",
         breaks: |draft| draft.truncate(0x1_41ff),
@@ -189,7 +193,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L12,
+        rule: &COMPRESSED_COPIED_FLAG,
         variant: "",
         base: "valid/v3-zlib",
         breaks: |draft| set(draft, draft.l2_entry(0), COPIED),
@@ -197,7 +201,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L13,
+        rule: &COMPRESSED_OFFSET_BITS,
         variant: "",
         base: "valid/v3-zlib",
         breaks: |draft| set(draft, draft.l2_entry(0), 1 << 59),
@@ -206,7 +210,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L14,
+        rule: &COMPRESSED_BEYOND_FILE,
         variant: "",
         base: "valid/v3-zlib",
         breaks: |draft| move_stream(draft, 1024 + 511),
@@ -214,7 +218,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L16,
+        rule: &COMPRESSED_WITH_DATA_FILE,
         variant: "",
         base: "valid/v3-data-file",
         breaks: |draft| draft.put_u64(draft.l2_entry(2), COMPRESSED | 2048),
@@ -222,7 +226,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L17,
+        rule: &COMPRESSED_WITH_SUBCLUSTERS,
         variant: "",
         base: "valid/v3-extended-l2",
         breaks: |draft| draft.put_u64(draft.l2_entry(0), COMPRESSED | 0x1_4000),
@@ -233,7 +237,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L18,
+        rule: &SUBCLUSTER_ALLOCATED_AND_ZERO,
         variant: "",
         base: "valid/v3-extended-l2",
         breaks: |draft| set(draft, bitmap(draft, 0), 1 << 32),
@@ -241,7 +245,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L19,
+        rule: &SUBCLUSTER_WITHOUT_CLUSTER,
         variant: "",
         base: "valid/v3-extended-l2",
         breaks: |draft| set(draft, bitmap(draft, 1), 1 << 31),
@@ -249,7 +253,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L20,
+        rule: &DATA_FILE_OFFSET_MISMATCH,
         variant: "",
         base: "valid/v3-data-file",
         breaks: |draft| draft.put_u64(draft.l2_entry(2), COPIED | 3072),
@@ -257,7 +261,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L20,
+        rule: &DATA_FILE_OFFSET_MISMATCH,
         variant: "offset-zero",
         base: "valid/v3-data-file",
         breaks: |draft| draft.put_u64(draft.l2_entry(1), COPIED),
@@ -265,7 +269,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L21,
+        rule: &DATA_FILE_COPIED_FLAG_CLEAR,
         variant: "",
         base: "valid/v3-data-file",
         breaks: |draft| draft.put_u64(draft.l2_entry(2), 2048),
@@ -273,7 +277,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L23,
+        rule: &UNALLOCATED_COPIED_FLAG,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l2_entry(2), COPIED),
@@ -281,7 +285,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L23,
+        rule: &UNALLOCATED_COPIED_FLAG,
         variant: "zero-cluster",
         base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l2_entry(2), COPIED | 1),
@@ -292,7 +296,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L24,
+        rule: &L2_ENTRY_BEYOND_DISK,
         variant: "",
         base: "valid/v3-lazy-refcounts",
         breaks: |draft| {
@@ -306,7 +310,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L25,
+        rule: &L1_ENTRY_BEYOND_DISK,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -320,7 +324,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L29,
+        rule: &L1_FLAGS_WITHOUT_L2_TABLE,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| draft.put_u64(draft.l1_entry(1), COPIED),
@@ -331,7 +335,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L29,
+        rule: &L1_FLAGS_WITHOUT_L2_TABLE,
         variant: "in-snapshot",
         base: "valid/v3-snapshots",
         breaks: |draft| {

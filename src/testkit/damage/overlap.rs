@@ -3,7 +3,10 @@
 
 use super::{Damage, Draft, unchanged};
 use crate::format::{bitmap, header, snapshot};
-use crate::rules::codes::{L26, L27, L28, O01, O02, O03, O04, O05};
+use crate::rules::named::{
+    BITMAP_OVERLAP, COMPRESSED_OVERLAP, DATA_CLUSTER_SHARED_IN_TREE, DATA_OVER_METADATA,
+    L2_TABLE_OVER_METADATA, L2_TABLE_SHARED_IN_TREE, METADATA_OVERLAP, REFCOUNT_BLOCK_SHARED,
+};
 
 /// An L2 entry of the first active table.
 fn map(draft: &mut Draft, index: u64, host: u64) {
@@ -44,7 +47,7 @@ fn link_in_snapshot(draft: &mut Draft, snapshot: usize, host: u64) {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &L26,
+        rule: &L2_TABLE_SHARED_IN_TREE,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| link(draft, 1, draft.l2_entry(0)),
@@ -52,7 +55,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L26,
+        rule: &L2_TABLE_SHARED_IN_TREE,
         variant: "in-snapshot",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -70,7 +73,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["L25"],
     },
     Damage {
-        rule: &L27,
+        rule: &DATA_CLUSTER_SHARED_IN_TREE,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| map(draft, 20, host(draft, 0)),
@@ -78,7 +81,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L27,
+        rule: &DATA_CLUSTER_SHARED_IN_TREE,
         variant: "in-snapshot",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -91,7 +94,7 @@ pub(super) static DAMAGES: &[Damage] = &[
     },
     // The range of its own that one snapshot has maps what the range that it shares with the active disk maps.
     Damage {
-        rule: &L27,
+        rule: &DATA_CLUSTER_SHARED_IN_TREE,
         variant: "over-two-tables",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -104,7 +107,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L28,
+        rule: &L2_TABLE_OVER_METADATA,
         variant: "",
         base: "valid/v3-snapshots",
         // The snapshot's L1 table has one entry: as an L2 table, it maps one cluster.
@@ -119,7 +122,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["L25", "O02"],
     },
     Damage {
-        rule: &O01,
+        rule: &METADATA_OVERLAP,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -131,7 +134,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &O02,
+        rule: &DATA_OVER_METADATA,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| map(draft, 20, draft.header(header::field::REFCOUNT_TABLE_OFFSET)),
@@ -139,7 +142,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &O02,
+        rule: &DATA_OVER_METADATA,
         variant: "snapshot-table",
         base: "valid/v3-snapshots",
         breaks: |draft| map(draft, 20, draft.header(header::field::SNAPSHOTS_OFFSET)),
@@ -147,7 +150,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &O03,
+        rule: &BITMAP_OVERLAP,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -159,7 +162,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["B18"],
     },
     Damage {
-        rule: &O03,
+        rule: &BITMAP_OVERLAP,
         variant: "data",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| {
@@ -171,7 +174,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &O04,
+        rule: &COMPRESSED_OVERLAP,
         variant: "",
         base: "valid/v3-zlib",
         breaks: |draft| map(draft, 20, draft.get(draft.l2_entry(0), 8)),
@@ -179,7 +182,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["L24"],
     },
     Damage {
-        rule: &O04,
+        rule: &COMPRESSED_OVERLAP,
         variant: "over-two-tables",
         base: "valid/v3-zlib",
         breaks: |draft| {
@@ -197,7 +200,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["L25"],
     },
     Damage {
-        rule: &O04,
+        rule: &COMPRESSED_OVERLAP,
         variant: "in-part",
         base: "valid/v3-zlib",
         // Two sectors from one byte on, and one from the next.
@@ -213,7 +216,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["L24"],
     },
     Damage {
-        rule: &O05,
+        rule: &REFCOUNT_BLOCK_SHARED,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -225,7 +228,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["R08"],
     },
     Damage {
-        rule: &O05,
+        rule: &REFCOUNT_BLOCK_SHARED,
         variant: "mapped",
         base: "valid/v3-basic",
         breaks: |draft| map(draft, 20, draft.get(draft.refcount_table_entry(0), 8)),

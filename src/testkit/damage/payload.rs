@@ -8,7 +8,7 @@ use crate::format::features::{FeatureName, FeatureSet};
 use crate::format::scalar::{Chars, Magic};
 use crate::format::{Field, Layout};
 use crate::image::Luks;
-use crate::rules::codes::*;
+use crate::rules::named::*;
 use crate::testkit::Draft;
 use crate::units::{HostOffset, to_usize};
 
@@ -71,7 +71,7 @@ fn uncut(draft: &mut Draft) {
 
 pub(super) const DAMAGES: &[Damage] = &[
     Damage {
-        rule: &E07,
+        rule: &FEATURE_TABLE_MALFORMED,
         variant: "length",
         base: "valid/v3-size-0",
         breaks: |draft| {
@@ -85,7 +85,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E07,
+        rule: &FEATURE_TABLE_MALFORMED,
         variant: "type",
         base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(3, 40, b"a")]),
@@ -93,7 +93,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E07,
+        rule: &FEATURE_TABLE_MALFORMED,
         variant: "bit",
         base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 64, b"a")]),
@@ -101,7 +101,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E07,
+        rule: &FEATURE_TABLE_MALFORMED,
         variant: "name",
         base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 40, b"a\x1b[2J")]),
@@ -109,7 +109,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E07,
+        rule: &FEATURE_TABLE_MALFORMED,
         variant: "name-padding",
         base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 40, b"a\0b")]),
@@ -117,7 +117,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E07,
+        rule: &FEATURE_TABLE_MALFORMED,
         variant: "named-twice",
         base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(1, 40, b"a"), (1, 40, b"b")]),
@@ -125,7 +125,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E08,
+        rule: &FEATURE_NAME_SPOOFED,
         variant: "",
         base: "valid/v3-size-0",
         breaks: |draft| set_rows(draft, &[(0, 0, b"harmless bit")]),
@@ -133,7 +133,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E11,
+        rule: &CRYPTO_EXTENSION_LENGTH,
         variant: "shorter",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| set_length(draft, CRYPTO, 15),
@@ -141,7 +141,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E11,
+        rule: &CRYPTO_EXTENSION_LENGTH,
         variant: "longer",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| set_length(draft, CRYPTO, 17),
@@ -149,7 +149,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E12,
+        rule: &CRYPTO_HEADER_UNALIGNED,
         variant: "",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| set_data(draft, CRYPTO, crypto_field::OFFSET, 0xc00 + 512),
@@ -157,7 +157,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["K01", "K03", "K04", "K05", "K07"],
     },
     Damage {
-        rule: &E13,
+        rule: &CRYPTO_HEADER_RANGE,
         variant: "behind-file",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
@@ -171,7 +171,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E13,
+        rule: &CRYPTO_HEADER_RANGE,
         variant: "length-too-small",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
@@ -186,7 +186,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E13,
+        rule: &CRYPTO_HEADER_RANGE,
         variant: "key-material-left-out",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
@@ -200,7 +200,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E13,
+        rule: &CRYPTO_HEADER_RANGE,
         variant: "length-past-file",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
@@ -214,7 +214,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E13,
+        rule: &CRYPTO_HEADER_RANGE,
         variant: "hidden-behind",
         base: "damaged/E13-luks-header-cut",
         breaks: |draft| {
@@ -230,7 +230,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E14,
+        rule: &BITMAPS_EXTENSION_LENGTH,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set_length(draft, BITMAPS, 23),
@@ -238,7 +238,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E15,
+        rule: &BITMAPS_RESERVED_NONZERO,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::RESERVED, 1),
@@ -246,7 +246,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E16,
+        rule: &BITMAPS_COUNT_ZERO,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::NB_BITMAPS, 0),
@@ -254,7 +254,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E17,
+        rule: &TOO_MANY_BITMAPS,
         variant: "",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::NB_BITMAPS, 65_536),
@@ -262,7 +262,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["B02"],
     },
     Damage {
-        rule: &E18,
+        rule: &BITMAP_DIRECTORY_OFFSET_INVALID,
         variant: "unaligned",
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0x4200),
@@ -270,7 +270,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["B01", "B04", "B05", "B06", "B08", "B10", "B11"],
     },
     Damage {
-        rule: &E18,
+        rule: &BITMAP_DIRECTORY_OFFSET_INVALID,
         variant: "zero",
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0),
@@ -278,7 +278,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["B01", "B03", "B04", "B05", "B06", "B08", "B10", "B13"],
     },
     Damage {
-        rule: &E18,
+        rule: &BITMAP_DIRECTORY_OFFSET_INVALID,
         variant: "behind-file",
         base: "valid/v3-bitmaps",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_OFFSET, 0x4800),
@@ -286,7 +286,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["B01"],
     },
     Damage {
-        rule: &E19,
+        rule: &BITMAP_DIRECTORY_SIZE_INVALID,
         variant: "too-large",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_SIZE, 67_107_841),
@@ -294,7 +294,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["B01"],
     },
     Damage {
-        rule: &E19,
+        rule: &BITMAP_DIRECTORY_SIZE_INVALID,
         variant: "zero",
         base: "valid/v3-bitmaps-512",
         breaks: |draft| set_data(draft, BITMAPS, bitmaps_field::BITMAP_DIRECTORY_SIZE, 0),
@@ -302,7 +302,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E25,
+        rule: &DATA_FILE_UNTRUSTED,
         variant: "device",
         base: "valid/v3-data-file",
         breaks: |draft| set_string(draft, DATA_FILE, b"/dev/sda"),
@@ -310,7 +310,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E25,
+        rule: &DATA_FILE_UNTRUSTED,
         variant: "protocol",
         base: "valid/v3-data-file",
         breaks: |draft| set_string(draft, DATA_FILE, b"nbd:hos1"),
@@ -318,7 +318,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E25,
+        rule: &DATA_FILE_UNTRUSTED,
         variant: "control-character",
         base: "valid/v3-data-file",
         breaks: |draft| set_string(draft, DATA_FILE, b"dat\x1b.raw"),
@@ -326,7 +326,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E27,
+        rule: &EXTENSION_STRING_MALFORMED,
         variant: "backing-format",
         base: "valid/v3-backing",
         breaks: |draft| set_length(draft, BACKING_FORMAT, 4),
@@ -334,7 +334,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &E27,
+        rule: &EXTENSION_STRING_MALFORMED,
         variant: "data-file",
         base: "valid/v3-data-file",
         breaks: |draft| set_string(draft, DATA_FILE, b"d\xe9ta.raw"),

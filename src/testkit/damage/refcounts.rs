@@ -1,7 +1,10 @@
 //! Damages of the refcount table and its blocks.
 
 use super::{Damage, Draft};
-use crate::rules::codes::{R01, R02, R03, R08, R10};
+use crate::rules::named::{
+    REFCOUNT_BEYOND_FILE, REFCOUNT_BLOCK_BEYOND_FILE, REFCOUNT_BLOCK_UNALIGNED, REFCOUNT_ENTRY_RESERVED_BITS,
+    REFCOUNT_TABLE_TOO_SHORT,
+};
 use crate::units::to_u64;
 
 /// Adds a second refcount block, all zeros, `further` bytes into its clusters.
@@ -12,7 +15,7 @@ fn add_block(draft: &mut Draft, further: u64) {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &R01,
+        rule: &REFCOUNT_ENTRY_RESERVED_BITS,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| {
@@ -25,7 +28,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R02,
+        rule: &REFCOUNT_BLOCK_UNALIGNED,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| add_block(draft, 512),
@@ -33,7 +36,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R02,
+        rule: &REFCOUNT_BLOCK_UNALIGNED,
         variant: "covers-the-file",
         base: "valid/v3-basic",
         breaks: |draft| {
@@ -44,7 +47,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R03,
+        rule: &REFCOUNT_BLOCK_BEYOND_FILE,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| draft.put_u64(draft.refcount_table_entry(1), to_u64(draft.bytes.len())),
@@ -55,7 +58,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R08,
+        rule: &REFCOUNT_BEYOND_FILE,
         variant: "",
         base: "valid/v3-extended-l2",
         breaks: |draft| draft.set_refcounts(6, 1, 1),
@@ -64,7 +67,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R08,
+        rule: &REFCOUNT_BEYOND_FILE,
         variant: "one-bit-wide",
         base: "valid/v3-refcount-1",
         breaks: |draft| draft.set_refcounts(7, 1, 1),
@@ -72,7 +75,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &R10,
+        rule: &REFCOUNT_TABLE_TOO_SHORT,
         variant: "",
         base: "valid/v3-refcount-64",
         // A table of one cluster has 64 entries for blocks of 64 refcounts.

@@ -5,7 +5,13 @@ use crate::format::scalar::{ByteSize, Seconds};
 use crate::format::snapshot::{self, SnapshotExtra, SnapshotHead};
 use crate::format::{Layout, header};
 use crate::image::Snapshot;
-use crate::rules::codes::{S01, S02, S03, S04, S05, S06, S07, S08, S09, S10, S11, S12, S13, S14, S15, S18};
+use crate::rules::named::{
+    DUPLICATE_SNAPSHOT, SNAPSHOT_DATE_IMPLAUSIBLE, SNAPSHOT_DATE_NANOSECONDS, SNAPSHOT_DISK_SIZE_IMPLAUSIBLE,
+    SNAPSHOT_EXTRA_DATA_TOO_LARGE, SNAPSHOT_EXTRA_DATA_TOO_SHORT, SNAPSHOT_L1_BEYOND_FILE,
+    SNAPSHOT_L1_TOO_LARGE, SNAPSHOT_L1_TOO_SMALL, SNAPSHOT_L1_UNALIGNED, SNAPSHOT_NAME_MALFORMED,
+    SNAPSHOT_PADDING_NONZERO, SNAPSHOT_TABLE_BEYOND_FILE, SNAPSHOT_TABLE_TOO_LARGE, SNAPSHOT_VM_STATE_SIZES,
+    SNAPSHOTS_WITH_DATA_FILE,
+};
 use crate::units::HostOffset;
 
 /// Moves a snapshot's L1 table of `size` entries into new clusters, `further` bytes in, and says where it is.
@@ -74,7 +80,7 @@ fn add_snapshot(draft: &mut Draft) {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &S01,
+        rule: &SNAPSHOT_TABLE_BEYOND_FILE,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| cut_last_name(draft, 1),
@@ -82,7 +88,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S02,
+        rule: &SNAPSHOT_EXTRA_DATA_TOO_LARGE,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| resize_extra(draft, 1025),
@@ -90,7 +96,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S02,
+        rule: &SNAPSHOT_EXTRA_DATA_TOO_LARGE,
         variant: "beyond-file",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -102,7 +108,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["S01"],
     },
     Damage {
-        rule: &S02,
+        rule: &SNAPSHOT_EXTRA_DATA_TOO_LARGE,
         variant: "beyond-limit",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -114,7 +120,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["T01"],
     },
     Damage {
-        rule: &S03,
+        rule: &SNAPSHOT_TABLE_TOO_LARGE,
         variant: "",
         base: "valid/v3-refcount-1",
         breaks: |draft| fill_table(draft, (64 << 20) + 1),
@@ -122,7 +128,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &["S12", "S14"],
     },
     Damage {
-        rule: &S04,
+        rule: &SNAPSHOT_EXTRA_DATA_TOO_SHORT,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| resize_extra(draft, 15),
@@ -130,7 +136,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S05,
+        rule: &SNAPSHOT_L1_UNALIGNED,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -142,7 +148,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S06,
+        rule: &SNAPSHOT_L1_TOO_LARGE,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -154,7 +160,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S07,
+        rule: &SNAPSHOT_L1_TOO_SMALL,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -166,7 +172,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S07,
+        rule: &SNAPSHOT_L1_TOO_SMALL,
         variant: "vm-state",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -180,7 +186,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S08,
+        rule: &SNAPSHOT_L1_BEYOND_FILE,
         variant: "",
         base: "valid/v3-snapshots",
         // The file's length counts as rounded up to 512: 64 entries.
@@ -195,7 +201,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S08,
+        rule: &SNAPSHOT_L1_BEYOND_FILE,
         variant: "cut",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -209,7 +215,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S09,
+        rule: &DUPLICATE_SNAPSHOT,
         variant: "id",
         base: "valid/v3-snapshots",
         breaks: |draft| rename(draft, 1, Some(b"1"), None),
@@ -217,7 +223,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S09,
+        rule: &DUPLICATE_SNAPSHOT,
         variant: "name",
         base: "valid/v3-snapshots",
         breaks: |draft| rename(draft, 1, None, Some(b"before-update")),
@@ -225,7 +231,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S10,
+        rule: &SNAPSHOT_DATE_NANOSECONDS,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -237,7 +243,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S11,
+        rule: &SNAPSHOT_VM_STATE_SIZES,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -253,7 +259,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S12,
+        rule: &SNAPSHOT_DISK_SIZE_IMPLAUSIBLE,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -265,7 +271,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S12,
+        rule: &SNAPSHOT_DISK_SIZE_IMPLAUSIBLE,
         variant: "zero",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -277,7 +283,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S13,
+        rule: &SNAPSHOTS_WITH_DATA_FILE,
         variant: "",
         base: "valid/v3-data-file",
         breaks: add_snapshot,
@@ -286,7 +292,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S14,
+        rule: &SNAPSHOT_NAME_MALFORMED,
         variant: "id-empty",
         base: "valid/v3-snapshots",
         breaks: |draft| rename(draft, 0, Some(b""), None),
@@ -294,7 +300,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S14,
+        rule: &SNAPSHOT_NAME_MALFORMED,
         variant: "nul",
         base: "valid/v3-snapshots",
         breaks: |draft| rename(draft, 0, None, Some(b"before\0update")),
@@ -302,7 +308,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S14,
+        rule: &SNAPSHOT_NAME_MALFORMED,
         variant: "not-utf8",
         base: "valid/v3-snapshots",
         breaks: |draft| rename(draft, 0, None, Some(b"gr\xf6\xdfe")),
@@ -310,7 +316,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S14,
+        rule: &SNAPSHOT_NAME_MALFORMED,
         variant: "escape",
         base: "valid/v3-snapshots",
         breaks: |draft| rename(draft, 0, Some(b"\x1b[31m"), None),
@@ -318,7 +324,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S15,
+        rule: &SNAPSHOT_PADDING_NONZERO,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| draft.put(draft.snapshot(0).end().0 - 1, b"x"),
@@ -326,7 +332,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S18,
+        rule: &SNAPSHOT_DATE_IMPLAUSIBLE,
         variant: "before-2009",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -338,7 +344,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S18,
+        rule: &SNAPSHOT_DATE_IMPLAUSIBLE,
         variant: "in-future",
         base: "valid/v3-snapshots",
         breaks: |draft| {
@@ -348,7 +354,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &S18,
+        rule: &SNAPSHOT_DATE_IMPLAUSIBLE,
         variant: "ids-fall",
         base: "valid/v3-snapshots",
         breaks: |draft| rename(draft, 0, Some(b"10"), None),

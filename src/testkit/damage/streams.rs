@@ -1,7 +1,7 @@
 //! Damages of L15: compressed streams that QEMU cannot read.
 
 use super::{Damage, Draft};
-use crate::rules::codes::L15;
+use crate::rules::named::COMPRESSED_DATA_BROKEN;
 use crate::testkit::writer::stored;
 
 /// Puts a stream where a guest cluster of 1 KiB has its own.
@@ -15,7 +15,7 @@ fn replace(draft: &mut Draft, index: u64, stream: &[u8]) {
 
 pub(super) static DAMAGES: &[Damage] = &[
     Damage {
-        rule: &L15,
+        rule: &COMPRESSED_DATA_BROKEN,
         variant: "zlib-short",
         base: "valid/v3-zlib",
         breaks: |draft| replace(draft, 3, &stored(&[7; 1023], false)),
@@ -23,7 +23,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L15,
+        rule: &COMPRESSED_DATA_BROKEN,
         variant: "zlib-damaged",
         base: "valid/v3-zlib",
         // A block of the type that there is not.
@@ -37,7 +37,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L15,
+        rule: &COMPRESSED_DATA_BROKEN,
         variant: "zstd-long",
         base: "valid/v3-zstd",
         breaks: |draft| replace(draft, 3, &stored(&[7; 1025], true)),
@@ -45,7 +45,7 @@ pub(super) static DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &L15,
+        rule: &COMPRESSED_DATA_BROKEN,
         variant: "zstd-cut",
         base: "valid/v3-zstd",
         breaks: |draft| replace(draft, 3, &[stored(&[7; 512], true), stored(&[8; 511], true)].concat()),

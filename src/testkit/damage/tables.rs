@@ -3,7 +3,7 @@
 use super::{Damage, set};
 use crate::format::Field;
 use crate::format::header::field;
-use crate::rules::codes::*;
+use crate::rules::named::*;
 use crate::testkit::Draft;
 use crate::units::{to_u64, to_usize};
 
@@ -35,7 +35,7 @@ fn point_behind_end(draft: &mut Draft, field: Field, clusters: u64) {
 
 pub(super) const DAMAGES: &[Damage] = &[
     Damage {
-        rule: &H24,
+        rule: &L1_OFFSET_INVALID,
         variant: "unaligned",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::L1_TABLE_OFFSET, 0xc00 + 512),
@@ -43,7 +43,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H24,
+        rule: &L1_OFFSET_INVALID,
         variant: "near-2-63",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::L1_TABLE_OFFSET, LAST_OFFSET),
@@ -51,7 +51,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H25,
+        rule: &L1_TABLE_TOO_LARGE,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::L1_SIZE, 4_194_305),
@@ -59,7 +59,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H34", "L01", "L02", "L03", "L05", "L08", "L09", "L25", "L29"],
     },
     Damage {
-        rule: &H26,
+        rule: &L1_TABLE_TOO_SMALL,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::L1_SIZE, 7),
@@ -67,7 +67,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H26,
+        rule: &L1_TABLE_TOO_SMALL,
         variant: "size-not-rounded-down",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::SIZE, (1 << 20) + 1),
@@ -75,7 +75,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H28"],
     },
     Damage {
-        rule: &H27,
+        rule: &DISK_SIZE_TOO_LARGE,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::SIZE, 1 << 48),
@@ -83,7 +83,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H26"],
     },
     Damage {
-        rule: &H28,
+        rule: &DISK_SIZE_UNALIGNED,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::SIZE, (1 << 20) - 511),
@@ -91,7 +91,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H29,
+        rule: &REFCOUNT_TABLE_MISSING,
         variant: "",
         base: "valid/v3-512",
         breaks: |draft| set(draft, field::REFCOUNT_TABLE_CLUSTERS, 0),
@@ -99,7 +99,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H30,
+        rule: &REFCOUNT_TABLE_TOO_LARGE,
         variant: "",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::REFCOUNT_TABLE_CLUSTERS, 8193),
@@ -107,7 +107,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H34", "R01", "R02", "R03"],
     },
     Damage {
-        rule: &H31,
+        rule: &REFCOUNT_TABLE_OFFSET_INVALID,
         variant: "unaligned",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, 0x400 + 512),
@@ -115,7 +115,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["R01", "R03"],
     },
     Damage {
-        rule: &H31,
+        rule: &REFCOUNT_TABLE_OFFSET_INVALID,
         variant: "near-2-63",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, LAST_OFFSET),
@@ -123,7 +123,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H32,
+        rule: &SNAPSHOTS_OFFSET_INVALID,
         variant: "no-snapshots",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::SNAPSHOTS_OFFSET, 512),
@@ -131,7 +131,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H33,
+        rule: &TOO_MANY_SNAPSHOTS,
         variant: "",
         base: "valid/v3-snapshots",
         breaks: |draft| set(draft, field::NB_SNAPSHOTS, 65_537),
@@ -139,7 +139,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["H34", "S02", "S04", "S07", "S09", "S14", "S18", "T01"],
     },
     Damage {
-        rule: &H34,
+        rule: &TABLE_BEYOND_FILE,
         variant: "l1-table",
         base: "valid/v3-512",
         breaks: |draft| point_behind_end(draft, field::L1_TABLE_OFFSET, 1),
@@ -147,7 +147,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H34,
+        rule: &TABLE_BEYOND_FILE,
         variant: "l1-table-by-less",
         base: "valid/v3-512",
         breaks: |draft| point_behind_end(draft, field::L1_TABLE_OFFSET, 0),
@@ -155,7 +155,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H34,
+        rule: &TABLE_BEYOND_FILE,
         variant: "refcount-table",
         base: "valid/v3-512",
         breaks: |draft| point_behind_end(draft, field::REFCOUNT_TABLE_OFFSET, 0),
@@ -163,7 +163,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &[],
     },
     Damage {
-        rule: &H34,
+        rule: &TABLE_BEYOND_FILE,
         variant: "snapshot-table",
         base: "valid/v3-snapshots",
         breaks: |draft| point_behind_end(draft, field::SNAPSHOTS_OFFSET, 1),
@@ -174,7 +174,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["S01"],
     },
     Damage {
-        rule: &H35,
+        rule: &TABLE_IN_HEADER_CLUSTER,
         variant: "l1-table",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::L1_TABLE_OFFSET, 0),
@@ -186,7 +186,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["L01", "L03", "L29"],
     },
     Damage {
-        rule: &H35,
+        rule: &TABLE_IN_HEADER_CLUSTER,
         variant: "refcount-table",
         base: "valid/v3-basic",
         breaks: |draft| set(draft, field::REFCOUNT_TABLE_OFFSET, 0),
@@ -194,7 +194,7 @@ pub(super) const DAMAGES: &[Damage] = &[
         also: &["R01", "R03", "R08"],
     },
     Damage {
-        rule: &H35,
+        rule: &TABLE_IN_HEADER_CLUSTER,
         variant: "snapshot-table",
         base: "valid/v3-snapshots",
         breaks: |draft| set(draft, field::SNAPSHOTS_OFFSET, 0),

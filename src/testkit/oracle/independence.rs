@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 
 use super::{LIMITS, Run, Tells, run};
 use crate::finding::{Finding, Rule, Structure};
-use crate::rules::codes::{L24, T01, T02};
+use crate::rules::named::{BUDGET_SPENT, L2_ENTRY_BEYOND_DISK, READ_ERROR};
 use crate::source::ReadAt;
 use crate::testkit::readers::{Counting, FailingAt, FailingOnce, SmallBlocks};
 use crate::units::{HostOffset, to_usize};
@@ -40,7 +40,7 @@ fn check_failing(first: &Run, failing: &Run, fails_at: u64) {
     if failing.complete {
         assert!(failing.says_as(first), "{:?}: the failing read {fails_at} was not noticed", first.format);
     } else {
-        check_subset(failing, first, &T02, &format!("a failing read {fails_at}"));
+        check_subset(failing, first, &READ_ERROR, &format!("a failing read {fails_at}"));
     }
 }
 
@@ -105,7 +105,7 @@ fn check_lower(first: &Run, low: &Run) {
         let format = first.format;
         assert!(low.says_as(first), "{format:?}: the report differs although no limit was reached");
     } else {
-        check_subset(low, first, &T01, "a lower limit");
+        check_subset(low, first, &BUDGET_SPENT, "a lower limit");
     }
 }
 
@@ -132,7 +132,7 @@ fn check_subset(run: &Run, first: &Run, cut: &Rule, why: &str) {
     let known: BTreeSet<(&str, Option<(HostOffset, u64)>)> = first.findings.iter().map(place).collect();
     let may_be_new = |finding: &Finding| {
         let goes_by_overlap = first.overlaps && finding.structure == Structure::L2Table;
-        [cut, &L24].contains(&finding.rule) || goes_by_overlap
+        [cut, &L2_ENTRY_BEYOND_DISK].contains(&finding.rule) || goes_by_overlap
     };
     for finding in run.findings.iter().filter(|finding| !may_be_new(finding)) {
         let is_known = known.contains(&place(finding)) || known.contains(&(finding.rule.code, None));
@@ -197,14 +197,14 @@ mod tests {
     #[should_panic = "a failing read 7 alone gives H28"]
     fn a_finding_that_only_a_failing_read_gives_is_seen() {
         let (first, failing) = (report_of(&image()), report_of(&damaged()));
-        check_failing(&first, &cut(failing, &T02), 7);
+        check_failing(&first, &cut(failing, &READ_ERROR), 7);
     }
 
     #[test]
     #[should_panic = "a lower limit alone gives H28"]
     fn a_finding_that_only_a_lower_limit_gives_is_seen() {
         let (first, low) = (report_of(&image()), report_of(&damaged()));
-        check_lower(&first, &cut(low, &T01));
+        check_lower(&first, &cut(low, &BUDGET_SPENT));
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
     #[should_panic = "Walk: a lower limit cut the work, and no T01 says so"]
     fn a_limit_that_is_not_named_is_seen() {
         let (first, low) = (report_of(&damaged()), report_of(&image()));
-        check_lower(&first, &cut(low, &T02));
+        check_lower(&first, &cut(low, &READ_ERROR));
     }
 
     fn read(lens: &[usize], limits: Limits) {
