@@ -6,6 +6,7 @@ use super::CheckOptions;
 use crate::Image;
 use crate::finding::Guest;
 use crate::image::{DiskTree, ends_past_file};
+use crate::references::References;
 use crate::rules::guest;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
@@ -16,6 +17,7 @@ pub(super) struct Context<'a, R> {
     pub(super) image: &'a Image<R>,
     pub(super) options: CheckOptions,
     pub(super) geometry: Geometry,
+    pub(super) references: References<'a, R>,
     /// Clusters of the file, the last one perhaps in part.
     pub(super) file_clusters: u64,
     pub(super) has_external_data: bool,
@@ -24,9 +26,16 @@ pub(super) struct Context<'a, R> {
 impl<'a, R: ReadAt> Context<'a, R> {
     /// `None` where `cluster_bits` makes no sense, and no table can be found.
     pub(super) fn new(image: &'a Image<R>, options: CheckOptions) -> Option<Self> {
-        let geometry = image.geometry()?;
+        let (geometry, references) = (image.geometry()?, References::new(image)?);
         let file_clusters = geometry.clusters_for(image.file_len());
-        Some(Self { image, options, geometry, file_clusters, has_external_data: image.has_external_data() })
+        Some(Self {
+            image,
+            options,
+            geometry,
+            references,
+            file_clusters,
+            has_external_data: image.has_external_data(),
+        })
     }
 
     /// The cluster that an offset is in.

@@ -8,7 +8,6 @@ use super::reporter::Reporter;
 use crate::finding::Structure;
 use crate::format::Layout;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
-use crate::format::header::CRYPT_LUKS;
 use crate::format::qemu;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
 use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
@@ -44,14 +43,11 @@ pub(super) fn count<R: ReadAt>(
         reporter.qemu.corrupt(table.missing);
     }
     reporter.end_table();
-    counted.claim(cx, table.span, 1, reporter);
-    if let Some(table) = image.refcount_table() {
-        counted.claim(cx, table.span, 1, reporter);
-    }
-    if let Some((_, extension)) = image.crypto_extension()
-        && image.header().v2.crypt_method == CRYPT_LUKS
-    {
-        counted.claim(cx, Span::new(extension.offset, extension.length), 1, reporter);
+    let others = [cx.references.refcount_table(), cx.references.luks()].into_iter().flatten();
+    for reference in [cx.references.snapshot_table(table.span)].into_iter().chain(others) {
+        if reference.is_followed {
+            counted.claim(cx, reference.span, 1, reporter);
+        }
     }
     let is_spent = bitmaps(cx, judge, counted, reporter);
     Lists { snapshot_table: table.span, cut: table.cut, is_spent }
@@ -175,9 +171,10 @@ fn bitmaps<R: ReadAt>(
 ) -> bool {
     let image = cx.image;
     // What QEMU does not load it does not count either: those clusters are leaked.
-    let is_counted = image.header().has_v3() && image.bitmaps_are_loaded();
-    if let Some(directory) = image.bitmap_directory().filter(|_| is_counted) {
-        counted.claim(cx, directory, 1, reporter);
+    let directory = cx.references.bitmap_directory().filter(|directory| directory.is_followed);
+    let is_counted = directory.is_some();
+    if let Some(directory) = directory {
+        counted.claim(cx, directory.span, 1, reporter);
     }
     let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
     let mut is_broken = false;

@@ -15,7 +15,7 @@ use super::trees::Trees;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::header::field;
 use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, whole};
-use crate::references::{Reference, References};
+use crate::references::Reference;
 use crate::rules::named::DATA_CLUSTER_SHARED_IN_TREE;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
@@ -44,13 +44,11 @@ pub(super) fn find_owners<R: ReadAt>(
     reporter: &mut Reporter<'_>,
 ) -> Owners {
     let mut owners = Owners::new();
-    if let Some(references) = References::new(cx.image)
-        && conflicts.len() != 0
-    {
+    if conflicts.len() != 0 {
         let l2_tables = known.trees.ordered();
         let l2_tables =
             l2_tables.iter().map(|(at, table)| L2Reading::new(cx, known.trees, *at, table).l2).collect();
-        owners = Owned { cx, references, known, l2_tables, reporter }.find(conflicts, losses);
+        owners = Owned { cx, known, l2_tables, reporter }.find(conflicts, losses);
     }
     if conflicts.further() != 0 {
         reporter.spent(cx.image, Limit::Conflicts, Structure::File);
@@ -61,7 +59,6 @@ pub(super) fn find_owners<R: ReadAt>(
 /// The search under way.
 struct Owned<'s, 'i, 'w, R> {
     cx: &'s Context<'i, R>,
-    references: References<'i, R>,
     known: &'s Known<'s>,
     /// The distinct L2 tables, each with the tree that stands for it.
     l2_tables: Vec<Table>,
@@ -102,7 +99,7 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
 
     /// Claims what the header leads to, and the refcount blocks.
     fn lists(&self, search: &mut Search) {
-        let references = &self.references;
+        let references = &self.cx.references;
         search.claim(&references.header());
         search.claim(&references.snapshot_table(self.known.snapshot_table));
         let table = self.cx.image.refcount_table();
@@ -116,7 +113,7 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
     }
 
     fn bitmaps(&mut self, search: &mut Search) {
-        let Some(directory) = self.references.bitmap_directory().filter(|directory| directory.is_followed)
+        let Some(directory) = self.cx.references.bitmap_directory().filter(|directory| directory.is_followed)
         else {
             return;
         };
@@ -130,7 +127,7 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
                 Part::End(_, Some(error)) if !matches!(error, Error::Cut { .. }) => {
                     self.reporter.stop(error, Structure::Bitmap);
                 }
-                part => self.references.part(&part).iter().for_each(|reference| search.claim(reference)),
+                part => self.cx.references.part(&part).iter().for_each(|reference| search.claim(reference)),
             }
             Ok(())
         });
@@ -147,13 +144,13 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
                 // Its entry's first field; where the entry stands, the table of snapshots tells.
                 Tree::Snapshot(_) => HostOffset(0),
             };
-            claim(&self.references.l1_table(l1, pointer));
+            claim(&self.cx.references.l1_table(l1, pointer));
         }
         for table in &self.l2_tables {
             let TableKind::L2 { tree, l1_index } = table.kind else { continue };
-            claim(&self.references.l2_table(tree, l1_index, table.span.at));
+            claim(&self.cx.references.l2_table(tree, l1_index, table.span.at));
             let read = self.cx.image.entries(*table).for_each(|entry| {
-                self.references.entry(table, &entry).iter().for_each(&mut claim);
+                self.cx.references.entry(table, &entry).iter().for_each(&mut claim);
                 Ok(())
             });
             if let Err(error) = read {
