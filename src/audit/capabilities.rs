@@ -54,7 +54,7 @@ impl Capabilities {
         let v3 = header.v3();
         let (incompatible, autoclear) = (v3.incompatible_features, v3.autoclear_features);
         // A name that cannot be read is a name.
-        let backing_file = !matches!(image.backing_file(), Ok(None));
+        let backing_file = image.has_backing_file();
         let bitmaps = image.bitmaps_extension().filter(|_| autoclear.contains(BITMAPS));
         Self {
             version: header.v2.version,

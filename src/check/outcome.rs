@@ -172,7 +172,7 @@ impl Reporter<'_> {
         let needs = match () {
             () if header.v2.crypt_method != CRYPT_NONE => Some("key"),
             () if header.v3().incompatible_features.contains(EXTERNAL_DATA) => Some("data-file"),
-            () if image.backing_file().is_ok_and(|name| name.is_some()) => Some("backing-file"),
+            () if image.has_backing_file() => Some("backing-file"),
             () => None,
         };
         let refused_for = self.refused.map(|rule| rule.code);

@@ -1,6 +1,6 @@
 //! Who owns a cluster in conflict: a second walk, only where there is a conflict.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 
 use super::claims::{Claims, Owner, Search};
@@ -137,12 +137,17 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
     fn trees(&mut self, mut claim: impl FnMut(&Reference)) {
         let header = self.cx.image.header();
         let trees = self.known.trees;
+        // Where they cannot be read, that is told of with their names.
+        let snapshots: HashMap<u32, HostOffset> = whole(self.cx.image.snapshots())
+            .map_while(Result::ok)
+            .map(|snapshot| (snapshot.index, snapshot.at))
+            .collect();
         let spans: HashSet<Span> = trees.l1.iter().map(|table| table.tree.l1.span()).collect();
         for l1 in trees.all.iter().map(|tree| tree.l1).filter(|l1| spans.contains(&l1.span())) {
             let pointer = match l1.tree {
                 Tree::Active => header.span(field::L1_TABLE_OFFSET).at,
-                // Its entry's first field; where the entry stands, the table of snapshots tells.
-                Tree::Snapshot(_) => HostOffset(0),
+                // The first field of the entry.
+                Tree::Snapshot(index) => snapshots.get(&index).copied().unwrap_or_default(),
             };
             claim(&self.cx.references.l1_table(l1, pointer));
         }

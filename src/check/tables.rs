@@ -18,7 +18,7 @@ use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, to_u64, to_usize};
 
-/// What a plain entry may have beside its offset: bit 63.
+/// The bits that a plain entry has not: all but its offset and bit 63.
 const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const COPIED: u64 = 1 << 63;
@@ -96,7 +96,7 @@ pub(super) struct Active {
 impl Active {
     /// Nothing mapped yet.
     pub(super) fn new<R: ReadAt>(image: &Image<R>) -> Self {
-        let is_backed = image.backing_file().is_ok_and(|name| name.is_some());
+        let is_backed = image.has_backing_file();
         let held = is_backed.then(|| Ranges::new(image.limits().lost_ranges));
         Self { held, ..Self::default() }
     }

@@ -214,6 +214,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
+                    self.end_l1_table();
                     self.reporter.stop(error, Structure::L1Table);
                     return true;
                 }
@@ -230,8 +231,8 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                     self.reporter.keep_few();
                 }
             }
-            self.end_l1_table();
         }
+        self.end_l1_table();
         true
     }
 

@@ -203,6 +203,11 @@ impl<R: ReadAt> Image<R> {
         self.extensions.iter()
     }
 
+    /// Whether it has a backing file, even if the name cannot be read.
+    pub fn has_backing_file(&self) -> bool {
+        !matches!(self.backing_file(), Ok(None))
+    }
+
     /// The backing file's name; `None` without one.
     ///
     /// # Errors
@@ -217,7 +222,7 @@ impl<R: ReadAt> Image<R> {
     }
 }
 
-/// The entries of a list up to the first that does not fit, or whose bytes cannot be had.
+/// The entries of a list up to the first that does not fit. An error in reading one is handed on.
 pub(crate) fn whole<T>(
     list: impl Iterator<Item = Result<T, Error>>,
 ) -> impl Iterator<Item = Result<T, Error>> {

@@ -51,14 +51,15 @@ pub(super) struct Seen {
     pub(super) visited: Visited<Table>,
     file_len: u64,
     repeated: u64,
-    limit: u64,
+    /// So many may be handed out again; `None`: each once, by design.
+    limit: Option<u64>,
     /// Whether one came that may not be read again.
     pub(super) is_spent: bool,
 }
 
 impl Seen {
-    /// None yet; `limit` tables may be read again.
-    pub(super) fn new<R: ReadAt>(image: &Image<R>, limit: u64) -> Self {
+    /// None yet.
+    pub(super) fn new<R: ReadAt>(image: &Image<R>, limit: Option<u64>) -> Self {
         let visited = Visited::new(image.limits().remembered_tables);
         Self { visited, file_len: image.file_len(), repeated: 0, limit, is_spent: false }
     }
@@ -67,12 +68,10 @@ impl Seen {
     pub(super) fn earlier(&mut self, table: Table) -> Option<Table> {
         let in_file = table.span.len.min(self.file_len.saturating_sub(table.span.at.0));
         let earlier = self.visited.first(Span::new(table.span.at, in_file), table)?;
-        if self.limit == 0 {
-            return Some(earlier);
-        }
+        let Some(limit) = self.limit else { return Some(earlier) };
         self.repeated = self.repeated.saturating_add(1).saturating_add(in_file / REPEATED_LEN);
-        self.is_spent |= self.repeated > self.limit;
-        (self.repeated > self.limit).then_some(earlier)
+        self.is_spent |= self.repeated > limit;
+        (self.repeated > limit).then_some(earlier)
     }
 }
 

@@ -105,11 +105,11 @@ pub enum Tables {
 }
 
 impl Tables {
-    /// How many are read again.
-    const fn again(self) -> u64 {
+    /// How many may be read again; `None` where none is meant to be.
+    const fn again(self) -> Option<u64> {
         match self {
-            Self::Unread | Self::Once => 0,
-            Self::Again(limit) => limit,
+            Self::Unread | Self::Once => None,
+            Self::Again(limit) => Some(limit),
         }
     }
 }
@@ -187,11 +187,14 @@ impl<'i, R: ReadAt> Walk<'i, R> {
     }
 
     fn bitmaps<E>(&mut self, visit: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<Option<Error>, E> {
-        let mut seen = Seen::new(self.image, self.tables.again());
+        let (mut seen, mut fault) = (Seen::new(self.image, self.tables.again()), None);
         for bitmap in self.image.bitmaps() {
             let bitmap = match bitmap {
                 Ok(bitmap) => bitmap,
-                Err(fault) => return Ok(Some(fault)),
+                Err(error) => {
+                    fault = Some(error);
+                    break;
+                }
             };
             visit(Part::Bitmap(&bitmap))?;
             let table = Table::bitmap(&bitmap);
@@ -204,7 +207,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             }
         }
         self.is_spent |= seen.is_spent;
-        Ok(None)
+        Ok(fault)
     }
 
     /// Hands out one bitmap, and its table whatever was read before.
@@ -275,13 +278,17 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         for tree in self.image.trees() {
             let table = match tree {
                 Ok(tree) => Table::l1(tree),
-                Err(error) => return visit(Part::Stopped(Structure::Snapshot, error)),
+                Err(error) => {
+                    visit(Part::Stopped(Structure::Snapshot, error))?;
+                    break;
+                }
             };
             match seen.earlier(table) {
                 Some(earlier) => visit(Part::Shared(&table, &earlier))?,
                 None => self.table(&table, visit)?,
             }
         }
+        self.is_spent |= seen.is_spent;
         Ok(())
     }
 
@@ -295,7 +302,10 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         for tree in self.image.trees() {
             let tree: DiskTree = match tree {
                 Ok(tree) => tree,
-                Err(error) => return visit(Part::Stopped(Structure::Snapshot, error)),
+                Err(error) => {
+                    visit(Part::Stopped(Structure::Snapshot, error))?;
+                    break;
+                }
             };
             let l1 = Table::l1(tree);
             if let Some(earlier) = l1_seen.earlier(l1) {
@@ -369,5 +379,39 @@ fn or_stopped<E>(
 impl<E> From<Error> for Stop<E> {
     fn from(error: Error) -> Self {
         Self::Unread(error)
+    }
+}
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::format::bitmap::field::BITMAP_TABLE_OFFSET;
+    use crate::format::extension::BITMAPS;
+    use crate::format::extension::bitmaps_field::BITMAP_DIRECTORY_SIZE;
+    use crate::testkit::Draft;
+
+    /// Whether a walk over the bitmaps left a table out for its limit.
+    fn is_spent(draft: &Draft, tables: Tables) -> bool {
+        let image = draft.image();
+        let mut walk = Walk::new(&image, tables);
+        let Ok(()) = walk.section(Section::Bitmaps, &mut |_| -> Result<(), Infallible> { Ok(()) });
+        walk.is_spent
+    }
+
+    #[test]
+    fn a_table_that_is_left_out_is_told_of_whatever_ends_the_list() {
+        let mut draft = Draft::new(include_bytes!("../../corpus/valid/v3-bitmaps.qcow2").to_vec());
+        let table = draft.bitmap(0).head.bitmap_table_offset.0;
+        draft.set_bitmap(1, BITMAP_TABLE_OFFSET, table);
+        let mut cut = Draft::new(draft.bytes.clone());
+        let at = HostOffset(cut.extension_data(BITMAPS));
+        let len = cut.get(BITMAP_DIRECTORY_SIZE.at(at).at.0, BITMAP_DIRECTORY_SIZE.width);
+        cut.set_field(at, BITMAP_DIRECTORY_SIZE, len + 8);
+        for draft in [&draft, &cut] {
+            assert!(is_spent(draft, Tables::Again(0)));
+            assert!(!is_spent(draft, Tables::Again(9)) && !is_spent(draft, Tables::Once));
+        }
     }
 }

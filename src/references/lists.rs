@@ -38,14 +38,12 @@ impl<R: ReadAt> References<'_, R> {
     /// Where something cannot be read or that limit is spent, and what `visit` says.
     pub fn bitmaps(&self, visit: &mut impl FnMut(&Reference) -> Result<(), Error>) -> Result<(), Error> {
         self.bitmap_directory().iter().try_for_each(&mut *visit)?;
-        let value = self.image.limits().odd_tables;
-        let mut walk = Walk::new(self.image, Tables::Again(value));
+        let limits = self.image.limits();
+        let mut walk = Walk::new(self.image, Tables::Again(limits.odd_tables));
         walk.section(Section::Bitmaps, &mut |part| match part {
             Part::Stopped(_, error) => Err(error),
             Part::End(_, Some(error)) if !matches!(error, Error::Cut { .. }) => Err(error),
-            Part::Shared(table, _) => {
-                Err(Error::Budget { limit: Limit::OddTables, value, at: table.span.at })
-            }
+            Part::Shared(table, _) => Err(limits.spent(Limit::OddTables, table.span.at)),
             part => self.part(&part).iter().try_for_each(&mut *visit),
         })
     }
@@ -80,17 +78,13 @@ impl<R: ReadAt> References<'_, R> {
         let (pointer, _) = self.image.bitmaps_extension()?;
         let span = self.image.bitmap_directory()?;
         let reference = self.reference(Role::BitmapDirectory, pointer, span);
-        Some(reference.followed_if(self.bitmaps_are_loaded()))
+        Some(reference.followed_if(self.image.bitmaps_are_loaded()))
     }
 
     /// The table of a bitmap. The header is none, whatever the entry says.
     pub(super) fn bitmap_table(&self, bitmap: &Bitmap) -> Option<Reference> {
         let span = bitmap.table();
         let reference = self.reference(Role::BitmapTable(bitmap.index), bitmap.at, span);
-        (span.at.0 != 0).then(|| reference.followed_if(self.bitmaps_are_loaded()))
-    }
-
-    pub(super) fn bitmaps_are_loaded(&self) -> bool {
-        self.image.header().has_v3() && self.image.bitmaps_are_loaded()
+        (span.at.0 != 0).then(|| reference.followed_if(self.image.bitmaps_are_loaded()))
     }
 }

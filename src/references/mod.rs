@@ -78,11 +78,6 @@ impl<'i, R: ReadAt> References<'i, R> {
         Some(Self { image, geometry: image.geometry()? })
     }
 
-    /// The image.
-    pub const fn image(&self) -> &'i Image<R> {
-        self.image
-    }
-
     /// Hands each reference of the image to `visit`: those of the lists, of the trees, and of the bitmaps.
     ///
     /// # Errors
@@ -126,7 +121,7 @@ impl<'i, R: ReadAt> References<'i, R> {
                 let is_counted = is_whole && at.is_aligned(self.geometry.cluster_size());
                 let reference =
                     self.entry_reference(Role::BitmapData(index), table, entry, self.cluster_at(at));
-                Some(reference.followed_if(self.bitmaps_are_loaded()).counted_if(is_counted))
+                Some(reference.followed_if(self.image.bitmaps_are_loaded()).counted_if(is_counted))
             }
         }
     }

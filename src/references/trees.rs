@@ -8,7 +8,7 @@ use crate::format::header::field;
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table, Visited, whole};
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, to_u64};
+use crate::units::{HostOffset, Span};
 use crate::{Error, Limit};
 
 /// Distinct tables in the order in which they came, each with what leads to it first, and how many pointers do.
@@ -80,8 +80,7 @@ impl<R: ReadAt> References<'_, R> {
                     return Ok(());
                 }
                 if l2_tables.tables.len() > limits.l2_tables {
-                    let value = to_u64(limits.l2_tables);
-                    return Err(Error::Budget { limit: Limit::L2Tables, value, at });
+                    return Err(limits.spent(Limit::L2Tables, at));
                 }
                 if at.is_aligned(self.geometry.cluster_size()) { Ok(()) } else { overlapping.add(at) }
             })?;

@@ -184,7 +184,7 @@ impl BitmapRules {
             geometry: image.geometry(),
             file_len: image.file_len(),
             disk_len: image.disk_len(),
-            are_loaded: image.header().has_v3() && image.bitmaps_are_loaded(),
+            are_loaded: image.bitmaps_are_loaded(),
             directory: image.bitmaps_extension().map(|(at, extension)| Directory { at, extension }),
             count: 0,
             names: Seen::default(),

@@ -1,4 +1,4 @@
-//! The L2 entries of compressed clusters. What they lead to is judged where it is decompressed: L15 in check/deep.
+//! The L2 entries of compressed clusters. What they lead to is judged where it is decompressed: L15 in check/compressed.
 
 use super::ends_past_file;
 use super::l1::zero_bits;

@@ -1,6 +1,6 @@
 //! The rules: what must hold, how bad a breach is, what QEMU makes of it, and the functions that judge. Each `check_`
-//! function, and each method of a `…Rules`, looks at one structure and adds what it finds to `out`. Findings are about
-//! the bytes; what to do about them is the report's business.
+//! function, and each method of a `…Rules`, looks at one structure and adds what it finds to `out`. A finding says
+//! what is in the bytes; what that means and what to do about it says the row of its rule.
 #![warn(clippy::arithmetic_side_effects)]
 
 mod backing;

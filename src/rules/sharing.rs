@@ -1,5 +1,5 @@
 //! Clusters with more than one owner. All of these are judged where references are counted: by whose owners they are in
-//! check/claims, L26 in check/trees, and the bytes of O04 in check/streams.
+//! check/claims, L26 in check/trees, and the bytes of O04 in check/compressed.
 
 use crate::finding::rules;
 

@@ -98,7 +98,7 @@ impl<'i, R: ReadAt> Plan<'i, R> {
             rest: None,
             next: None,
             // A name that cannot be read is a name all the same.
-            backed: !matches!(image.backing_file(), Ok(None)),
+            backed: image.has_backing_file(),
             behind_end: None,
         }
     }

@@ -72,7 +72,7 @@ pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Err
     let mut search = Search { image, geometry, cluster, limit, found: &mut found, leading: HashSet::new() };
     references.lists(&mut |reference| search.reference(reference))?;
     references.trees(&mut |reference| search.reference(reference))?;
-    search.trees(&references)?;
+    search.trees()?;
     references.bitmaps(&mut |reference| search.reference(reference))?;
     Ok(found)
 }

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::format::mapping::L1Entry;
 use crate::guest::{Disk, State};
 use crate::image::{Table, whole};
-use crate::references::{References, Role};
+use crate::references::Role;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span};
 
@@ -21,7 +21,7 @@ struct LookedThrough {
 
 impl<'i, R: ReadAt> Search<'_, 'i, R> {
     /// Finds the owners among the trees, once it is known which tables lead to them.
-    pub(super) fn trees(&mut self, references: &References<'i, R>) -> Result<(), Error> {
+    pub(super) fn trees(&mut self) -> Result<(), Error> {
         let mut done = LookedThrough::default();
         for tree in whole(self.image.trees()) {
             let Some(disk) = Disk::of_tree(self.image, tree?) else { continue };
@@ -31,7 +31,7 @@ impl<'i, R: ReadAt> Search<'_, 'i, R> {
                 (owner.index, owner.tree) = (index, Some(l1.tree));
             }
             // Where it is no table for QEMU, nobody knows what its bytes would mean.
-            if self.leading.is_empty() || !references.l1_table(l1, HostOffset(0)).is_followed {
+            if self.leading.is_empty() || !l1.is_used(self.geometry) {
                 continue;
             }
             match done.l1.get(&l1.span()) {

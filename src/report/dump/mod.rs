@@ -1,4 +1,4 @@
-//! The walk over everything that an image holds: each field with its offset, its value and whether it holds.
+//! Rows for everything that an image holds: each field with its offset, its value and whether it holds.
 //!
 //! A field's mark comes from the findings of its structure that touch its bytes, and from nothing else.
 
@@ -45,7 +45,7 @@ impl Default for Options {
     }
 }
 
-/// Walks over the image and hands every row to `sink`.
+/// Has the image walked and judged, and hands a row for each field to `sink`.
 ///
 /// # Errors
 /// Only what the sink returns: what is wrong with the image is in the summary.
