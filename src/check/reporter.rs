@@ -5,9 +5,9 @@ use std::collections::btree_map::Entry;
 
 use super::groups::Group;
 use super::{CheckOptions, Progress, Watch};
-use crate::finding::{Checks, Finding, Rule, Severity, Structure};
+use crate::finding::{Checks, Cut, Finding, Rule, Severity, Structure};
 use crate::format::features::DIRTY;
-use crate::rules::named::{BUDGET_SPENT, READ_ERROR};
+use crate::rules::named::READ_ERROR;
 use crate::rules::{check_unchanged, stopped};
 use crate::source::ReadAt;
 use crate::units::HostOffset;
@@ -82,7 +82,7 @@ impl<'w> Reporter<'w> {
 
     /// Hands a finding on.
     pub(super) fn push(&mut self, finding: Finding) {
-        self.is_qemu_unknown |= [&BUDGET_SPENT, &READ_ERROR].contains(&finding.rule);
+        self.is_qemu_unknown |= finding.rule.attributes.cut == Some(Cut::Unread);
         self.hand_on(finding);
     }
 

@@ -54,6 +54,7 @@ macro_rules! rules {
     (@guest $value:ident) => { $crate::finding::GuestData::$value };
     (@bitmap $value:ident) => { $crate::finding::BitmapTrust::$value };
     (@risk $value:ident) => { Some($crate::finding::Risk::$value) };
+    (@cut $value:ident) => { Some($crate::finding::Cut::$value) };
     (@shared $value:ident) => { $crate::finding::Structure::$value };
     (@$yes_or_no:ident $value:ident) => { $value };
 }
@@ -187,19 +188,19 @@ pub struct Rule {
 pub struct Attributes {
     /// What a corruption means for the guest range that its finding names.
     pub guest: GuestData,
-    /// What a breach means for the bitmap that it is found in, or for all of them.
+    /// What a breach says of bitmaps beyond its severity.
     pub bitmap: BitmapTrust,
     /// Why an image may be turned away for a breach that QEMU does not mind; `None` leaves that to the severity.
     pub risk: Option<Risk>,
-    /// Where a breach belongs that is a cluster with several owners.
+    /// The structure that a cluster with several owners is a breach in.
     pub shared: Structure,
-    /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
-    pub is_cut: bool,
+    /// Why nothing can be called clean where there is a breach.
+    pub cut: Option<Cut>,
     /// Whether lazy refcounts leave such a breach behind by design, so that it is a note while the dirty bit is set (R11).
     pub stale_when_dirty: bool,
     /// Whether entries of a table are not there, for which QEMU reads zeros: it takes for unallocated what is lost.
     pub reads_as_unallocated: bool,
-    /// Whether `qemu-img check` counts each breach as one corruption, wherever it finds it.
+    /// Whether `qemu-img check` counts each breach as one corruption, without regard to what else it counts there.
     pub counted_one_by_one: bool,
     /// Whether `qemu-img check` opens an image of version 2 where its finding is fatal.
     pub opens_in_version_2: bool,
@@ -212,7 +213,7 @@ impl Attributes {
         bitmap: BitmapTrust::Kept,
         risk: None,
         shared: Structure::File,
-        is_cut: false,
+        cut: None,
         stale_when_dirty: false,
         reads_as_unallocated: false,
         counted_one_by_one: false,
@@ -231,17 +232,24 @@ pub enum GuestData {
     Unharmed,
 }
 
-/// What a breach means for bitmaps.
+/// What a breach says of bitmaps, beyond that a corruption in one leaves nothing to trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BitmapTrust {
     /// They mark what has changed, as far as this rule knows.
     Kept,
-    /// What it marks is not known.
-    Broken,
-    /// It was not saved when the image was closed.
+    /// This one was not saved when the image was closed.
     InUse,
-    /// A program without support for bitmaps may have written to the image.
+    /// None of them: a program without support for bitmaps may have written to the image.
     Inconsistent,
+}
+
+/// Why an image with a breach cannot be called clean, whatever else is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A part of it was not looked at.
+    Unread,
+    /// It is not what it was when it was looked at.
+    Changed,
 }
 
 /// Why a gate may turn away an image that QEMU opens and checks without complaint.
@@ -269,6 +277,6 @@ pub enum Risk {
 impl Rule {
     /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
     pub fn is_cut(&self) -> bool {
-        self.attributes.is_cut
+        self.attributes.cut.is_some()
     }
 }

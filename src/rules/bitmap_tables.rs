@@ -24,7 +24,6 @@ rules! {
         qemu: Varies Varies "0 or unaligned: 'Bitmap 'N' doesn't satisfy the constraints'. Behind the end it \
             opens, with all bits 0; check then counts a region past the end and leaks, but nothing for a \
             small table less than a cluster behind it",
-        bitmap: Broken,
     }
     BITMAP_TABLE_SIZE_INVALID: B05 "bitmap-table-size-invalid" Fatal Qemu {
         title: "a bitmap table must have from 1 to 134,217,728 entries, and the bitmap at most 512 MiB, for \
@@ -44,7 +43,6 @@ rules! {
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
-        bitmap: Broken,
     }
     BITMAP_ENTRY_FLAG_WITH_OFFSET: B15 "bitmap-entry-flag-with-offset" Fatal Must {
         title: "bit 0 of a bitmap table entry must be zero where the entry has a cluster",
@@ -55,7 +53,6 @@ rules! {
         qemu: Varies Varies "'Could not read bitmap_table table from image for bitmap 'N': Invalid \
             argument'. In a bitmap marked in_use it opens, and check ends with 'Check failed: Invalid \
             argument', exit 1",
-        bitmap: Broken,
     }
     BITMAP_DATA_OFFSET_INVALID: B16 "bitmap-data-offset-invalid" Fatal Must {
         title: "a cluster of bitmap data must start on a cluster boundary and lie inside the file",
@@ -66,7 +63,6 @@ rules! {
         qemu: Varies Varies "unaligned: 'Could not read bitmap_table table from image for bitmap 'N': \
             Invalid argument'. Behind the end: reads as zeros, and check counts a corruption from a cluster \
             on",
-        bitmap: Broken,
     }
     BITMAP_TABLE_SIZE_MISMATCH: B17 "bitmap-table-size-mismatch" Fatal Must {
         title: "a bitmap table must have as many entries as the disk's size and the granularity call for",
@@ -76,7 +72,6 @@ rules! {
         fields: [Bitmap.BITMAP_TABLE_SIZE, Bitmap.GRANULARITY_BITS],
         qemu: Refused Refused "'Could not read bitmap 'N' from image: Invalid argument', or 'doesn't satisfy \
             the constraints'; a bitmap marked in_use may have any size",
-        bitmap: Broken,
     }
     BITMAP_TAIL_BITS: B18 "bitmap-tail-bits" Warning Must {
         title: "the bits of a bitmap behind the end of the disk must be zero",

@@ -40,7 +40,6 @@ rules! {
         spec: "Bitmap directory",
         fields: [Bitmap.EXTRA_DATA_SIZE],
         qemu: Refused Refused "'Bitmap extra data is not supported', even with flag bit 2",
-        bitmap: Broken,
     }
     BITMAP_GRANULARITY_INVALID: B06 "bitmap-granularity-invalid" Fatal Must {
         title: "a bitmap's granularity_bits must be at most 63, and from 9 to 31 for QEMU to open the image",
@@ -49,7 +48,6 @@ rules! {
         spec: "Bitmap directory",
         fields: [Bitmap.GRANULARITY_BITS],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
-        bitmap: Broken,
     }
     BITMAP_FLAGS_RESERVED: B07 "bitmap-flags-reserved" Fatal Must {
         title: "the reserved bits 3 to 31 of a bitmap's flags must be zero, and for QEMU bit 2 too",
@@ -58,7 +56,6 @@ rules! {
         spec: "Bitmap directory",
         fields: [Bitmap.FLAGS],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints', for bit 2 as well",
-        bitmap: Broken,
     }
     BITMAP_TYPE_UNKNOWN: B08 "bitmap-type-unknown" Fatal Must {
         title: "a bitmap's type must be 1, the dirty tracking bitmap",
@@ -67,7 +64,6 @@ rules! {
         spec: "Bitmap directory",
         fields: [Bitmap.TYPE],
         qemu: Refused Refused "'Bitmap 'N' doesn't satisfy the constraints'",
-        bitmap: Broken,
     }
     BITMAP_NAME_TOO_LONG: B09 "bitmap-name-too-long" Fatal Qemu {
         title: "a bitmap's name must have at most 1023 bytes for QEMU to open the image",

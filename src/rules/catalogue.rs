@@ -96,21 +96,33 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::{Finding, Findings, Severity};
+    use crate::finding::{Attributes, Finding, Findings, GuestData, Severity};
     use crate::format::{header, luks, part, snapshot};
     use crate::rules::named::{DISK_SIZE_UNALIGNED, L2_RESERVED_BITS};
     use crate::units::Span;
 
     #[test]
-    fn every_family_is_complete_and_in_order() {
-        let families =
-            [("H", 47), ("E", 27), ("L", 29), ("O", 6), ("R", 13), ("S", 18), ("B", 21), ("K", 9), ("T", 5)];
-        let wanted: Vec<String> = families
-            .iter()
-            .flat_map(|&(family, count)| (1..=count).map(move |number| format!("{family}{number:02}")))
-            .collect();
+    fn families_are_in_order_and_their_numbers_without_a_gap() {
+        let mut wanted = Vec::new();
+        for family in FAMILIES.chars() {
+            let count = catalogue().filter(|rule| rule.code.starts_with(family)).count();
+            assert_ne!(count, 0, "{family}");
+            wanted.extend((1..=count).map(|number| format!("{family}{number:02}")));
+        }
         let had: Vec<&str> = catalogue().map(|rule| rule.code).collect();
         assert_eq!(had, wanted);
+    }
+
+    #[test]
+    fn attributes_are_of_rules_that_they_matter_for() {
+        for rule in catalogue() {
+            let attributes = rule.attributes;
+            assert!(rule.reported_as.is_none() || attributes == Attributes::DEFAULT, "{}", rule.code);
+            let is_corruption = rule.severity >= Severity::Corruption;
+            assert!(is_corruption || attributes.guest == GuestData::Doubtful, "{}", rule.code);
+            // A corruption needs no risk to be turned away.
+            assert!(!is_corruption || attributes.risk.is_none(), "{}", rule.code);
+        }
     }
 
     #[test]

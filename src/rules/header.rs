@@ -26,6 +26,7 @@ rules! {
             'Unsupported cluster size: 2^0'; version 3 below 104: 'qcow2 header too short'; version 2 below \
             60: 'Image does not contain a reference count table'. Cut later it opens, and check counts \
             corruptions",
+        // For qemu-img check, no field of version 2 that can be cut off has to be other than zero.
         opens_in_version_2: true,
     }
     BAD_MAGIC: H02 "bad-magic" Fatal Must {

@@ -15,7 +15,7 @@ rules! {
         fields: [],
         qemu: Silently Silently "QEMU has limits of its own for each table, and none for the work as a \
             whole: a small hostile image can keep it busy without end",
-        is_cut: true,
+        cut: Unread,
     }
     READ_ERROR: T02 "read-error" Note Extra {
         title: "the file must be readable: an I/O error cut a structure short, and a part was not judged",
@@ -25,7 +25,7 @@ rules! {
         fields: [],
         qemu: Varies Varies "it depends on what cannot be read: tables of the header keep the image from \
             opening, the rest fails when it is read, and check ends with 'Check failed: Input/output error'",
-        is_cut: true,
+        cut: Unread,
     }
     FILE_CHANGED: T03 "file-changed" Warning Extra {
         title: "the file must not change while it is inspected",
@@ -34,7 +34,7 @@ rules! {
         spec: "not in the specification; findings about a moving file cannot be relied on",
         fields: [],
         qemu: Silently Silently "QEMU locks the file against other QEMUs, not against other programs",
-        is_cut: true,
+        cut: Changed,
     }
     OTHER_FORMAT_INSIDE: T04 "other-format-inside" Warning Extra {
         title: "the file is not expected to read as another format too, where other tools look for one",

@@ -288,7 +288,7 @@ fn reason(rule: &'static Rule) -> String {
         BitmapTrust::Inconsistent => {
             format!("inconsistent: a program without support for bitmaps may have written ({code})")
         }
-        BitmapTrust::Broken | BitmapTrust::Kept => format!("{}: {} ({code})", rule.slug, rule.title),
+        BitmapTrust::Kept => format!("{}: {} ({code})", rule.slug, rule.title),
     }
 }
 
