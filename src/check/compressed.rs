@@ -10,10 +10,9 @@ use super::trees::{L2Use, Trees};
 use crate::Limit;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::guest::Outcome;
-use crate::rules::guest;
 use crate::rules::named::{COMPRESSED_DATA_BROKEN, COMPRESSED_OVERLAP};
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, to_usize};
+use crate::units::{GuestOffset, HostOffset, Span, to_usize};
 
 /// The bytes of the file that streams took so far, and whose entry says so.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,7 +107,7 @@ impl<R: ReadAt> Judging<'_, '_, '_, R> {
         let (tree, disk_size) = (table.tree.l1.tree, table.tree.disk_size);
         Some(Place {
             entry: Span::new(entry, entry_len),
-            guest: guest(tree, start, self.cx.geometry.cluster_size(), disk_size),
+            guest: Guest::new(tree, GuestOffset(start), self.cx.geometry.cluster_size(), disk_size),
             table: *at,
             start: table.guest_offset(0, self.cx.geometry),
             is_sure,

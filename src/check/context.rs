@@ -4,10 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::CheckOptions;
 use crate::Image;
-use crate::finding::Guest;
-use crate::image::{DiskTree, ends_past_file};
+use crate::image::ends_past_file;
 use crate::references::References;
-use crate::rules::guest;
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
 
@@ -63,11 +61,5 @@ impl<'a, R: ReadAt> Context<'a, R> {
     /// Whether bytes lie behind the end of the file by a cluster or more, where QEMU counts an error and no reference.
     pub(super) fn is_past_file(&self, span: Span) -> bool {
         ends_past_file(self.image.file_len(), span, self.geometry)
-    }
-
-    /// What an L1 entry of a tree maps.
-    pub(super) fn l1_guest(&self, tree: &DiskTree, index: u64) -> Guest {
-        let coverage = self.geometry.l2_coverage();
-        guest(tree.l1.tree, index.saturating_mul(coverage), coverage, tree.disk_size)
     }
 }

@@ -7,12 +7,11 @@ use super::context::Context;
 use super::counted::Counted;
 use super::reporter::Reporter;
 use super::stored::Stored;
-use crate::finding::{Evidence, Finding, Structure};
+use crate::finding::{Evidence, Finding, Guest, Structure};
 use crate::format::mapping::L1Entry;
-use crate::rules::guest;
 use crate::rules::named::{L1_COPIED_FLAG_WRONG, L2_COPIED_FLAG_WRONG};
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, Tree};
+use crate::units::{GuestOffset, HostOffset, Span, Tree, to_u64};
 
 /// How many wrong flags are remembered one by one.
 const KEPT: usize = 4096;
@@ -106,13 +105,13 @@ impl Flags {
             let entry_len = if flag.is_l1 { 8 } else { cx.geometry.l2_entry_len() };
             let is = if refcount == 1 { "set" } else { "clear" };
             let wanted = format!("bit 63 {is}, since the refcount is {refcount}");
-            let guest = guest(Tree::Active, flag.guest, len, cx.image.header().v2.size.0);
+            let guest = Guest::new(Tree::Active, GuestOffset(flag.guest), len, cx.image.header().v2.size.0);
             let at = Span::new(flag.at, entry_len);
             let finding = Finding::new(rule, structure, at, Evidence::Hex(flag.raw), wanted);
             reporter.found.push(finding.hurting(guest));
             reporter.keep_few();
         }
-        let further = self.own.saturating_sub(crate::units::to_u64(told.len()));
+        let further = self.own.saturating_sub(to_u64(told.len()));
         if further != 0 && !reporter.is_cut {
             let found = format!("{further} more clusters with a wrong flag");
             let at = Span::new(HostOffset(0), 0);

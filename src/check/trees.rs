@@ -318,7 +318,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         if is_twice && !is_told {
             self.further_repeats = self.further_repeats.saturating_add(1);
         } else if is_twice {
-            let guest = self.trees.tree(place).map(|tree| self.cx.l1_guest(&tree, index));
+            let guest = self.trees.tree(place).map(|tree| tree.l1_guest(index, self.cx.geometry));
             let span = Span::new(at, 8);
             let wanted = format!("a table of its own: the entry at {:#x} points there too", other);
             let found = Evidence::Hex(l2.0);

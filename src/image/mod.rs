@@ -15,6 +15,7 @@ mod visited;
 mod walk;
 mod window;
 
+use crate::finding::Guest;
 use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
 use crate::format::foreign;
 use crate::format::header::MAGIC;
@@ -22,7 +23,7 @@ use crate::format::mapping::{L2Entry, Mapping};
 use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
 use crate::source::{Metered, ReadAt};
-use crate::units::{Geometry, HostOffset, Span, Tree, to_u64, whole_sectors};
+use crate::units::{Geometry, GuestOffset, HostOffset, Span, Tree, to_u64, whole_sectors};
 use crate::{Error, Limits};
 
 pub use crate::parse::extensions::Extension;
@@ -83,6 +84,13 @@ impl DiskTree {
     /// Bytes of the disk in whole sectors, as QEMU has it.
     pub fn disk_len(&self) -> u64 {
         whole_sectors(self.disk_size)
+    }
+
+    /// What an entry of the L1 table maps, up to the end of the disk unless it lies behind it.
+    pub fn l1_guest(&self, index: u64, geometry: Geometry) -> Guest {
+        let coverage = geometry.l2_coverage();
+        let start = GuestOffset(index.saturating_mul(coverage));
+        Guest::new(self.l1.tree, start, coverage, self.disk_size)
     }
 }
 

@@ -194,7 +194,7 @@ pub(super) fn check_fields<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) 
 }
 
 /// Judges the backing file's name, and where it leads. No file is opened or looked for.
-pub fn check_backing_file<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
+pub(super) fn check_backing_file<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let name = match image.backing_file() {
         Ok(None) => return,
         Ok(Some(name)) => name,

@@ -139,7 +139,7 @@ impl BitmapRules {
     }
 
     /// Judges the entry with this index of a bitmap's table, which stands at `at`. `in_use`: the bitmap was not saved.
-    pub fn table_entry(
+    pub(super) fn table_entry(
         &self,
         in_use: bool,
         index: u64,

@@ -145,7 +145,7 @@ const MAX_BARE_ENTRY_LEN: u64 = BitmapHead::LEN + 65_535 + 8;
 
 /// Judges one bitmap after the other with its table, and at the end the directory.
 #[derive(Clone, Debug)]
-pub struct BitmapRules {
+pub(super) struct BitmapRules {
     pub(super) geometry: Option<Geometry>,
     pub(super) file_len: u64,
     pub(super) disk_len: u64,
@@ -175,7 +175,7 @@ impl Directory {
 
 impl BitmapRules {
     /// The rules for this image.
-    pub fn new<R: ReadAt>(image: &Image<R>) -> Self {
+    pub(super) fn new<R: ReadAt>(image: &Image<R>) -> Self {
         Self {
             geometry: image.geometry(),
             file_len: image.file_len(),
@@ -189,7 +189,7 @@ impl BitmapRules {
     }
 
     /// Judges the next bitmap of the directory.
-    pub fn bitmap(&mut self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
+    pub(super) fn bitmap(&mut self, bitmap: &Bitmap, out: &mut Vec<Finding>) {
         self.count = self.count.saturating_add(1);
         self.padding(bitmap, out);
         self.table(bitmap, out);
@@ -198,7 +198,7 @@ impl BitmapRules {
     }
 
     /// Judges the directory as a whole; `fault` is what ended it early.
-    pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
+    pub(super) fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
         if let Some(fault) = fault {
             out.extend(extra_data_of(fault).map(|(span, len)| self.judged(extra_data(span, len))));
             let finding = self.judged(stopped(fault, Structure::Bitmap, &BITMAP_DIRECTORY_BROKEN));

@@ -70,7 +70,7 @@ rules! {
 /// Judges one extension after the other, in the order of the file. It remembers the first of each type, which
 /// costs at most some bytes for each 8 of the extension area.
 #[derive(Debug)]
-pub struct ExtensionRules {
+pub(super) struct ExtensionRules {
     header: Header,
     geometry: Option<Geometry>,
     file_len: u64,
@@ -84,7 +84,7 @@ pub struct ExtensionRules {
 
 impl ExtensionRules {
     /// The rules for the extensions of `image`.
-    pub fn new<R: ReadAt>(image: &Image<R>) -> Self {
+    pub(super) fn new<R: ReadAt>(image: &Image<R>) -> Self {
         Self {
             header: image.header().clone(),
             geometry: image.geometry(),
@@ -100,7 +100,7 @@ impl ExtensionRules {
 
     /// Judges the next extension, and what it holds. The rows of a feature name table are for
     /// [`feature_name`](Self::feature_name) to judge, since there may be very many.
-    pub fn extension(&mut self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
+    pub(super) fn extension(&mut self, extension: &Extension<'_>, out: &mut Vec<Finding>) {
         let (head, at) = (extension.head, extension.at);
         self.list_end = extension.end();
         self.padded = self.list_end.0.saturating_sub(at.0).is_multiple_of(8);
@@ -153,12 +153,12 @@ impl ExtensionRules {
     }
 
     /// Judges the next of the [`feature_names`](Extension::feature_names) of that extension, which stands at `at`.
-    pub fn feature_name(&mut self, at: HostOffset, row: &FeatureName, out: &mut Vec<Finding>) {
+    pub(super) fn feature_name(&mut self, at: HostOffset, row: &FeatureName, out: &mut Vec<Finding>) {
         features::check_name(at, row, &mut self.named, out);
     }
 
     /// Judges the list as a whole. `fault` is what ended it early.
-    pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
+    pub(super) fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
         let left = self.limit.0.saturating_sub(self.list_end.0);
         match fault {
             Some(error) => out.push(self.fault(error)),

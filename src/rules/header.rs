@@ -166,7 +166,7 @@ const EXTENDED_MIN_CLUSTER_BITS: u32 = 14;
 const V2_NEEDED: u64 = 60;
 
 /// Judges the header's fields: alone, and against each other, the file and the extensions.
-pub fn check_header<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
+pub(super) fn check_header<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
     let mut found = Vec::new();
     numbers(header, image.geometry(), &mut found);
@@ -275,7 +275,7 @@ fn cut(header: &Header, file_len: u64, out: &mut Vec<Finding>) {
 ///
 /// # Errors
 /// Where they could not be read.
-pub fn check_header_gap<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) -> Result<(), Error> {
+pub(super) fn check_header_gap<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) -> Result<(), Error> {
     // A name that could not be read has its place all the same, and would be taken for what hides.
     let Ok(name) = image.backing_file() else { return Ok(()) };
     let behind = image.header_gap();

@@ -2,11 +2,11 @@
 
 use super::is_cut;
 use crate::Image;
-use crate::finding::{Evidence, Finding, Guest, Rule, Severity, Structure, rules};
+use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
 use crate::source::ReadAt;
-use crate::units::{Geometry, GuestOffset, HostOffset, Span, Tree};
+use crate::units::{Geometry, HostOffset, Span, Tree};
 
 rules! {
     L1_RESERVED_BITS: L01 "l1-reserved-bits" Corruption Must {
@@ -81,7 +81,7 @@ rules! {
 
 /// Judges the entries of L1 and L2 tables, each by itself. A healthy one costs a few comparisons.
 #[derive(Clone, Copy, Debug)]
-pub struct MappingRules {
+pub(super) struct MappingRules {
     pub(super) geometry: Geometry,
     pub(super) file_len: u64,
     pub(super) has_v3: bool,
@@ -92,7 +92,7 @@ pub struct MappingRules {
 
 /// Where an L2 entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct L2Place {
+pub(super) struct L2Place {
     /// The mapping that leads to it.
     pub tree: Tree,
     /// Bytes of the disk that this mapping is for.
@@ -107,7 +107,7 @@ pub struct L2Place {
 
 impl MappingRules {
     /// The rules for this image; `None` where `cluster_bits` makes no sense, and there are no tables.
-    pub fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
+    pub(super) fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
         Some(Self {
             geometry: image.geometry()?,
             file_len: image.file_len(),
@@ -119,7 +119,7 @@ impl MappingRules {
     }
 
     /// Judges the entry with this index, which stands at `at`.
-    pub fn l1_entry(
+    pub(super) fn l1_entry(
         &self,
         tree: &DiskTree,
         index: u64,
@@ -148,12 +148,12 @@ impl MappingRules {
                     &L2_TABLE_UNALIGNED,
                     format!("an offset that is a multiple of {cluster_size:#x}").into(),
                 )
-                .hurting(self.l1_guest(tree, index)),
+                .hurting(tree.l1_guest(index, self.geometry)),
             );
         }
         let table = Span::new(l2_offset, cluster_size);
         if is_cut(self.file_len, table) {
-            let mut lost = self.l1_guest(tree, index);
+            let mut lost = tree.l1_guest(index, self.geometry);
             let there = self.file_len.saturating_sub(l2_offset.0).checked_div(self.geometry.l2_entry_len());
             let there = there.unwrap_or_default().saturating_mul(cluster_size).min(lost.span.len);
             lost.span.start = lost.span.start.saturating_add(there);
@@ -170,17 +170,6 @@ impl MappingRules {
     pub(super) fn inside_file(&self) -> Evidence {
         format!("inside the {:#x} bytes of the file", self.file_len).into()
     }
-
-    /// What an L1 entry maps.
-    fn l1_guest(&self, tree: &DiskTree, index: u64) -> Guest {
-        let start = index.saturating_mul(self.geometry.l2_coverage());
-        guest(tree.l1.tree, start, self.geometry.l2_coverage(), tree.disk_size)
-    }
-}
-
-/// `len` guest bytes at `start`, up to the end of the disk unless they lie behind it.
-pub(crate) fn guest(tree: Tree, start: u64, len: u64, disk_size: u64) -> Guest {
-    Guest::new(tree, GuestOffset(start), len, disk_size)
 }
 
 /// What is wanted where these bits are set and must not be.
@@ -192,8 +181,10 @@ pub(super) fn zero_bits(bits: u64) -> Evidence {
 mod tests {
     use super::super::testing_tables as testing;
     use super::*;
+    use crate::finding::Guest;
     use crate::format::mapping::{L2Entry, SubclusterBitmap};
     use crate::image::L1Table;
+    use crate::units::GuestOffset;
 
     #[test]
     fn each_damage_breaks_its_rule() {
@@ -221,9 +212,9 @@ mod tests {
         for name in ["L01-highest-bit", "L05-highest-bit", "L12", "L17", "L21", "L23", "L24", "L25", "L29"] {
             assert_eq!(testing::finding(name).1.guest, None, "{name}");
         }
-        let whole = guest(Tree::Active, 0x1_0000, 0x1_0000, 0x1_2000);
+        let whole = Guest::new(Tree::Active, GuestOffset(0x1_0000), 0x1_0000, 0x1_2000);
         assert_eq!(whole.span.len, 0x2000);
-        assert_eq!(guest(Tree::Active, 0x2_0000, 0x1_0000, 0x1_2000).span.len, 0x1_0000);
+        assert_eq!(Guest::new(Tree::Active, GuestOffset(0x2_0000), 0x1_0000, 0x1_2000).span.len, 0x1_0000);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! counted: L11 in check/flags.
 
 use super::ends_past_file;
-use super::l1::{L2Place, MappingRules, guest, zero_bits};
+use super::l1::{L2Place, MappingRules, zero_bits};
 use crate::finding::{Evidence, Finding, Guest, Rule, Structure, rules};
 use crate::format::mapping::{L2Entry, Mapping, SubclusterBitmap};
-use crate::units::{HostOffset, Span};
+use crate::units::{GuestOffset, HostOffset, Span};
 
 rules! {
     L2_RESERVED_BITS: L05 "l2-reserved-bits" Corruption Must {
@@ -172,7 +172,7 @@ pub(super) struct Entry<'e> {
 
 impl MappingRules {
     /// Judges an L2 entry; `bitmap` is its second half, with extended L2 entries.
-    pub fn l2_entry(
+    pub(super) fn l2_entry(
         &self,
         place: &L2Place,
         entry: L2Entry,
@@ -291,7 +291,7 @@ impl Entry<'_> {
         let there = self.rules.file_len.saturating_sub(at.0);
         if let Some(missing) = data_len.checked_sub(there).filter(|missing| *missing != 0) {
             let start = self.guest_offset.saturating_add(there);
-            let lost = guest(self.place.tree, start, missing, self.place.disk_size);
+            let lost = Guest::new(self.place.tree, GuestOffset(start), missing, self.place.disk_size);
             let finding =
                 self.finding(&DATA_CLUSTER_CUT, format!("{data_len} bytes of it in the file, not {there}"));
             self.out.push(finding.hurting(lost));
@@ -316,7 +316,7 @@ impl Entry<'_> {
 
     fn guest(&self) -> Guest {
         let len = self.rules.geometry.cluster_size();
-        guest(self.place.tree, self.guest_offset, len, self.place.disk_size)
+        Guest::new(self.place.tree, GuestOffset(self.guest_offset), len, self.place.disk_size)
     }
 
     fn finding(&self, rule: &'static Rule, wanted: impl Into<Evidence>) -> Finding {

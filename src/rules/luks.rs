@@ -87,7 +87,11 @@ const OLD_HASHES: &[&str] = &["ripemd160", "sha1"];
 ///
 /// # Errors
 /// Where the bytes behind the header could not be read.
-pub fn check_luks<R: ReadAt>(image: &Image<R>, luks: &Luks, out: &mut Vec<Finding>) -> Result<(), Error> {
+pub(super) fn check_luks<R: ReadAt>(
+    image: &Image<R>,
+    luks: &Luks,
+    out: &mut Vec<Finding>,
+) -> Result<(), Error> {
     let mut found = Vec::new();
     magic(luks, &mut found);
     strings(luks, &mut found);

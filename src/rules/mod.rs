@@ -40,15 +40,15 @@ mod tool;
 
 use crate::image::{ends_past_file, is_cut};
 
-pub use backing::check_backing_file;
-pub use bitmaps::BitmapRules;
+use backing::check_backing_file;
+use bitmaps::BitmapRules;
 pub use catalogue::{Example, catalogue, find, judges, named};
-pub use extensions::ExtensionRules;
-pub use header::{check_header, check_header_gap};
+use extensions::ExtensionRules;
+use header::{check_header, check_header_gap};
 pub use judge::Judge;
-pub(crate) use l1::guest;
-pub use l1::{L2Place, MappingRules};
-pub use luks::check_luks;
-pub use refcounts::{RefcountRules, check_refcount_table_cover};
-pub use snapshots::SnapshotRules;
+use l1::{L2Place, MappingRules};
+use luks::check_luks;
+use refcounts::RefcountRules;
+pub use refcounts::check_refcount_table_cover;
+use snapshots::SnapshotRules;
 pub use tool::{check_unchanged, stopped};

@@ -138,7 +138,7 @@ rules! {
 
 /// Judges refcount table entries and refcounts, each by itself.
 #[derive(Clone, Copy, Debug)]
-pub struct RefcountRules {
+pub(super) struct RefcountRules {
     geometry: Geometry,
     width: Option<RefcountWidth>,
     file_clusters: u64,
@@ -146,14 +146,20 @@ pub struct RefcountRules {
 
 impl RefcountRules {
     /// The rules for this image; `None` where `cluster_bits` makes no sense, and there are no tables.
-    pub fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
+    pub(super) fn new<R: ReadAt>(image: &Image<R>) -> Option<Self> {
         let geometry = image.geometry()?;
         let file_clusters = geometry.clusters_for(image.file_len());
         Some(Self { geometry, width: image.refcount_width(), file_clusters })
     }
 
     /// Judges the refcount table entry with this index, which stands at `at`.
-    pub fn table_entry(&self, index: u64, at: HostOffset, entry: RefcountTableEntry, out: &mut Vec<Finding>) {
+    pub(super) fn table_entry(
+        &self,
+        index: u64,
+        at: HostOffset,
+        entry: RefcountTableEntry,
+        out: &mut Vec<Finding>,
+    ) {
         if entry.0 == 0 {
             return;
         }
@@ -181,7 +187,7 @@ impl RefcountRules {
     }
 
     /// R08: judges equal refcounts of the block that starts at `block`.
-    pub fn run(&self, block: HostOffset, run: &RefcountRun, out: &mut Vec<Finding>) {
+    pub(super) fn run(&self, block: HostOffset, run: &RefcountRun, out: &mut Vec<Finding>) {
         let behind = run.first_cluster.max(self.file_clusters);
         let inside = behind.saturating_sub(run.first_cluster);
         let count = run.count.saturating_sub(inside);

@@ -141,7 +141,7 @@ const MAX_BARE_ENTRY_LEN: u64 = SnapshotHead::LEN + 2 * 65_535 + 8;
 
 /// Judges one snapshot after the other, and at the end their table.
 #[derive(Clone, Debug)]
-pub struct SnapshotRules {
+pub(super) struct SnapshotRules {
     geometry: Option<Geometry>,
     file_len: u64,
     has_v3: bool,
@@ -156,7 +156,7 @@ pub struct SnapshotRules {
 
 impl SnapshotRules {
     /// The rules for this image. `now`: seconds since 1970, to tell a date in the future.
-    pub fn new<R: ReadAt>(image: &Image<R>, now: Option<i64>) -> Self {
+    pub(super) fn new<R: ReadAt>(image: &Image<R>, now: Option<i64>) -> Self {
         let header = image.header();
         Self {
             geometry: image.geometry(),
@@ -173,7 +173,7 @@ impl SnapshotRules {
     }
 
     /// Judges the next snapshot of the table.
-    pub fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
+    pub(super) fn snapshot(&mut self, snapshot: &Snapshot, out: &mut Vec<Finding>) {
         self.table_len = snapshot.padding_at().0.saturating_sub(self.table_at.0);
         self.extra_data(snapshot, out);
         self.l1_table(snapshot, out);
@@ -182,7 +182,7 @@ impl SnapshotRules {
     }
 
     /// Judges the table as a whole; `fault` is what ended it early.
-    pub fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
+    pub(super) fn finish(&mut self, fault: Option<Error>, out: &mut Vec<Finding>) {
         out.extend(fault.and_then(extra_data_of).map(|(span, len)| extra_data_too_large(span, len)));
         out.extend(fault.map(|fault| stopped(fault, Structure::Snapshot, &SNAPSHOT_TABLE_BEYOND_FILE)));
         let header = |rule: &'static Rule, found: Evidence, wanted: String| {
