@@ -48,12 +48,24 @@ pub(super) fn find_owners<R: ReadAt>(
         let l2_tables = known.trees.ordered();
         let l2_tables =
             l2_tables.iter().map(|(at, table)| L2Reading::new(cx, known.trees, *at, table).l2).collect();
-        owners = Owned { cx, known, l2_tables, reporter }.find(conflicts, losses);
+        let snapshots = snapshot_entries(cx, reporter);
+        owners = Owned { cx, known, l2_tables, snapshots, reporter }.find(conflicts, losses);
     }
     if conflicts.further() != 0 {
         reporter.spent(cx.image, Limit::Conflicts, Structure::File);
     }
     owners
+}
+
+fn snapshot_entries<R: ReadAt>(cx: &Context<'_, R>, reporter: &mut Reporter<'_>) -> HashMap<u32, HostOffset> {
+    let mut entries = HashMap::new();
+    for snapshot in whole(cx.image.snapshots()) {
+        match snapshot {
+            Ok(snapshot) => _ = entries.insert(snapshot.index, snapshot.at),
+            Err(error) => reporter.stop(error, Structure::Snapshot),
+        }
+    }
+    entries
 }
 
 /// The search under way.
@@ -62,6 +74,8 @@ struct Owned<'s, 'i, 'w, R> {
     known: &'s Known<'s>,
     /// The distinct L2 tables, each with the tree that stands for it.
     l2_tables: Vec<Table>,
+    /// Where the entries of the snapshots stand.
+    snapshots: HashMap<u32, HostOffset>,
     reporter: &'s mut Reporter<'w>,
 }
 
@@ -137,17 +151,12 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
     fn trees(&mut self, mut claim: impl FnMut(&Reference)) {
         let header = self.cx.image.header();
         let trees = self.known.trees;
-        // Where they cannot be read, that is told of with their names.
-        let snapshots: HashMap<u32, HostOffset> = whole(self.cx.image.snapshots())
-            .map_while(Result::ok)
-            .map(|snapshot| (snapshot.index, snapshot.at))
-            .collect();
         let spans: HashSet<Span> = trees.l1.iter().map(|table| table.tree.l1.span()).collect();
         for l1 in trees.all.iter().map(|tree| tree.l1).filter(|l1| spans.contains(&l1.span())) {
             let pointer = match l1.tree {
                 Tree::Active => header.span(field::L1_TABLE_OFFSET).at,
                 // The first field of the entry.
-                Tree::Snapshot(index) => snapshots.get(&index).copied().unwrap_or_default(),
+                Tree::Snapshot(index) => self.snapshots.get(&index).copied().unwrap_or_default(),
             };
             claim(&self.cx.references.l1_table(l1, pointer));
         }
