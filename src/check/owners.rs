@@ -1,6 +1,6 @@
 //! Who owns a cluster in conflict: a second walk, only where there is a conflict.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::convert::Infallible;
 
 use super::claims::{Claims, Owner, Search};
@@ -18,7 +18,7 @@ use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, whole};
 use crate::references::Reference;
 use crate::rules::named::DATA_CLUSTER_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
+use crate::units::{Geometry, HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Limit, text};
 
 /// Clusters in conflict, each with the owners that are named.
@@ -57,11 +57,11 @@ pub(super) fn find_owners<R: ReadAt>(
     owners
 }
 
-fn snapshot_entries<R: ReadAt>(cx: &Context<'_, R>, reporter: &mut Reporter<'_>) -> HashMap<u32, HostOffset> {
-    let mut entries = HashMap::new();
+fn snapshot_entries<R: ReadAt>(cx: &Context<'_, R>, reporter: &mut Reporter<'_>) -> Vec<HostOffset> {
+    let mut entries = Vec::new();
     for snapshot in whole(cx.image.snapshots()) {
         match snapshot {
-            Ok(snapshot) => _ = entries.insert(snapshot.index, snapshot.at),
+            Ok(snapshot) => entries.push(snapshot.at),
             Err(error) => reporter.stop(error, Structure::Snapshot),
         }
     }
@@ -75,7 +75,7 @@ struct Owned<'s, 'i, 'w, R> {
     /// The distinct L2 tables, each with the tree that stands for it.
     l2_tables: Vec<Table>,
     /// Where the entries of the snapshots stand.
-    snapshots: HashMap<u32, HostOffset>,
+    snapshots: Vec<HostOffset>,
     reporter: &'s mut Reporter<'w>,
 }
 
@@ -156,7 +156,9 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
             let pointer = match l1.tree {
                 Tree::Active => header.span(field::L1_TABLE_OFFSET).at,
                 // The first field of the entry.
-                Tree::Snapshot(index) => self.snapshots.get(&index).copied().unwrap_or_default(),
+                Tree::Snapshot(index) => {
+                    self.snapshots.get(to_usize(index.into())).copied().unwrap_or_default()
+                }
             };
             claim(&self.cx.references.l1_table(l1, pointer));
         }

@@ -60,6 +60,15 @@ impl TableKind {
         }
     }
 
+    /// Its place: the index of the entry that leads to it, or its number in a list.
+    pub fn place(self) -> u64 {
+        match self {
+            Self::RefcountBlock(index) | Self::L2 { l1_index: index, .. } => index,
+            Self::Bitmap { index, .. } => index.into(),
+            Self::Refcounts | Self::L1(_) => 0,
+        }
+    }
+
     /// The tree that it belongs to.
     pub const fn tree(self) -> Option<Tree> {
         match self {

@@ -36,7 +36,7 @@ pub use header::Header;
 pub use luks::Luks;
 pub use refcounts::{RefcountRun, RefcountRuns};
 pub use snapshots::{Snapshot, Snapshots};
-pub use visited::Visited;
+pub use visited::{Earlier, Visited};
 pub use walk::{Part, Section, Tables, Walk};
 
 /// A qcow2 image.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Image, Table};
 use crate::format::qemu;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span};
+use crate::units::{HostOffset, Span, Tree};
 
 /// Spans that do not overlap, each with a note of who came by.
 ///
@@ -23,13 +23,13 @@ impl<T: Copy> Visited<T> {
         Self { spans: BTreeMap::new(), limit }
     }
 
-    /// Who visited a byte of `span` before; if nobody did, it counts as visited from now on.
-    pub fn first(&mut self, span: Span, visitor: T) -> Option<T> {
+    /// Who visited a byte of `span` before, and in which span; if nobody did, it counts as visited from now on.
+    pub fn first(&mut self, span: Span, visitor: T) -> Option<(Span, T)> {
         let before = self.spans.range(..span.end()).next_back();
-        if let Some((_, (end, earlier))) = before
+        if let Some((at, (end, earlier))) = before
             && *end > span.at
         {
-            return Some(*earlier);
+            return Some((Span::new(*at, end.0.saturating_sub(at.0)), *earlier));
         }
         if !self.is_full() && span.len > 0 {
             self.spans.insert(span.at, (span.end(), visitor));
@@ -46,9 +46,21 @@ impl<T: Copy> Visited<T> {
 /// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
 const REPEATED_LEN: u64 = 1 << qemu::MAX_CLUSTER_BITS;
 
+/// The table that had bytes of another before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Whether it has just the same bytes of the file.
+    pub is_same: bool,
+    /// The tree that it belongs to.
+    pub tree: Option<Tree>,
+    /// Its place: of the entry that leads to it, or in its list.
+    pub index: u64,
+}
+
 /// Which bytes were handed out as tables of one kind.
 pub(super) struct Seen {
-    pub(super) visited: Visited<Table>,
+    /// Each with its tree and its place, since there may be very many.
+    pub(super) visited: Visited<(Option<Tree>, u64)>,
     file_len: u64,
     repeated: u64,
     /// So many may be handed out again; `None`: each once, by design.
@@ -65,9 +77,11 @@ impl Seen {
     }
 
     /// The table that had bytes of this one before, unless it may be read again.
-    pub(super) fn earlier(&mut self, table: Table) -> Option<Table> {
+    pub(super) fn earlier(&mut self, table: &Table) -> Option<Earlier> {
         let in_file = table.span.len.min(self.file_len.saturating_sub(table.span.at.0));
-        let earlier = self.visited.first(Span::new(table.span.at, in_file), table)?;
+        let here = Span::new(table.span.at, in_file);
+        let (span, (tree, index)) = self.visited.first(here, (table.kind.tree(), table.kind.place()))?;
+        let earlier = Earlier { is_same: span == here, tree, index };
         let Some(limit) = self.limit else { return Some(earlier) };
         self.repeated = self.repeated.saturating_add(1).saturating_add(in_file / REPEATED_LEN);
         self.is_spent |= self.repeated > limit;
@@ -92,7 +106,7 @@ mod tests {
         for (at, len, earlier) in
             [(100, 10, 'a'), (109, 1, 'a'), (95, 100, 'b'), (80, 11, 'c'), (119, 9, 'b')]
         {
-            assert_eq!(visited.first(span(at, len), 'd'), Some(earlier), "{at}+{len}");
+            assert_eq!(visited.first(span(at, len), 'd').map(|(_, who)| who), Some(earlier), "{at}+{len}");
         }
         assert!(visited.is_full());
         assert_eq!(visited.first(span(200, 1), 'e'), None);

@@ -3,7 +3,7 @@
 //! Whoever takes them may judge, show or count them; where a part cannot be read, that is a part too, and the walk goes
 //! on behind it.
 
-use super::visited::Seen;
+use super::visited::{Earlier, Seen};
 use super::{Bitmap, DiskTree, Entry, Extension, Image, Luks, RefcountRun, Snapshot, Table, TableKind};
 use crate::Error;
 use crate::finding::Structure;
@@ -80,7 +80,7 @@ pub enum Part<'p> {
     /// A table begins; its entries follow.
     Table(&'p Table),
     /// A table whose bytes were handed out before, all or some of them, with the table that had them.
-    Shared(&'p Table, &'p Table),
+    Shared(&'p Table, Earlier),
     /// An entry of the table at hand that is not zero.
     Entry(&'p Table, &'p Entry),
     /// Equal refcounts of the block at hand.
@@ -200,8 +200,8 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             let table = Table::bitmap(&bitmap);
             // The header is no table, whatever the entry says.
             if self.tables != Tables::Unread && table.span.at.0 != 0 {
-                match seen.earlier(table) {
-                    Some(earlier) => visit(Part::Shared(&table, &earlier))?,
+                match seen.earlier(&table) {
+                    Some(earlier) => visit(Part::Shared(&table, earlier))?,
                     None => self.table(&table, visit)?,
                 }
             }
@@ -241,8 +241,8 @@ impl<'i, R: ReadAt> Walk<'i, R> {
                 return Ok(());
             }
             let block = Table::refcount_block(entry.index, at, geometry, width);
-            match seen.earlier(block) {
-                Some(earlier) => visit(Part::Shared(&block, &earlier)),
+            match seen.earlier(&block) {
+                Some(earlier) => visit(Part::Shared(&block, earlier)),
                 None => walk.refcount_block(&block, visit),
             }
         });
@@ -283,8 +283,8 @@ impl<'i, R: ReadAt> Walk<'i, R> {
                     break;
                 }
             };
-            match seen.earlier(table) {
-                Some(earlier) => visit(Part::Shared(&table, &earlier))?,
+            match seen.earlier(&table) {
+                Some(earlier) => visit(Part::Shared(&table, earlier))?,
                 None => self.table(&table, visit)?,
             }
         }
@@ -308,8 +308,8 @@ impl<'i, R: ReadAt> Walk<'i, R> {
                 }
             };
             let l1 = Table::l1(tree);
-            if let Some(earlier) = l1_seen.earlier(l1) {
-                visit(Part::Shared(&l1, &earlier))?;
+            if let Some(earlier) = l1_seen.earlier(&l1) {
+                visit(Part::Shared(&l1, earlier))?;
                 continue;
             }
             let walked = self.each_entry(&l1, &mut |walk, entry| {
@@ -318,8 +318,8 @@ impl<'i, R: ReadAt> Walk<'i, R> {
                     return Ok(());
                 }
                 let table = Table::l2(tree, entry.index, at, geometry);
-                match l2_seen.earlier(table) {
-                    Some(earlier) => visit(Part::Shared(&table, &earlier)),
+                match l2_seen.earlier(&table) {
+                    Some(earlier) => visit(Part::Shared(&table, earlier)),
                     None => walk.table(&table, visit),
                 }
             });

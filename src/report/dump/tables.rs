@@ -8,7 +8,7 @@ use super::Dumper;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::mapping::{L1Entry, L2Entry, Mapping};
 use crate::format::{Style, part};
-use crate::image::{Entry, RefcountRun, Section, Table, TableKind};
+use crate::image::{Earlier, Entry, RefcountRun, Section, Table, TableKind};
 use crate::report::row::{Context, Detail, Label, Row, Sink};
 use crate::report::value::Value;
 use crate::source::ReadAt;
@@ -204,35 +204,29 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 /// What was shown before.
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     /// Says which table was shown that has all or some of this one's bytes.
-    pub(super) fn shared(&mut self, table: &Table, earlier: &Table) -> io::Result<()> {
-        let (title, label, other) = match (table.kind, earlier.kind) {
-            (TableKind::L2 { tree, l1_index }, TableKind::L2 { tree: other, l1_index: other_index }) => {
-                let same = table.span.at == earlier.span.at;
-                let run = Shared {
+    pub(super) fn shared(&mut self, table: &Table, earlier: Earlier) -> io::Result<()> {
+        let place = Value::Number(earlier.index, Style::Number);
+        let (title, label, other) = match (table.kind, earlier.tree) {
+            (TableKind::L2 { tree, l1_index }, Some(other)) => {
+                return self.shared_l2(Shared {
                     l1: tree.l1.at,
                     tree: tree.l1.tree,
                     first: l1_index,
                     last: l1_index,
-                    other: other.l1.tree,
-                    other_first: other_index,
-                    same,
-                };
-                return self.shared_l2(run);
+                    other,
+                    other_first: earlier.index,
+                    same: earlier.is_same,
+                });
             }
-            (TableKind::RefcountBlock(_), TableKind::RefcountBlock(other)) => {
-                ("refcount block", "refcount", Value::Number(other, Style::Number))
-            }
-            (TableKind::Bitmap { .. }, TableKind::Bitmap { index, .. }) => {
-                ("", table.kind.label(), Value::Number(index.into(), Style::Number))
-            }
-            (_, kind) => (self.l1_title(), "L1", kind.tree().map_or(Value::None, Value::Tree)),
+            (TableKind::RefcountBlock(_), _) => ("refcount block", "refcount", place),
+            (TableKind::Bitmap { .. }, _) => ("", table.kind.label(), place),
+            (_, tree) => (self.l1_title(), "L1", tree.map_or(Value::None, Value::Tree)),
         };
         self.shared_ends()?;
         if !title.is_empty() {
             self.heading(table.span.at, title, table.kind.context(), &[])?;
         }
-        let is_same = table.span == earlier.span;
-        let details = [Detail::new(if is_same { "same_as" } else { "overlaps" }, other)];
+        let details = [Detail::new(if earlier.is_same { "same_as" } else { "overlaps" }, other)];
         self.sink.row(&Row::remark(Label::Field(label), table.span.at, 0, &details))
     }
 
