@@ -243,7 +243,7 @@ fn cluster_bits(header: &Header, out: &mut Vec<Finding>) {
 fn padding(header: &Header, additional: HeaderAdditional, out: &mut Vec<Finding>) {
     // A header_length of 106 to 111 covers the padding only in part.
     let padding_at = field::PADDING.offset;
-    let covered = header.wanted_len().min(Header::MAX_KNOWN_LEN).saturating_sub(padding_at);
+    let covered = header.wanted_len().min(field::PADDING.end()).saturating_sub(padding_at);
     let padding = additional.padding.0.get(..to_usize(covered)).unwrap_or_default();
     if padding.iter().any(|byte| *byte != 0) {
         let at = Span::new(HostOffset(padding_at), covered);
