@@ -6,7 +6,7 @@ use crate::limits::{Limit, Limits};
 use crate::units::HostOffset;
 
 /// Why a structure, or the whole file, cannot be read further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file does not start with the qcow2 magic.

@@ -7,12 +7,13 @@ use std::fmt;
 const FIXED_MEMORY: u64 = 64 << 20;
 
 /// Declares each limit once: its reason, name, type and default, the most bytes of memory that one of each takes, and
-/// whether it bounds only what QEMU does not look at, or counts without looking.
+/// `beside_qemu` where it bounds only what QEMU does not look at, or counts without looking, or `whole_run` where nothing
+/// more can be read once it is spent.
 macro_rules! limits {
     ($(
         $(#[doc = $doc:literal])*
         $limit:ident $name:ident: $type:ty = $default:expr
-            $(, $bytes:literal bytes each $(beyond $free:literal)?)? $(, $beside:ident)?;
+            $(, $bytes:literal bytes each $(beyond $free:literal)?)? $(, $kind:ident)?;
     )*) => {
         /// Every cap, with its reason. A structure within QEMU's own limits is never cut by the defaults. Where one is
         /// reached, a finding T01 names it, and nothing is called clean.
@@ -72,22 +73,31 @@ macro_rules! limits {
             /// Whether it bounds only what QEMU does not look at, or counts without looking.
             pub const fn is_beside_qemu(self) -> bool {
                 match self {
-                    $(Self::$limit => limits!(@beside $($beside)?),)*
+                    $(Self::$limit => limits!(@beside $($kind)?),)*
+                }
+            }
+
+            /// Whether nothing more can be read of the file once it is spent.
+            pub const fn ends_run(self) -> bool {
+                match self {
+                    $(Self::$limit => limits!(@whole $($kind)?),)*
                 }
             }
         }
     };
-    (@beside) => { false };
     (@beside beside_qemu) => { true };
+    (@beside $($kind:ident)?) => { false };
+    (@whole whole_run) => { true };
+    (@whole $($kind:ident)?) => { false };
 }
 
 limits! {
     /// Bytes read from the file in all. QEMU has no such limit; this one lets a dump walk the metadata of the
     /// largest disk that QEMU can open (2^61 bytes in clusters of 2 MiB has 2^43), while an image whose tables
     /// refer to each other over and over comes to an end.
-    ReadBytes read_bytes: u64 = 1 << 40;
+    ReadBytes read_bytes: u64 = 1 << 40, whole_run;
     /// Calls of the reader in all, so that many small reads end as surely as few large ones.
-    Reads reads: u64 = 1 << 32;
+    Reads reads: u64 = 1 << 32, whole_run;
     /// Bytes of the first cluster that hold extensions. QEMU's largest cluster has 2 MiB.
     ExtensionAreaLen extension_area_len: u64 = 2 << 20;
     /// Bytes of one snapshot table entry or bitmap directory entry that are read whole. QEMU allows 1024 bytes
@@ -137,7 +147,7 @@ limits! {
     OutputBytes output_bytes: u64 = 1 << 40;
     /// Seconds of wall-clock time from the opening of the image on, looked at now and then while it is read. The
     /// largest images that were measured take a minute, a deep check of some TiB hours.
-    Seconds seconds: u64 = 4 * 3600;
+    Seconds seconds: u64 = 4 * 3600, whole_run;
 }
 
 impl Limits {

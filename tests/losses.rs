@@ -24,7 +24,7 @@ fn checked(draft: &Draft, lost_ranges: usize) -> (Checked, bool) {
     let image = Image::open(draft.bytes.as_slice(), limits).unwrap();
     let mut is_told = false;
     let checked = check(&image, &CheckOptions::default(), &mut |finding: Finding| {
-        is_told |= finding.rule.code == "T01" && format!("{:?}", finding.found).contains("lost_ranges");
+        is_told |= finding.rule.code == "T01" && finding.found.to_string().contains("lost_ranges");
     });
     assert_eq!(checked.complete, !is_told, "{:?}", checked.rules);
     (checked, is_told)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Policy, Quotas, Reason, claims, is_cut};
+use super::{Policy, Quotas, Reason, claims};
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{extension, header};
 use crate::rules::named::READ_ERROR;
@@ -11,21 +11,21 @@ use crate::source::ReadAt;
 use crate::{Error, Image};
 
 /// Takes what is found, and holds it against the policy.
-pub(super) struct Judge<'p> {
+pub(super) struct PolicyJudge<'p> {
     policy: &'p Policy,
     pub(super) findings: Findings,
     /// By the rule's code, or the limit's key.
     pub(super) reasons: BTreeMap<&'static str, Reason>,
 }
 
-impl<'p> Judge<'p> {
+impl<'p> PolicyJudge<'p> {
     pub(super) fn new(policy: &'p Policy, per_rule: usize) -> Self {
         Self { policy, findings: Findings::new(per_rule), reasons: BTreeMap::new() }
     }
 
     pub(super) fn finding(&mut self, finding: Finding) {
         let rule = finding.rule;
-        let key = if is_cut(Some(rule)) { Some(None) } else { self.policy.against(&finding).map(Some) };
+        let key = if rule.means_incomplete() { Some(None) } else { self.policy.against(&finding).map(Some) };
         if let Some(key) = key {
             self.reason(rule, key, &finding);
         }

@@ -20,7 +20,7 @@ use crate::finding::{Findings, Rule, Severity};
 use crate::source::ReadAt;
 use crate::units::Span;
 
-use judge::Judge;
+use judge::PolicyJudge;
 
 pub use capabilities::Capabilities;
 pub use policy::{Bar, Policy, PolicyFault, Quotas};
@@ -100,22 +100,21 @@ impl Audit {
     pub fn exit_code(&self) -> u8 {
         match self.decision {
             Decision::Accept => 0,
-            Decision::Reject if self.reasons.iter().all(|reason| is_cut(reason.rule)) => 1,
+            Decision::Reject
+                if self.reasons.iter().all(|reason| reason.rule.is_some_and(Rule::means_incomplete)) =>
+            {
+                1
+            }
             Decision::Reject => 2,
         }
     }
-}
-
-/// Whether a rule says that a part was not judged.
-fn is_cut(rule: Option<&'static Rule>) -> bool {
-    rule.is_some_and(Rule::is_cut)
 }
 
 /// Judges an image by a policy: the whole check, what else the file could be taken for, and the policy's limits.
 ///
 /// Nothing but the image's own bytes is read, within its [`Limits`](crate::Limits).
 pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &AuditOptions) -> Audit {
-    let mut judge = Judge::new(policy, image.limits().findings_per_rule);
+    let mut judge = PolicyJudge::new(policy, image.limits().findings_per_rule);
     let deep = policy.deep.then_some(options.threads.unwrap_or(NonZero::<usize>::MIN));
     let check_options = CheckOptions { now: options.now, deep, ..CheckOptions::default() };
     let checked = check(image, &check_options, &mut |finding| judge.finding(finding));
@@ -127,8 +126,9 @@ pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &Audi
     let capabilities = Capabilities::new(image, checked.compressed > 0);
     judge.limits(image, checked.compressed);
 
-    let Judge { findings, mut reasons, .. } = judge;
-    let complete = checked.complete && !reasons.values().any(|reason| is_cut(reason.rule));
+    let PolicyJudge { findings, mut reasons, .. } = judge;
+    let complete =
+        checked.complete && !reasons.values().any(|reason| reason.rule.is_some_and(Rule::means_incomplete));
     let mut sorted: Vec<_> = std::mem::take(&mut reasons).into_values().collect();
     sorted.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     let decision = if complete && sorted.is_empty() { Decision::Accept } else { Decision::Reject };

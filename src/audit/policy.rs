@@ -164,7 +164,7 @@ impl TryFrom<Written> for Policy {
             }
             let rule = find(&key)
                 .ok_or_else(|| PolicyFault::NoRule(crate::text::escape(key.as_bytes()).into_owned()))?;
-            if rule.is_cut() {
+            if rule.means_incomplete() {
                 return Err(PolicyFault::Fixed(rule.code));
             }
             if let Some(other) = rule.reported_as {

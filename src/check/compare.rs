@@ -8,8 +8,9 @@ use super::counts::PAGE_LEN;
 use super::flags::Flags;
 use super::repeated::Repeated;
 use super::reporter::Reporter;
+use super::runs::{Run, Runs};
 use super::stored::{Block, Stored};
-use crate::finding::{Finding, Rule, Severity, Structure};
+use crate::finding::Structure;
 use crate::format::refcount::RefcountWidth;
 use crate::image::Table;
 use crate::rules::named::{
@@ -18,21 +19,6 @@ use crate::rules::named::{
 };
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
-
-/// How many ranges of clusters a finding names.
-const NAMED: usize = 8;
-
-/// Neighbouring clusters with the same fault.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: u64,
-    count: u64,
-    stored: u64,
-    counted: u64,
-    rule: &'static Rule,
-    /// Entries whose bit 63 is wrong in consequence.
-    flags: u64,
-}
 
 /// The comparison under way.
 struct Comparison<'p, 'a, 'w, R> {
@@ -47,11 +33,12 @@ struct Comparison<'p, 'a, 'w, R> {
     /// Where the file ends, or the last reference.
     end: u64,
     highest: u64,
+    /// The run at hand of clusters whose refcount is wrong, and that of clusters with more references than it can say.
     run: Option<Run>,
+    overflow: Option<Run>,
     /// The runs of the block at hand, by rule.
-    runs: BTreeMap<&'static str, Vec<Run>>,
-    further: BTreeMap<&'static str, u64>,
-    /// Where refcounts of the block at hand stand; `None` where there is no block.
+    runs: BTreeMap<&'static str, Runs>,
+    /// The block at hand, and its first cluster; `None` where there is no block.
     block: Option<(HostOffset, u64)>,
     /// Whether no time is left.
     is_spent: bool,
@@ -79,8 +66,8 @@ pub(super) fn compare<R: ReadAt>(
         end,
         highest: 0,
         run: None,
+        overflow: None,
         runs: BTreeMap::new(),
-        further: BTreeMap::new(),
         block: None,
         is_spent: false,
     };
@@ -232,16 +219,18 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         let page = self.counted.clusters.peek(cluster / PAGE_LEN);
         let counted = page.map_or(0, |page| page.count(slot));
         let is_flagged = page.is_some_and(|page| page.is_flagged(slot));
+        let is_metadata = page.is_some_and(|page| page.metadata.get(slot));
         if stored != 0 || counted != 0 {
             self.highest = cluster;
         }
         let max = self.width.max();
         if counted > max {
-            self.overflow(cluster, counted, max);
+            self.reporter.qemu.corrupt(counted.saturating_sub(max));
+            self.add(Run::new(&REFCOUNT_OVERFLOW, cluster, (max, counted)));
         }
         let counted = counted.min(max);
-        if stored >= counted {
-            self.flags.own = self.flags.own.saturating_add(u64::from(is_flagged));
+        if is_flagged && stored >= counted {
+            self.flags.unexplained(is_metadata);
         }
         if stored == counted {
             return self.end_run();
@@ -259,130 +248,51 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
             self.reporter.qemu.leaks = self.reporter.qemu.leaks.saturating_add(1);
         }
         // Where references may be missing, a refcount that seems too high may be right.
-        if stored > counted && self.reporter.is_cut {
+        if stored > counted && self.reporter.is_incomplete {
             return self.end_run();
         }
         let flags = u64::from(is_flagged && stored < counted);
-        match &mut self.run {
-            Some(run)
-                if (run.stored, run.counted, run.rule) == (stored, counted, rule)
-                    && run.first.saturating_add(run.count) == cluster =>
-            {
-                run.count = run.count.saturating_add(1);
-                run.flags = run.flags.saturating_add(flags);
-            }
-            _ => {
-                self.end_run();
-                self.run = Some(Run { first: cluster, count: 1, stored, counted, rule, flags });
-            }
+        self.add(Run::new(rule, cluster, (stored, counted)).with_flags(flags));
+    }
+
+    /// Adds a cluster to the run at hand, or ends that one and begins the next.
+    fn add(&mut self, cluster: Run) {
+        let is_overflow = std::ptr::eq(cluster.rule, &REFCOUNT_OVERFLOW);
+        let open = if is_overflow { &mut self.overflow } else { &mut self.run };
+        if !open.as_mut().is_some_and(|run| run.join(&cluster)) {
+            let ended = open.replace(cluster);
+            self.end(ended);
         }
     }
 
-    fn overflow(&mut self, cluster: u64, counted: u64, max: u64) {
-        self.reporter.qemu.corrupt(counted.saturating_sub(max));
-        let at = Span::new(self.cx.host_offset(cluster), self.cx.geometry.cluster_size());
-        let found = format!("{counted} references to the cluster at {}", at.at);
-        self.reporter.push(Finding::new(
-            &REFCOUNT_OVERFLOW,
-            Structure::RefcountBlock,
-            at,
-            found,
-            format!("at most {max}"),
-        ));
+    fn end_run(&mut self) {
+        let ended = self.run.take();
+        self.end(ended);
     }
 
-    fn end_run(&mut self) {
-        let Some(run) = self.run.take() else { return };
-        let runs = self.runs.entry(run.rule.code).or_default();
+    fn end(&mut self, ended: Option<Run>) {
+        let Some(run) = ended else { return };
         if self.cx.options.each {
-            let finding = self.refcount_finding(self.block, self.width, &[run], run.count, 0);
-            self.reporter.push(finding);
-        } else if runs.len() < NAMED {
-            runs.push(run);
-        } else if let Some(last) = runs.last_mut() {
-            // Counted with the last one that is named, which stands for the rest.
-            let further = self.further.entry(run.rule.code).or_default();
-            *further = further.saturating_add(run.count);
-            last.flags = last.flags.saturating_add(run.flags);
+            self.tell(&Runs::of(run));
+        } else {
+            self.runs.entry(run.rule.code).or_default().add(run);
         }
     }
 
     /// Tells what was found in a block, or in clusters without one.
     fn end_runs(&mut self) {
         self.end_run();
-        for (code, runs) in std::mem::take(&mut self.runs) {
-            let further = self.further.remove(code).unwrap_or(0);
-            let clusters = runs.iter().fold(further, |sum, run| sum.saturating_add(run.count));
-            if clusters != 0 {
-                let finding = self.refcount_finding(self.block, self.width, &runs, clusters, further);
-                self.reporter.push(finding);
-            }
+        let ended = self.overflow.take();
+        self.end(ended);
+        for runs in std::mem::take(&mut self.runs).into_values() {
+            self.tell(&runs);
         }
     }
 
-    /// One finding for all runs of a rule in a block.
-    fn refcount_finding(
-        &self,
-        block: Option<(HostOffset, u64)>,
-        width: RefcountWidth,
-        runs: &[Run],
-        clusters: u64,
-        further: u64,
-    ) -> Finding {
-        let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
-            return Finding::new(&REFCOUNT_TOO_LOW, Structure::RefcountBlock, Span::default(), 0_u64, 0_u64);
-        };
-        let cluster_size = self.cx.geometry.cluster_size();
-        let is_same = runs.iter().all(|run| (run.stored, run.counted) == (first.stored, first.counted));
-        let ranges: Vec<String> = runs
-            .iter()
-            .map(|run| {
-                let range = format!(
-                    "{}+{:#x}",
-                    self.cx.host_offset(run.first),
-                    run.count.saturating_mul(cluster_size)
-                );
-                if is_same {
-                    range
-                } else {
-                    format!("{range} (refcount {}, references {})", run.stored, run.counted)
-                }
-            })
-            .collect();
-        let mut found = match (is_same, clusters) {
-            (true, 1) => format!("{} for the cluster at {}", first.stored, self.cx.host_offset(first.first)),
-            (true, _) => format!("{} for {clusters} clusters: {}", first.stored, ranges.join(", ")),
-            (false, _) => format!("{clusters} clusters: {}", ranges.join(", ")),
-        };
-        if further != 0 {
-            found = format!("{found} and {further} more clusters");
+    fn tell(&mut self, runs: &Runs) {
+        let block = self.block.map(|(at, first)| (at, first, self.width));
+        if let Some(finding) = runs.finding(block, self.cx.geometry) {
+            self.reporter.push(finding);
         }
-        let flags = runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.flags));
-        if flags != 0 {
-            found = format!("{found}; {flags} flags of bit 63 are wrong in consequence");
-        }
-        let wanted = if is_same && further == 0 {
-            format!("{}, the references that were counted", first.counted)
-        } else {
-            "the references that were counted".to_owned()
-        };
-        let end = last.first.saturating_add(last.count);
-        let span = match block {
-            Some((at, start)) => {
-                let from = at.saturating_add(width.byte_offset(first.first.saturating_sub(start)));
-                let last_at = width.byte_offset(end.saturating_sub(1).saturating_sub(start));
-                let to = at.saturating_add(last_at).saturating_add(u64::from(width.bits().div_ceil(8)));
-                Span::new(from, to.0.saturating_sub(from.0))
-            }
-            None => Span::new(
-                self.cx.host_offset(first.first),
-                end.saturating_sub(first.first).saturating_mul(cluster_size),
-            ),
-        };
-        let mut finding = Finding::new(first.rule, Structure::RefcountBlock, span, found, wanted);
-        finding.consequences = clusters;
-        // A refcount that is too high wastes space and harms nothing.
-        let is_leak = runs.iter().all(|run| run.stored > run.counted);
-        if is_leak { finding.at_most(Severity::Leak) } else { finding }
     }
 }

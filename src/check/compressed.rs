@@ -4,7 +4,7 @@ use super::context::Context;
 use super::lost::Losses;
 use super::reporter::Reporter;
 use super::sharing::{Sharers, one_tree_has_two};
-use super::streams::{SECTOR_REST, Stream, Streams};
+use super::streams::{SECTOR_REST, Stream, StreamList};
 use super::tables::L2Reading;
 use super::trees::{L2Use, Trees};
 use crate::Limit;
@@ -16,7 +16,7 @@ use crate::units::{GuestOffset, HostOffset, Span, to_usize};
 
 /// The bytes of the file that streams took so far, and whose entry says so.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct LastStream {
     end: u64,
     entry: HostOffset,
 }
@@ -41,18 +41,18 @@ impl Place {
 }
 
 /// The judging of all compressed clusters, in the order of the file.
-pub(super) struct Judging<'p, 'a, 'w, R> {
+pub(super) struct StreamJudge<'p, 'a, 'w, R> {
     pub(super) cx: &'p Context<'a, R>,
     pub(super) trees: &'p Trees,
     /// The tables in the order in which streams number them.
     pub(super) tables: &'p [(u64, L2Use)],
-    pub(super) streams: &'p Streams,
+    pub(super) streams: &'p StreamList,
     pub(super) losses: &'p mut Losses,
     pub(super) reporter: &'p mut Reporter<'w>,
-    pub(super) taken: Taken,
+    pub(super) taken: LastStream,
 }
 
-impl<R: ReadAt> Judging<'_, '_, '_, R> {
+impl<R: ReadAt> StreamJudge<'_, '_, '_, R> {
     /// Judges one stream, which several entries may have, and what came of decompressing it.
     pub(super) fn stream(&mut self, same: &[Stream], outcome: Outcome) {
         let Some(stream) = same.first() else { return };
@@ -83,7 +83,7 @@ impl<R: ReadAt> Judging<'_, '_, '_, R> {
         if end > self.taken.end
             && let Some(place) = self.place_of(*stream)
         {
-            self.taken = Taken { end, entry: place.entry.at };
+            self.taken = LastStream { end, entry: place.entry.at };
         }
     }
 

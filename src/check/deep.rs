@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use super::compressed::{Judging, Taken};
+use super::compressed::{LastStream, StreamJudge};
 use super::context::Context;
 use super::lost::Losses;
 use super::reporter::Reporter;
-use super::streams::{Stream, Streams};
+use super::streams::{Stream, StreamList};
 use super::trees::Trees;
 use crate::finding::Structure;
 use crate::guest::{self, Batch, Compression, Outcome, decompress_all};
@@ -29,15 +29,22 @@ const BATCH_LEN: u64 = 4 << 20;
 pub(super) fn judge_streams<R: ReadAt>(
     cx: &Context<'_, R>,
     trees: &Trees,
-    mut streams: Streams,
+    mut streams: StreamList,
     losses: &mut Losses,
     reporter: &mut Reporter<'_>,
 ) -> Option<u64> {
     let mut all = std::mem::take(&mut streams.all);
     all.sort_unstable();
     let tables = trees.ordered();
-    let mut judging =
-        Judging { cx, trees, tables: &tables, streams: &streams, losses, reporter, taken: Taken::default() };
+    let mut judging = StreamJudge {
+        cx,
+        trees,
+        tables: &tables,
+        streams: &streams,
+        losses,
+        reporter,
+        taken: LastStream::default(),
+    };
     let decompressed = match cx.options.deep {
         Some(threads) => Some(Deep::new(&mut judging, &all).run(threads)),
         None => {
@@ -55,7 +62,7 @@ pub(super) fn judge_streams<R: ReadAt>(
 
 /// The walk over all streams.
 struct Deep<'e, 'p, 'a, 'w, R> {
-    judging: &'e mut Judging<'p, 'a, 'w, R>,
+    judging: &'e mut StreamJudge<'p, 'a, 'w, R>,
     /// Streams that no batch has yet, and those whose outcome is not known yet.
     to_do: &'e [Stream],
     to_judge: &'e [Stream],
@@ -74,7 +81,7 @@ struct Deep<'e, 'p, 'a, 'w, R> {
 
 impl<'e, 'p, 'a, 'w, R: ReadAt> Deep<'e, 'p, 'a, 'w, R> {
     /// Of these streams, which are in order.
-    fn new(judging: &'e mut Judging<'p, 'a, 'w, R>, all: &'e [Stream]) -> Self {
+    fn new(judging: &'e mut StreamJudge<'p, 'a, 'w, R>, all: &'e [Stream]) -> Self {
         Self {
             judging,
             to_do: all,

@@ -3,11 +3,13 @@
 //! A wrong refcount makes the flags wrong that were right; such a flag is a consequence of the refcount, and
 //! only where the refcount is right the flag itself is to blame. So wrong flags wait until all is counted.
 
+use std::collections::BTreeSet;
+
 use super::context::Context;
 use super::counted::Counted;
 use super::reporter::Reporter;
 use super::stored::Stored;
-use crate::finding::{Evidence, Finding, Guest, Structure};
+use crate::finding::{Evidence, Finding, Guest, Rule, Structure};
 use crate::format::mapping::L1Entry;
 use crate::rules::named::{L1_COPIED_FLAG_WRONG, L2_COPIED_FLAG_WRONG};
 use crate::source::ReadAt;
@@ -20,8 +22,9 @@ const KEPT: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Flags {
     kept: Vec<Flag>,
-    /// Clusters with such an entry and a right refcount, as the comparison finds them.
-    pub(super) own: u64,
+    /// Tables and other clusters with such an entry whose refcount does not explain it.
+    of_tables: u64,
+    of_data: u64,
 }
 
 /// An entry whose bit 63 is wrong.
@@ -80,6 +83,12 @@ impl Flags {
         }
     }
 
+    /// Takes note that the refcount of a cluster does not explain that it has an entry with a wrong flag.
+    pub(super) fn unexplained(&mut self, is_table: bool) {
+        let count = if is_table { &mut self.of_tables } else { &mut self.of_data };
+        *count = count.saturating_add(1);
+    }
+
     /// Reports the flags that no refcount explains.
     pub(super) fn report<R: ReadAt>(
         self,
@@ -88,7 +97,7 @@ impl Flags {
         counted: &Counted,
         reporter: &mut Reporter<'_>,
     ) {
-        let mut told = std::collections::BTreeSet::new();
+        let mut told = BTreeSet::new();
         for flag in self.kept {
             let Some(refcount) = stored.refcount(cx, flag.cluster, reporter) else { continue };
             // Where the refcount is too high, no data is at risk by that, and the flag is what QEMU counts.
@@ -97,12 +106,12 @@ impl Flags {
             if (refcount == 1) == is_copied || refcount < references {
                 continue;
             }
-            told.insert(flag.cluster);
-            let (rule, structure, len) = match flag.is_l1 {
-                true => (&L1_COPIED_FLAG_WRONG, Structure::L1Table, cx.geometry.l2_coverage()),
-                false => (&L2_COPIED_FLAG_WRONG, Structure::L2Table, cx.geometry.cluster_size()),
+            told.insert((counted.clusters.is_metadata(flag.cluster), flag.cluster));
+            let (rule, structure) = rule_of(flag.is_l1);
+            let (len, entry_len) = match flag.is_l1 {
+                true => (cx.geometry.l2_coverage(), 8),
+                false => (cx.geometry.cluster_size(), cx.geometry.l2_entry_len()),
             };
-            let entry_len = if flag.is_l1 { 8 } else { cx.geometry.l2_entry_len() };
             let is = if refcount == 1 { "set" } else { "clear" };
             let wanted = format!("bit 63 {is}, since the refcount is {refcount}");
             let guest = Guest::new(Tree::Active, GuestOffset(flag.guest), len, cx.image.header().v2.size.0);
@@ -111,15 +120,22 @@ impl Flags {
             reporter.found.push(finding.hurting(guest));
             reporter.keep_few();
         }
-        let further = self.own.saturating_sub(to_u64(told.len()));
-        if further != 0 && !reporter.is_cut {
-            let found = format!("{further} more clusters with a wrong flag");
-            let at = Span::new(HostOffset(0), 0);
-            let mut finding = Finding::new(&L2_COPIED_FLAG_WRONG, Structure::L2Table, at, found, "none");
-            (finding.at, finding.consequences) = (None, further);
-            reporter.found.push(finding);
+        for (count, is_l1) in [(self.of_tables, true), (self.of_data, false)] {
+            let told = told.iter().filter(|(is_table, _)| *is_table == is_l1).count();
+            let further = count.saturating_sub(to_u64(told));
+            if further != 0 && !reporter.is_incomplete {
+                let (rule, structure) = rule_of(is_l1);
+                reporter.found.push(Finding::more(rule, structure, further));
+            }
         }
         reporter.end_table();
+    }
+}
+
+fn rule_of(is_l1: bool) -> (&'static Rule, Structure) {
+    match is_l1 {
+        true => (&L1_COPIED_FLAG_WRONG, Structure::L1Table),
+        false => (&L2_COPIED_FLAG_WRONG, Structure::L2Table),
     }
 }
 

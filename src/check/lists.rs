@@ -11,8 +11,7 @@ use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::qemu;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
 use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
-use crate::rules::named::SNAPSHOT_TABLE_BEYOND_FILE;
-use crate::rules::{Judge, check_refcount_table_cover, stopped};
+use crate::rules::{Judge, check_refcount_table_cover};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Image};
@@ -62,7 +61,8 @@ pub(super) fn without_tables<R: ReadAt>(
     first_cluster(image, judge, reporter);
     snapshots(image, judge, reporter);
     judge_sections(image, &[Section::Bitmaps], judge, reporter);
-    reporter.check_unchanged(image);
+    judge.finish(&mut reporter.found);
+    reporter.hand_on_each();
 }
 
 fn first_cluster<R: ReadAt>(image: &Image<R>, judge: &mut Judge<'_, R>, reporter: &mut Reporter<'_>) {
@@ -119,7 +119,10 @@ fn snapshots<R: ReadAt>(
                 (end, index) = (snapshot.padding_at(), index.saturating_add(1));
                 reporter.keep_few();
             }
-            Part::End(_, ended_by) => fault = ended_by,
+            Part::End(_, ended_by) => {
+                fault = ended_by;
+                fault.into_iter().for_each(|fault| _ = reporter.is_new(fault));
+            }
             _ => {}
         }
         Ok(())
@@ -133,7 +136,7 @@ fn snapshots<R: ReadAt>(
         let bytes = match chunks.next() {
             Some(Ok(chunk)) => chunk.bytes,
             Some(Err(error)) => {
-                reporter.found.push(stopped(error, Structure::Snapshot, &SNAPSHOT_TABLE_BEYOND_FILE));
+                reporter.stop(error, Structure::Snapshot);
                 &[]
             }
             None => &[],

@@ -122,7 +122,7 @@ fn hit(finding: &Finding) -> Option<(Guest, bool)> {
 }
 
 /// What is hit of one tree, as its tables come by.
-struct Hits {
+struct TreeLoss {
     lost: Ranges,
     doubtful: Ranges,
     vm_state: Ranges,
@@ -131,7 +131,7 @@ struct Hits {
     vm_start: u64,
 }
 
-impl Hits {
+impl TreeLoss {
     /// What is hit without its tables.
     fn new((mut lost, mut doubtful): (Ranges, Ranges), disk_size: u64, vm_start: u64, limit: usize) -> Self {
         let mut vm_state = Ranges::new(limit);
@@ -185,7 +185,7 @@ impl Losses {
         let (limit, coverage) = (self.limit, cx.geometry.l2_coverage());
         // The finding has told all that a table hits which is there only once.
         let is_shared = trees.len() > 1 || reporter.rules.contains_key(L2_TABLE_SHARED_IN_TREE.code);
-        let mut is_cut = self.is_tree_missing || self.is_table_missing && is_shared;
+        let mut is_incomplete = self.is_tree_missing || self.is_table_missing && is_shared;
         let mut steps = to_u64(limit).saturating_mul(STEPS);
         let mut all = Vec::new();
         for tree in trees {
@@ -193,9 +193,9 @@ impl Losses {
             let own = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
             // Of the L1 table's last entry, the disk need not have all.
             let vm_start = cx.geometry.l1_entries_for(tree.disk_size).saturating_mul(coverage);
-            let mut hits = Hits::new(own, tree.disk_size, vm_start, limit);
+            let mut hits = TreeLoss::new(own, tree.disk_size, vm_start, limit);
             match add_tables(cx, &mut hits, &self.tables, tree, &mut steps) {
-                Ok(is_whole) => is_cut |= !is_whole,
+                Ok(is_whole) => is_incomplete |= !is_whole,
                 Err(error) => reporter.stop(error, Structure::L1Table),
             }
             hits.lost.at_most(tree.disk_size);
@@ -204,15 +204,15 @@ impl Losses {
                 continue;
             }
             if all.len() >= limit {
-                is_cut = true;
+                is_incomplete = true;
                 break;
             }
-            is_cut |= hits.is_rough();
-            let Hits { lost, doubtful, vm_state, disk_size, .. } = hits;
+            is_incomplete |= hits.is_rough();
+            let TreeLoss { lost, doubtful, vm_state, disk_size, .. } = hits;
             let (tree, lost_bytes, doubtful_bytes) = (tree.l1.tree, lost.bytes(), doubtful.bytes());
             all.push(Loss { tree, disk_size, lost_bytes, doubtful_bytes, lost, doubtful, vm_state });
         }
-        if is_cut {
+        if is_incomplete {
             reporter.spent(cx.image, Limit::LostRanges, Structure::File);
         }
         all
@@ -222,7 +222,7 @@ impl Losses {
 /// Adds the damaged tables of a tree to what is hit of it; `false` where no steps are left for that.
 fn add_tables<R: ReadAt>(
     cx: &Context<'_, R>,
-    hits: &mut Hits,
+    hits: &mut TreeLoss,
     damaged: &BTreeMap<u64, (Ranges, Ranges)>,
     tree: &DiskTree,
     steps: &mut u64,

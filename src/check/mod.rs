@@ -24,6 +24,7 @@ mod owners;
 mod ranges;
 mod repeated;
 mod reporter;
+mod runs;
 mod sharing;
 mod stored;
 mod streams;
@@ -49,12 +50,12 @@ pub use lost::Loss;
 use lost::Losses;
 use outcome::Parts;
 pub use outcome::{Checked, Counters, QemuAnswer, Verdict};
-use owners::{Known, find_owners};
+use owners::{ReadSoFar, find_owners};
 pub use ranges::Ranges;
 use repeated::Repeated;
 use reporter::Reporter;
 use stored::Stored;
-use streams::Streams;
+use streams::StreamList;
 use tables::{Active, TableWalk};
 use trailing::trailing_data;
 use trees::{Sweep, Trees};
@@ -149,7 +150,7 @@ fn passes<R: ReadAt>(
         flags: &mut flags,
         reporter,
         active: Active::new(cx.image),
-        streams: Streams::new(cx.geometry, limits.compressed_clusters),
+        streams: StreamList::new(cx.geometry, limits.compressed_clusters),
     }
     .tables(&trees);
     stored.count_blocks(cx, &mut counted, reporter);
@@ -157,21 +158,22 @@ fn passes<R: ReadAt>(
     let mut image_end = 0;
     if counted.is_spent() {
         reporter.spent(cx.image, Limit::CountedPages, Structure::File);
-    } else if !stored.is_cut {
+    } else if !stored.is_table_cut {
         let known = (&mut counted, &mut flags);
         image_end = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
         flags.report(cx, &stored, &counted, reporter);
-        if !reporter.is_cut {
+        if !reporter.is_incomplete {
             trailing_data(cx, image_end, counted.touched_end, reporter);
         }
     }
-    let known = Known { snapshot_table: lists.snapshot_table, blocks: &stored.blocks, trees: &trees };
+    let known = ReadSoFar { snapshot_table: lists.snapshot_table, blocks: &stored.blocks, trees: &trees };
     let owners = find_owners(cx, &known, &counted.conflicts, &mut losses, reporter);
     let decompressed = judge_streams(cx, &trees, streams, &mut losses, reporter);
-    if repeated.is_spent || lists.is_spent {
+    if repeated.is_spent() || lists.is_spent {
         reporter.spent(cx.image, Limit::OddTables, Structure::File);
     }
-    reporter.check_unchanged(cx.image);
+    judge.finish(&mut reporter.found);
+    reporter.hand_on_each();
     let losses = losses.of_trees(cx, &trees.all, reporter);
     let counters = Counters {
         total_clusters: cx.geometry.clusters_for(cx.image.disk_len()),

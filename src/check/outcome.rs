@@ -143,15 +143,15 @@ impl Reporter<'_> {
         let verdict = match () {
             () if fatal != 0 => Verdict::Unusable,
             () if corruptions != 0 => Verdict::Corrupt,
-            () if self.is_cut => Verdict::Incomplete,
+            () if self.is_incomplete => Verdict::Incomplete,
             () if leaks != 0 => Verdict::Leaks,
             () => Verdict::Clean,
         };
         let rules: Vec<_> = self.rules.values().copied().collect();
-        let cut = rules.iter().filter(|(rule, _)| rule.is_cut()).map(|(_, count)| *count);
+        let cut = rules.iter().filter(|(rule, _)| rule.means_incomplete()).map(|(_, count)| *count);
         Checked {
             verdict,
-            complete: !self.is_cut,
+            complete: !self.is_incomplete,
             corruptions,
             leaks,
             check_errors: cut.fold(0, u64::saturating_add),

@@ -14,7 +14,7 @@ use super::tables::L2Reading;
 use super::trees::Trees;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::format::header::field;
-use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, whole};
+use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, until_cut};
 use crate::references::Reference;
 use crate::rules::named::DATA_CLUSTER_SHARED_IN_TREE;
 use crate::source::ReadAt;
@@ -25,7 +25,7 @@ use crate::{Error, Limit, text};
 pub(super) type Owners = Vec<(u64, Vec<Owner>)>;
 
 /// What the check has read of an image before it looks for owners.
-pub(super) struct Known<'k> {
+pub(super) struct ReadSoFar<'k> {
     /// The bytes that the snapshot table takes.
     pub(super) snapshot_table: Span,
     /// The refcount blocks.
@@ -38,7 +38,7 @@ pub(super) struct Known<'k> {
 /// another owner may overwrite is in doubt.
 pub(super) fn find_owners<R: ReadAt>(
     cx: &Context<'_, R>,
-    known: &Known<'_>,
+    known: &ReadSoFar<'_>,
     conflicts: &Conflicts,
     losses: &mut Losses,
     reporter: &mut Reporter<'_>,
@@ -49,7 +49,7 @@ pub(super) fn find_owners<R: ReadAt>(
         let l2_tables =
             l2_tables.iter().map(|(at, table)| L2Reading::new(cx, known.trees, *at, table).l2).collect();
         let snapshots = snapshot_entries(cx, reporter);
-        owners = Owned { cx, known, l2_tables, snapshots, reporter }.find(conflicts, losses);
+        owners = OwnerSearch { cx, known, l2_tables, snapshots, reporter }.find(conflicts, losses);
     }
     if conflicts.further() != 0 {
         reporter.spent(cx.image, Limit::Conflicts, Structure::File);
@@ -59,7 +59,7 @@ pub(super) fn find_owners<R: ReadAt>(
 
 fn snapshot_entries<R: ReadAt>(cx: &Context<'_, R>, reporter: &mut Reporter<'_>) -> Vec<HostOffset> {
     let mut entries = Vec::new();
-    for snapshot in whole(cx.image.snapshots()) {
+    for snapshot in until_cut(cx.image.snapshots()) {
         match snapshot {
             Ok(snapshot) => entries.push(snapshot.at),
             Err(error) => reporter.stop(error, Structure::Snapshot),
@@ -69,9 +69,9 @@ fn snapshot_entries<R: ReadAt>(cx: &Context<'_, R>, reporter: &mut Reporter<'_>)
 }
 
 /// The search under way.
-struct Owned<'s, 'i, 'w, R> {
+struct OwnerSearch<'s, 'i, 'w, R> {
     cx: &'s Context<'i, R>,
-    known: &'s Known<'s>,
+    known: &'s ReadSoFar<'s>,
     /// The distinct L2 tables, each with the tree that stands for it.
     l2_tables: Vec<Table>,
     /// Where the entries of the snapshots stand.
@@ -79,7 +79,7 @@ struct Owned<'s, 'i, 'w, R> {
     reporter: &'s mut Reporter<'w>,
 }
 
-impl<R: ReadAt> Owned<'_, '_, '_, R> {
+impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
     fn find(mut self, conflicts: &Conflicts, losses: &mut Losses) -> Owners {
         let of = |cluster: &u64| (*cluster, Claims::new(conflicts.has_low_refcount(*cluster)));
         let clusters = conflicts.clusters().iter().map(of).collect();
@@ -220,7 +220,7 @@ impl<R: ReadAt> Owned<'_, '_, '_, R> {
         if wanted.is_empty() {
             return names;
         }
-        for snapshot in whole(self.cx.image.snapshots()) {
+        for snapshot in until_cut(self.cx.image.snapshots()) {
             match snapshot {
                 Ok(snapshot) if wanted.contains(&snapshot.index) => {
                     names.insert(snapshot.index, text::shown(&snapshot.name));

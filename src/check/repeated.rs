@@ -1,51 +1,47 @@
 //! Tables that are read although their bytes were read before, or stand off a cluster boundary: as QEMU reads them, but
 //! only so many that the work stays in proportion to the file.
 
-use crate::format::qemu;
-use crate::image::Visited;
+use crate::image::{Repeats, Visited};
 use crate::units::Span;
-
-/// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
-const REPEATED_LEN: u64 = 1 << qemu::MAX_CLUSTER_BITS;
 
 /// Which bytes were read as tables, and how often more was read than these.
 #[derive(Debug)]
 pub(super) struct Repeated {
     seen: Visited<()>,
-    repeated: u64,
-    unaligned: u64,
+    again: Repeats,
+    unaligned: Repeats,
     limit: u64,
-    /// Whether a table was left out because there are too many of these.
-    pub(super) is_spent: bool,
+    /// Whether a walk that is over left one out.
+    was_spent: bool,
 }
 
 impl Repeated {
     /// None yet; `limit` of each kind are read.
     pub(super) fn new(limit: u64) -> Self {
-        Self { seen: Visited::new(usize::MAX), repeated: 0, unaligned: 0, limit, is_spent: false }
+        let (again, unaligned) = (Repeats::new(limit), Repeats::new(limit));
+        Self { seen: Visited::new(usize::MAX), again, unaligned, limit, was_spent: false }
     }
 
     /// Whether no part of a table was read before, or only so little was read again that this does no harm. `table` lies
     /// inside the file.
     pub(super) fn is_new(&mut self, table: Span) -> bool {
-        if self.seen.first(table, ()).is_none() {
-            return true;
-        }
-        self.repeated = self.repeated.saturating_add(1).saturating_add(table.len / REPEATED_LEN);
-        self.is_spent |= self.repeated > self.limit;
-        self.repeated <= self.limit
+        self.seen.first(table, ()).is_none() || self.again.may_read(table.len)
     }
 
     /// Whether one more table off the boundary may be read.
     pub(super) fn may_read_unaligned(&mut self) -> bool {
-        self.unaligned = self.unaligned.saturating_add(1);
-        self.is_spent |= self.unaligned > self.limit;
-        self.unaligned <= self.limit
+        self.unaligned.may_read(0)
+    }
+
+    /// Whether a table was left out because there are too many of these.
+    pub(super) fn is_spent(&self) -> bool {
+        self.was_spent || self.again.is_spent() || self.unaligned.is_spent()
     }
 
     /// Forgets which tables were read, for another walk.
     pub(super) fn start_again(&mut self) {
-        (self.seen, self.repeated) = (Visited::new(usize::MAX), 0);
+        self.was_spent |= self.again.is_spent();
+        (self.seen, self.again) = (Visited::new(usize::MAX), Repeats::new(self.limit));
     }
 }
 
@@ -68,7 +64,7 @@ mod tests {
         ] {
             assert_eq!(tables.is_new(table), is_new, "{table:?}");
         }
-        assert!(tables.is_spent);
+        assert!(tables.is_spent());
     }
 
     #[test]
@@ -76,6 +72,6 @@ mod tests {
         let (mut tables, large) = (Repeated::new(5), Span::new(HostOffset(0), 4 << 20));
         assert!(tables.is_new(large) && tables.is_new(large) && !tables.is_new(large));
         tables.start_again();
-        assert!(tables.is_new(large));
+        assert!(tables.is_new(large) && tables.is_spent());
     }
 }

@@ -1,14 +1,14 @@
 //! What a check has found so far: handed on as soon as it is certain, counted for the verdict.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use super::groups::Group;
 use super::{CheckOptions, Progress, Watch};
 use crate::finding::{Checks, Cut, Finding, Rule, Severity, Structure};
 use crate::format::features::DIRTY;
 use crate::rules::named::READ_ERROR;
-use crate::rules::{check_unchanged, stopped};
+use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::units::HostOffset;
 use crate::{Error, Image, Limit};
@@ -18,6 +18,9 @@ const TOLD: usize = 8;
 /// So many are kept of a table before they are handed on, or join their groups. A table may have millions.
 const KEPT: usize = 256;
 
+/// So many errors are remembered, so that none is told twice.
+const REMEMBERED: usize = 65_536;
+
 /// Takes what the passes find, hands it on, and keeps what the verdict needs.
 pub(super) struct Reporter<'w> {
     watch: &'w mut dyn Watch,
@@ -26,12 +29,16 @@ pub(super) struct Reporter<'w> {
     /// What was found in the structure at hand, and what else was found in it, by rule and severity.
     pub(super) found: Vec<Finding>,
     groups: BTreeMap<(&'static str, Severity), Group>,
+    /// What kept something from being read.
+    stopped_by: HashSet<Error>,
+    /// Whether it was told that a limit on the whole run is spent.
+    is_over: bool,
     is_dirty: bool,
     has_v3: bool,
     pub(super) rules: BTreeMap<&'static str, (&'static Rule, u64)>,
     pub(super) severities: BTreeMap<Severity, u64>,
     /// Whether something was not looked at.
-    pub(super) is_cut: bool,
+    pub(super) is_incomplete: bool,
     /// Whether something was not looked at that `qemu-img check` counts.
     pub(super) is_qemu_unknown: bool,
     pub(super) excused: u64,
@@ -68,11 +75,13 @@ impl<'w> Reporter<'w> {
             each: options.each,
             found: Vec::new(),
             groups: BTreeMap::new(),
+            stopped_by: HashSet::new(),
+            is_over: false,
             is_dirty: image.header().v3().incompatible_features.contains(DIRTY),
             has_v3: image.header().has_v3(),
             rules: BTreeMap::new(),
             severities: BTreeMap::new(),
-            is_cut: false,
+            is_incomplete: false,
             is_qemu_unknown: false,
             excused: 0,
             refused: None,
@@ -88,13 +97,16 @@ impl<'w> Reporter<'w> {
 
     /// Under the dirty bit, refcounts are expected to be stale (R11).
     fn hand_on(&mut self, finding: Finding) {
+        if finding.ends_run() && std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
         let may_be_stale = finding.rule.attributes.stale_when_dirty;
         let (severity, count) = (finding.severity, finding.consequences);
         let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
         if finding.severity != severity {
             self.excused = self.excused.saturating_add(count);
         }
-        self.is_cut |= finding.rule.is_cut();
+        self.is_incomplete |= finding.rule.means_incomplete();
         if finding.severity == Severity::Fatal
             && self.refused.is_none()
             && is_refusal(finding.rule, self.has_v3)
@@ -108,19 +120,20 @@ impl<'w> Reporter<'w> {
         self.watch.finding(finding);
     }
 
-    /// Asks whether the file held still.
-    pub(super) fn check_unchanged<R: ReadAt>(&mut self, image: &Image<R>) {
-        let mut found = Vec::new();
-        check_unchanged(image, &mut found);
-        found.into_iter().for_each(|finding| self.push(finding));
-    }
-
-    /// Takes what keeps a structure from being read.
+    /// Takes what keeps a structure from being read. Several passes may come by the same place.
     pub(super) fn stop(&mut self, error: Error, structure: Structure) {
+        if !self.is_new(error) {
+            return;
+        }
         let is_beside = matches!(error, Error::Budget { limit, .. } if limit.is_beside_qemu());
         let finding = stopped(error, structure, &READ_ERROR);
-        self.is_qemu_unknown |= finding.rule.is_cut() && !is_beside;
+        self.is_qemu_unknown |= finding.rule.means_incomplete() && !is_beside;
         self.hand_on(finding);
+    }
+
+    /// Whether an error was not told before.
+    pub(super) fn is_new(&mut self, error: Error) -> bool {
+        self.stopped_by.len() >= REMEMBERED || self.stopped_by.insert(error)
     }
 
     /// The same of a limit that no place is told of.

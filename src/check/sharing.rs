@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::reporter::Reporter;
-use crate::Image;
 use crate::finding::Structure;
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table};
 use crate::source::ReadAt;
 use crate::units::to_u64;
+use crate::{Image, Limit};
 
 /// So many tables that share a cluster are told apart, 8 bytes each.
 const TOLD_APART: usize = 4096;
@@ -17,15 +17,18 @@ const TOLD_APART: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sharers {
     tables: Vec<u64>,
-    /// One table maps it twice, and so does every tree that has it; or there are more than are told apart.
+    /// One table maps it twice, and so does every tree that has it.
     is_sure: bool,
+    /// There are more tables than are told apart.
+    has_further: bool,
 }
 
 impl Sharers {
     /// Takes one more table, by its offset; what a table maps comes together.
     pub(super) fn add(&mut self, table: u64) {
-        self.is_sure |= self.tables.last() == Some(&table) || self.tables.len() >= TOLD_APART;
-        if !self.is_sure {
+        self.is_sure |= self.tables.last() == Some(&table);
+        self.has_further |= self.tables.len() >= TOLD_APART;
+        if !self.is_sure && !self.has_further {
             self.tables.push(table);
         }
     }
@@ -68,6 +71,9 @@ pub(super) fn one_tree_has_two<R: ReadAt>(
             reporter.stop(error, Structure::L1Table);
         }
         reporter.progress("shared clusters", to_u64(number), to_u64(l1_tables.len()));
+    }
+    if lists.iter().zip(&answers).any(|(list, answer)| list.has_further && !answer) {
+        reporter.spent(image, Limit::Conflicts, Structure::File);
     }
     answers
 }

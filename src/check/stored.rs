@@ -22,7 +22,7 @@ pub(super) struct Stored {
     /// The blocks by the clusters that they cover.
     pub(super) blocks: Vec<Block>,
     /// Whether the table could not be read to its end, so that nobody knows which refcounts there are.
-    pub(super) is_cut: bool,
+    pub(super) is_table_cut: bool,
     /// `None` where `refcount_order` makes no sense, and no refcount can be read.
     pub(super) width: Option<RefcountWidth>,
     /// Refcounts in a block.
@@ -74,10 +74,10 @@ impl Stored {
             return Self::default();
         };
         let per_block = width.block_entry_count(cx.geometry);
-        let mut stored = Self { blocks: Vec::new(), is_cut: false, width: Some(width), per_block };
+        let mut stored = Self { blocks: Vec::new(), is_table_cut: false, width: Some(width), per_block };
         if let Err(error) = stored.load_table(cx, &table, judge, reporter) {
             reporter.stop(error, Structure::RefcountTable);
-            stored.is_cut = true;
+            stored.is_table_cut = true;
         }
         reporter.end_table();
         for block in stored.blocks.iter().filter(|block| block.is_aligned) {

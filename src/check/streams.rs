@@ -19,7 +19,7 @@ pub(super) struct Stream {
 
 /// All compressed clusters.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(super) struct StreamList {
     pub(super) all: Vec<Stream>,
     sector_bits: u32,
     pub(super) limit: usize,
@@ -27,7 +27,7 @@ pub(super) struct Streams {
     pub(super) is_spent: bool,
 }
 
-impl Streams {
+impl StreamList {
     /// None yet; `limit` are remembered.
     pub(super) fn new(geometry: Geometry, limit: usize) -> Self {
         let sector_bits = geometry.cluster_bits().saturating_sub(8);
@@ -78,7 +78,7 @@ mod tests {
     fn an_entry_keeps_its_offset_and_its_sectors() {
         for cluster_bits in [9, 16, 21, 30] {
             let geometry = Geometry::new(cluster_bits, false).unwrap();
-            let mut streams = Streams::new(geometry, 3);
+            let mut streams = StreamList::new(geometry, 3);
             let highest = (1_u64 << 62) - 1;
             for bits in [0, 0x1_2345, highest & !0xfff, highest] {
                 let entry = L2Entry(1 << 62 | bits);

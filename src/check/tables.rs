@@ -7,7 +7,7 @@ use super::flags::{Flag, Flags};
 use super::lost::Losses;
 use super::reporter::Reporter;
 use super::stored::Stored;
-use super::streams::Streams;
+use super::streams::StreamList;
 use super::trees::{L2Use, Trees};
 use super::{Counters, Ranges};
 use crate::Image;
@@ -112,14 +112,14 @@ pub(super) struct TableWalk<'p, 'a, 'w, R> {
     pub(super) flags: &'p mut Flags,
     pub(super) reporter: &'p mut Reporter<'w>,
     pub(super) active: Active,
-    pub(super) streams: Streams,
+    pub(super) streams: StreamList,
 }
 
 impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
     /// Walks all tables, guest range by guest range. Those of one range are copies that snapshots keep, and map the
     /// same clusters; no tree has two of them. So a cluster that was seen in another range, or that one table maps
     /// twice, is all that can be mapped twice by one tree.
-    pub(super) fn tables(mut self, trees: &Trees) -> (Active, Streams) {
+    pub(super) fn tables(mut self, trees: &Trees) -> (Active, StreamList) {
         let tables = trees.ordered();
         let of = to_u64(tables.len());
         let mut done = 0_u64;

@@ -10,6 +10,7 @@ use super::lost::Losses;
 use super::repeated::Repeated;
 use super::reporter::Reporter;
 use super::stored::Stored;
+use crate::Limit;
 use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Entry, Table};
@@ -17,7 +18,6 @@ use crate::rules::Judge;
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
-use crate::{Error, Limit};
 
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
@@ -94,7 +94,7 @@ pub(super) struct L2Use {
 
 /// The L1 tables over a part of the file.
 #[derive(Debug, Default)]
-struct Cover {
+struct TablesHere {
     /// By their start, so that the first has the lowest.
     tables: BTreeSet<(u64, usize)>,
     times: u64,
@@ -130,26 +130,22 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             }
         }
         self.claim_l1(&uses);
-        let mut cover = Cover::default();
+        let mut here = TablesHere::default();
         let mut from = 0;
         for (at, (starts, ends)) in edges {
-            if cover.times != 0 && !self.sweep(&uses, &cover, from, at) {
+            if here.times != 0 && !self.sweep(&uses, &here, from, at) {
                 break;
             }
             for (places, is_start) in [(ends, false), (starts, true)] {
                 for place in places {
-                    cover.change(&uses, place, is_start);
+                    here.change(&uses, place, is_start);
                 }
             }
             from = at;
         }
         if self.further_repeats != 0 {
-            let count = self.further_repeats;
-            let found = format!("{count} more entries of these tables");
-            let at = Span::new(HostOffset(0), 0);
-            let mut finding = Finding::new(&L2_TABLE_SHARED_IN_TREE, Structure::L1Table, at, found, "none");
-            (finding.at, finding.consequences) = (None, count);
-            self.reporter.push(finding);
+            let further = self.further_repeats;
+            self.reporter.push(Finding::more(&L2_TABLE_SHARED_IN_TREE, Structure::L1Table, further));
         }
         self.trees
     }
@@ -179,12 +175,11 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     }
 
     /// All trees, and the distinct L1 tables that QEMU would read. What ends the snapshot table early, its own rules have
-    /// told; but a reader may fail at any time.
+    /// told.
     fn collect_trees(&mut self, lists: &Lists) {
         for tree in self.cx.image.trees() {
             match tree {
                 Ok(tree) => self.trees.all.push(tree),
-                Err(Error::Cut { .. }) => {}
                 Err(error) => self.reporter.stop(error, Structure::Snapshot),
             }
         }
@@ -203,9 +198,9 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         }
     }
 
-    /// The entries from one edge to the next, which the same tables cover; `false` where no more can be kept.
-    fn sweep(&mut self, uses: &[L1Use], cover: &Cover, from: u64, to: u64) -> bool {
-        let Some((place, table)) = cover.stands_for(uses) else { return true };
+    /// The entries from one edge to the next, which the same tables here; `false` where no more can be kept.
+    fn sweep(&mut self, uses: &[L1Use], here: &TablesHere, from: u64, to: u64) -> bool {
+        let Some((place, table)) = here.stands_for(uses) else { return true };
         let span = Span::new(HostOffset(from), to.saturating_sub(from));
         let part = Table { span, ..Table::l1(table.tree) };
         let skipped = from.saturating_sub(table.tree.l1.at.0) / 8;
@@ -222,7 +217,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             for entry in chunk.entries() {
                 let entry = Entry { index: entry.index.saturating_add(skipped), ..entry };
                 self.judge.entry(&part, &entry, &mut self.reporter.found);
-                if !self.l1_entry(cover, place, entry.index, entry.at, L1Entry(entry.raw)) {
+                if !self.l1_entry(here, place, entry.index, entry.at, L1Entry(entry.raw)) {
                     self.end_l1_table();
                     return false;
                 }
@@ -259,51 +254,65 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         }
     }
 
-    fn l1_entry(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, entry: L1Entry) -> bool {
+    fn l1_entry(
+        &mut self,
+        here: &TablesHere,
+        place: usize,
+        index: u64,
+        at: HostOffset,
+        entry: L1Entry,
+    ) -> bool {
         if entry.reserved() != 0 {
-            self.reporter.qemu.corrupt(cover.times);
+            self.reporter.qemu.corrupt(here.times);
         }
         let l2 = entry.l2_offset();
         if l2.0 == 0 {
             // QEMU takes the header for the table, and counts what its bytes happen to say.
-            self.counted.refer(self.cx, self.cx.cluster_at(l2), cover.times, self.reporter);
-            return self.remember(cover, place, index, at, l2);
+            self.counted.refer(self.cx, self.cx.cluster_at(l2), here.times, self.reporter);
+            return self.remember(here, place, index, at, l2);
         }
         let is_aligned = l2.is_aligned(self.cx.geometry.cluster_size());
         if !is_aligned {
-            self.reporter.qemu.corrupt(cover.times);
+            self.reporter.qemu.corrupt(here.times);
         }
         let span = self.cx.cluster_at(l2);
         let is_there = !self.cx.is_past_file(span);
-        if cover.active.is_some() {
+        if here.active.is_some() {
             let known = (self.stored, &mut *self.counted);
             self.flags.l1(self.cx, known, at, (entry, index), is_there, self.reporter);
         }
         // The clusters of a table off the boundary belong to others: they are counted, and not claimed.
-        self.counted.refer(self.cx, span, cover.times, self.reporter);
+        self.counted.refer(self.cx, span, here.times, self.reporter);
         if is_there && (is_aligned || self.repeated.may_read_unaligned()) {
-            return self.remember(cover, place, index, at, l2);
+            return self.remember(here, place, index, at, l2);
         }
         true
     }
 
-    fn remember(&mut self, cover: &Cover, place: usize, index: u64, at: HostOffset, l2: HostOffset) -> bool {
+    fn remember(
+        &mut self,
+        here: &TablesHere,
+        place: usize,
+        index: u64,
+        at: HostOffset,
+        l2: HostOffset,
+    ) -> bool {
         let limits = self.cx.image.limits();
         if self.trees.l2.len() >= limits.l2_tables && !self.trees.l2.contains_key(&l2.0) {
             self.reporter.stop(limits.spent(Limit::L2Tables, at), Structure::L1Table);
             return false;
         }
-        let is_active = cover.active.is_some();
+        let is_active = here.active.is_some();
         let (l1, l1_index) = (narrow(to_u64(place)), narrow(index));
         let table = self.trees.l2.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
-        table.is_elsewhere |= table.l1_index != l1_index || cover.is_shifted();
+        table.is_elsewhere |= table.l1_index != l1_index || here.is_shifted();
         if is_active && table.active_times == 0 {
             (table.l1, table.l1_index) = (l1, l1_index);
         }
-        let lowest = cover.tables.first().map_or(u64::MAX, |(start, _)| *start);
+        let lowest = here.tables.first().map_or(u64::MAX, |(start, _)| *start);
         let is_twice = table.last_entry > lowest;
         let is_first = table.times == 0;
-        table.times = table.times.saturating_add(cover.times);
+        table.times = table.times.saturating_add(here.times);
         table.active_times = table.active_times.saturating_add(u32::from(is_active));
         let other = std::mem::replace(&mut table.last_entry, at.0.saturating_add(1)).saturating_sub(1);
         table.repeats = table.repeats.saturating_add(u64::from(is_twice));
@@ -329,7 +338,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     }
 }
 
-impl Cover {
+impl TablesHere {
     fn change(&mut self, uses: &[L1Use], place: usize, is_start: bool) {
         let Some(table) = uses.get(place) else { return };
         let key = (table.tree.l1.at.0, place);

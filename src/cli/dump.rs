@@ -23,10 +23,10 @@ pub(super) struct Args {
     input: Input,
     /// Show these sections only.
     #[arg(long, value_name = "SECTIONS", value_delimiter = ',', conflicts_with = "hide")]
-    only: Vec<Part>,
+    only: Vec<SectionName>,
     /// Leave these sections out.
     #[arg(long, value_name = "SECTIONS", value_delimiter = ',')]
-    hide: Vec<Part>,
+    hide: Vec<SectionName>,
     /// Leave out the offset column.
     #[arg(long)]
     no_offset: bool,
@@ -43,9 +43,9 @@ pub(super) struct Args {
 
 /// A section as a value of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Part(Section);
+struct SectionName(Section);
 
-impl ValueEnum for Part {
+impl ValueEnum for SectionName {
     fn value_variants<'a>() -> &'a [Self] {
         &[
             Self(Section::Header),
@@ -86,8 +86,8 @@ impl Args {
 
     fn sections(&self) -> Vec<Section> {
         let is_shown = |section: &Section| match self.only.as_slice() {
-            [] => !self.hide.contains(&Part(*section)),
-            only => only.contains(&Part(*section)),
+            [] => !self.hide.contains(&SectionName(*section)),
+            only => only.contains(&SectionName(*section)),
         };
         Section::ALL.into_iter().filter(is_shown).collect()
     }

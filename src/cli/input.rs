@@ -37,12 +37,12 @@ pub(super) struct Input {
 
 /// A file from an offset on.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct FilePart {
     file: File,
     start: u64,
 }
 
-impl ReadAt for Part {
+impl ReadAt for FilePart {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.len()?.saturating_sub(self.start))
     }
@@ -72,7 +72,7 @@ impl ReadAt for Part {
     }
 }
 
-impl Part {
+impl FilePart {
     /// The image in it, with limits that go by its length, and by how much of that is stored; else says why there is
     /// none.
     pub(super) fn image(self, limits: impl Fn(u64, u64) -> Limits) -> Result<Image<Self>, String> {
@@ -89,7 +89,7 @@ impl Input {
     }
 
     /// What a report on the image says of its file.
-    pub(super) fn subject(&self, image: &Image<Part>) -> Subject<'_> {
+    pub(super) fn subject(&self, image: &Image<FilePart>) -> Subject<'_> {
         Subject { path: self.path.as_os_str().as_encoded_bytes(), len: image.file_len() }
     }
 
@@ -105,7 +105,7 @@ impl Input {
     }
 
     /// Opens the file, enters the sandbox, and opens the image in the file; else says why not, in this format.
-    pub(super) fn open(&self, format: Format) -> Result<Image<Part>, Failure> {
+    pub(super) fn open(&self, format: Format) -> Result<Image<FilePart>, Failure> {
         self.open_within(|_, _| Limits::default(), format)
     }
 
@@ -114,7 +114,7 @@ impl Input {
         &self,
         limits: impl Fn(u64, u64) -> Limits,
         format: Format,
-    ) -> Result<Image<Part>, Failure> {
+    ) -> Result<Image<FilePart>, Failure> {
         let part = self.open_part().and_then(|part| {
             self.confine(None)?;
             part.image(|len, stored| self.limits(limits(len, stored)))
@@ -149,13 +149,13 @@ impl Input {
     }
 
     /// Opens the file alone. Nothing of it is read.
-    pub(super) fn open_part(&self) -> Result<Part, String> {
+    pub(super) fn open_part(&self) -> Result<FilePart, String> {
         let file = open_file(&self.path)?;
         let len = file.len().map_err(|error| reason(&error))?;
         if self.offset > 0 && self.offset >= len {
             return Err(format!("ends at {len} bytes, so that nothing is at --offset {}", self.offset));
         }
-        Ok(Part { file, start: self.offset })
+        Ok(FilePart { file, start: self.offset })
     }
 
     /// Whether a file is the image's own.
@@ -175,7 +175,7 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     real(one).is_some_and(|one| real(other) == Some(one))
 }
 
-impl Part {
+impl FilePart {
     /// The whole of a file that is open.
     pub(super) fn whole(file: File) -> Result<Self, String> {
         unusable(file.metadata().map_err(|error| reason(&error))?.file_type())?;

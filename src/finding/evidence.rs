@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::text;
+use crate::{Limit, text};
 
 /// A value that a finding shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Evidence {
     Text(Cow<'static, str>),
     /// So many more, of which nothing else is kept.
     More(u64),
+    /// A limit that is spent, with its value.
+    Spent(Limit, u64),
 }
 
 impl From<u64> for Evidence {
@@ -51,6 +53,7 @@ impl fmt::Display for Evidence {
             Self::Hex(value) => write!(f, "{value:#x}"),
             // Whoever judged has escaped and shortened names; nothing gets through here that a terminal must not see.
             Self::Text(text) => f.write_str(&text::escape(text.as_bytes())),
+            Self::Spent(limit, value) => write!(f, "{limit} {value} spent"),
             Self::More(count) => write!(f, "{count} more, not listed one by one"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, Finding, Rule, Severity};
+use super::{Finding, Rule, Severity};
 
 /// Collects findings: some of each rule one by one, the others as a number.
 #[derive(Debug)]
@@ -43,15 +43,9 @@ impl Findings {
                 .as_ref()
                 .map_or((finding.severity, 0), |further| (further.severity, further.consequences));
             let count = count.saturating_add(finding.consequences);
-            tally.further = Some(Finding {
-                severity: severity.max(finding.severity),
-                at: None,
-                found: Evidence::More(count),
-                wanted: Evidence::from("none"),
-                guest: None,
-                consequences: count,
-                ..finding
-            });
+            let severity = severity.max(finding.severity);
+            let further = Finding::more(finding.rule, finding.structure, count);
+            tally.further = Some(Finding { severity, qemu_limit: finding.qemu_limit, ..further });
         }
     }
 
@@ -72,7 +66,7 @@ impl Findings {
 
     /// Whether none says that something was not looked at.
     pub fn is_complete(&self) -> bool {
-        self.rules.values().all(|tally| !tally.rule.is_cut())
+        self.rules.values().all(|tally| !tally.rule.means_incomplete())
     }
 
     /// Whether any is of this rule.

@@ -85,6 +85,13 @@ impl Finding {
         }
     }
 
+    /// Breaches that were counted and are not told one by one.
+    pub fn more(rule: &'static Rule, structure: Structure, count: u64) -> Self {
+        let found = Evidence::More(count);
+        let finding = Self::new(rule, structure, Span::default(), found, "none");
+        Self { at: None, consequences: count, ..finding }
+    }
+
     /// The same, no worse than `severity`.
     #[must_use]
     pub fn at_most(mut self, severity: Severity) -> Self {
@@ -104,6 +111,11 @@ impl Finding {
     pub fn hurting(mut self, guest: Guest) -> Self {
         self.guest = Some(guest);
         self
+    }
+
+    /// Whether it says that nothing more can be read of the file: all that comes would say so again.
+    pub fn ends_run(&self) -> bool {
+        matches!(self.found, Evidence::Spent(limit, _) if limit.ends_run())
     }
 
     /// The rule and the evidence as one sentence.

@@ -276,7 +276,7 @@ pub enum Risk {
 
 impl Rule {
     /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
-    pub fn is_cut(&self) -> bool {
+    pub fn means_incomplete(&self) -> bool {
         self.attributes.cut.is_some()
     }
 }

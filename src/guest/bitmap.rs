@@ -1,6 +1,6 @@
 //! What a persistent dirty bitmap says: the guest ranges that were written.
 
-use super::table::{Part, Table};
+use super::table::{Ahead, TableWindow};
 use crate::Error;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::image::{Bitmap, Image};
@@ -17,8 +17,8 @@ const WORD: u64 = 64;
 pub struct DirtyRuns<'i, R> {
     image: &'i Image<R>,
     bits: Bits,
-    table: Table,
-    data: Table,
+    table: TableWindow,
+    data: TableWindow,
     /// The table entry that `data` belongs to.
     entry: Option<u64>,
     /// Bits from here on were not looked at.
@@ -70,8 +70,8 @@ impl<R: ReadAt> Image<R> {
         Some(DirtyRuns {
             image: self,
             bits,
-            table: Table::new("a bitmap table", bitmap.table(), 8),
-            data: Table::new("a bitmap's data", Span::default(), WORD / BYTE),
+            table: TableWindow::new("a bitmap table", bitmap.table(), 8),
+            data: TableWindow::new("a bitmap's data", Span::default(), WORD / BYTE),
             entry: None,
             at: 0,
         })
@@ -93,7 +93,7 @@ impl<R: ReadAt> DirtyRuns<'_, R> {
             let entry_end = entry.saturating_add(1).saturating_mul(self.bits.per_entry);
             let data = match self.table.part(self.image, entry.saturating_mul(8))? {
                 // What is not in the file reads as zeros; the judge tells of it.
-                Part::Zeros(len) | Part::Behind(len) => {
+                Ahead::Zeros(len) | Ahead::Behind(len) => {
                     if !wanted {
                         return Ok(bit);
                     }
@@ -101,7 +101,7 @@ impl<R: ReadAt> DirtyRuns<'_, R> {
                     bit = entry.saturating_add(entries).saturating_mul(self.bits.per_entry);
                     continue;
                 }
-                Part::Bytes(bytes) => {
+                Ahead::Bytes(bytes) => {
                     let raw =
                         bytes.first_chunk::<8>().map(|raw| u64::from_be_bytes(*raw)).unwrap_or_default();
                     BitmapTableEntry(raw).data()
@@ -135,11 +135,11 @@ impl<R: ReadAt> DirtyRuns<'_, R> {
             let word_at = (bit / WORD).saturating_mul(8);
             let in_word = u32::try_from(bit % WORD).unwrap_or_default();
             match self.data.part(self.image, word_at)? {
-                Part::Zeros(_) | Part::Behind(_) if !wanted => return Ok(bit),
-                Part::Zeros(len) | Part::Behind(len) => {
+                Ahead::Zeros(_) | Ahead::Behind(_) if !wanted => return Ok(bit),
+                Ahead::Zeros(len) | Ahead::Behind(len) => {
                     bit = word_at.saturating_add(len & !7).max(word_at.saturating_add(8)).saturating_mul(BYTE)
                 }
-                Part::Bytes(bytes) => {
+                Ahead::Bytes(bytes) => {
                     let words = bytes.as_chunks::<8>().0;
                     let flip = if wanted { 0 } else { u64::MAX };
                     let mut mask = u64::MAX.unbounded_shl(in_word);

@@ -2,7 +2,7 @@
 
 use super::cluster::Extent;
 use super::extents::Extents;
-use super::walk::Walk;
+use super::walk::ExtentWalk;
 use crate::Error;
 use crate::format::header::CRYPT_NONE;
 use crate::image::{DiskTree, Image, L1Table, Snapshot};
@@ -95,7 +95,7 @@ impl<'i, R: ReadAt> Disk<'i, R> {
 
     /// The extents of these guest offsets, which may lie behind the end of the disk.
     pub fn extents(&self, range: GuestSpan) -> Extents<'i, R> {
-        Extents::new(Walk::new(self.image, self.geometry, self.table(), range, false))
+        Extents::new(ExtentWalk::new(self.image, self.geometry, self.table(), range, false))
     }
 
     /// Hands the runs that the extents are made of to `visit`, up to its first error: neighbours may belong together.
@@ -108,12 +108,12 @@ impl<'i, R: ReadAt> Disk<'i, R> {
         range: GuestSpan,
         visit: impl FnMut(Extent) -> Result<(), E>,
     ) -> Result<(), E> {
-        Walk::new(self.image, self.geometry, self.table(), range, false).for_each(visit)
+        ExtentWalk::new(self.image, self.geometry, self.table(), range, false).for_each(visit)
     }
 
     /// The same, with each compressed cluster alone, and its stream.
     pub fn clusters(&self, range: GuestSpan) -> Extents<'i, R> {
-        Extents::new(Walk::new(self.image, self.geometry, self.table(), range, true))
+        Extents::new(ExtentWalk::new(self.image, self.geometry, self.table(), range, true))
     }
 }
 

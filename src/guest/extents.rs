@@ -1,7 +1,7 @@
 //! The guest's disk as extents: runs of offsets whose bytes come from one place.
 
 use super::cluster::Extent;
-use super::walk::Walk;
+use super::walk::ExtentWalk;
 use crate::Error;
 use crate::source::ReadAt;
 
@@ -9,14 +9,14 @@ use crate::source::ReadAt;
 /// 64 KiB. An error ends them.
 #[derive(Debug)]
 pub struct Extents<'i, R> {
-    walk: Walk<'i, R>,
+    walk: ExtentWalk<'i, R>,
     open: Option<Extent>,
     fault: Option<Error>,
     done: bool,
 }
 
 impl<'i, R: ReadAt> Extents<'i, R> {
-    pub(super) fn new(walk: Walk<'i, R>) -> Self {
+    pub(super) fn new(walk: ExtentWalk<'i, R>) -> Self {
         Self { walk, open: None, fault: None, done: false }
     }
 }

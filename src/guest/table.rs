@@ -10,7 +10,7 @@ const WINDOW_LEN: u64 = 64 << 10;
 
 /// A table and the part of it that was read last.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct TableWindow {
     what: &'static str,
     span: Span,
     /// Bytes of an entry: a power of two.
@@ -21,7 +21,7 @@ pub(super) struct Table {
 
 /// What stands at some place of a table.
 #[derive(Debug)]
-pub(super) enum Part<'t> {
+pub(super) enum Ahead<'t> {
     /// Entries, at least one; what the end of the file cuts off of one is zero, as QEMU reads it.
     Bytes(&'t [u8]),
     /// So many bytes of zeros, at least one entry: a hole.
@@ -31,7 +31,7 @@ pub(super) enum Part<'t> {
     Behind(u64),
 }
 
-impl Table {
+impl TableWindow {
     /// The table of these bytes, with entries of so many; `what` is named in an error. Nothing is read yet.
     pub(super) const fn new(what: &'static str, span: Span, entry_len: u64) -> Self {
         Self { what, span, entry_len, first: 0, bytes: Vec::new() }
@@ -45,7 +45,7 @@ impl Table {
     }
 
     /// What stands from the byte `offset` of the table on, which is within the table and on an entry.
-    pub(super) fn part<R: ReadAt>(&mut self, image: &Image<R>, offset: u64) -> Result<Part<'_>, Error> {
+    pub(super) fn part<R: ReadAt>(&mut self, image: &Image<R>, offset: u64) -> Result<Ahead<'_>, Error> {
         let is_in =
             offset.checked_sub(self.first).is_some_and(|in_window| in_window < to_u64(self.bytes.len()));
         if !is_in {
@@ -54,7 +54,7 @@ impl Table {
             let whole_entries = !self.entry_len.saturating_sub(1);
             let in_file = image.file_len().saturating_sub(at.0).min(left);
             if in_file == 0 {
-                return Ok(Part::Behind(left));
+                return Ok(Ahead::Behind(left));
             }
             let is_cut = in_file < self.entry_len;
             let there = if is_cut { self.entry_len } else { in_file & whole_entries };
@@ -63,7 +63,7 @@ impl Table {
                 None => there,
             };
             if hole > 0 {
-                return Ok(Part::Zeros(hole.min(there)));
+                return Ok(Ahead::Zeros(hole.min(there)));
             }
             self.bytes.resize(to_usize(there.min(WINDOW_LEN)), 0);
             let read = image.source().read(self.what, at, &mut self.bytes)?.len();
@@ -71,11 +71,11 @@ impl Table {
             self.bytes.get_mut(read..).unwrap_or_default().fill(0);
             if is_cut && self.bytes.iter().all(|byte| *byte == 0) {
                 self.bytes.clear();
-                return Ok(Part::Behind(left));
+                return Ok(Ahead::Behind(left));
             }
             self.first = offset;
         }
         let in_window = to_usize(offset.saturating_sub(self.first));
-        Ok(Part::Bytes(self.bytes.get(in_window..).unwrap_or_default()))
+        Ok(Ahead::Bytes(self.bytes.get(in_window..).unwrap_or_default()))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, Extent, Reading, State};
 use super::l1_range::L1Range;
-use super::table::{Part, Table};
+use super::table::{Ahead, TableWindow};
 use crate::Error;
 use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
 use crate::image::{Image, L1Table};
@@ -12,21 +12,21 @@ use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, to_u64, t
 
 /// Goes from extent to extent; neighbours may belong together.
 #[derive(Debug)]
-pub(super) struct Walk<'i, R> {
+pub(super) struct ExtentWalk<'i, R> {
     image: &'i Image<R>,
     reading: Reading,
     l1: L1Range,
     at: u64,
     end: u64,
-    l1_table: Table,
-    l2_table: Table,
+    l1_table: TableWindow,
+    l2_table: TableWindow,
     /// The L1 entry that `l2_table` belongs to.
     l1_index: Option<u64>,
     /// Whether each compressed cluster comes alone, with its stream.
     streams: bool,
 }
 
-impl<'i, R: ReadAt> Walk<'i, R> {
+impl<'i, R: ReadAt> ExtentWalk<'i, R> {
     /// The way through an L1 table of which so many entries are wanted.
     pub(super) fn new(
         image: &'i Image<R>,
@@ -41,8 +41,8 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             l1: L1Range::new(l1, geometry, wanted),
             at: range.start.0,
             end: range.start.0.saturating_add(range.len),
-            l1_table: Table::new("an L1 table", l1.span(), 8),
-            l2_table: Table::new(
+            l1_table: TableWindow::new("an L1 table", l1.span(), 8),
+            l2_table: TableWindow::new(
                 "an L2 table",
                 Span::new(HostOffset(0), geometry.cluster_size()),
                 geometry.l2_entry_len(),
@@ -98,12 +98,12 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         let entry_len = geometry.l2_entry_len();
         let entries = |len: u64| len.unbounded_shr(entry_len.trailing_zeros()).max(1);
         let rest = match self.l2_table.part(self.image, index.saturating_mul(entry_len))? {
-            Part::Zeros(len) => Rest::One(place.extent(State::Unallocated, None, entries(len))),
-            Part::Behind(len) => {
+            Ahead::Zeros(len) => Rest::One(place.extent(State::Unallocated, None, entries(len))),
+            Ahead::Behind(len) => {
                 Rest::One(place.extent(State::Broken(&L2_TABLE_BEYOND_FILE), None, entries(len)))
             }
-            Part::Bytes(bytes) if geometry.extended_l2() => Rest::Extended(bytes.as_chunks().0),
-            Part::Bytes(bytes) => Rest::Standard(bytes.as_chunks().0),
+            Ahead::Bytes(bytes) if geometry.extended_l2() => Rest::Extended(bytes.as_chunks().0),
+            Ahead::Bytes(bytes) => Rest::Standard(bytes.as_chunks().0),
         };
         Ok(Runs { place, end, rest })
     }
@@ -119,9 +119,9 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             return none(state, count);
         }
         let entries = match self.l1_table.part(self.image, l1_index.saturating_mul(8))? {
-            Part::Zeros(len) => return none(State::Unallocated, (len / 8).max(1)),
-            Part::Behind(len) => return none(State::Broken(self.l1.cut_rule()), (len / 8).max(1)),
-            Part::Bytes(bytes) => bytes.as_chunks::<8>().0,
+            Ahead::Zeros(len) => return none(State::Unallocated, (len / 8).max(1)),
+            Ahead::Behind(len) => return none(State::Broken(self.l1.cut_rule()), (len / 8).max(1)),
+            Ahead::Bytes(bytes) => bytes.as_chunks::<8>().0,
         };
         let offsets = entries.iter().map(|entry| L1Entry(u64::from_be_bytes(*entry)).l2_offset());
         let empty = to_u64(offsets.clone().take_while(|offset| offset.0 == 0).count());

@@ -36,8 +36,8 @@ pub use header::Header;
 pub use luks::Luks;
 pub use refcounts::{RefcountRun, RefcountRuns};
 pub use snapshots::{Snapshot, Snapshots};
-pub use visited::{Earlier, Visited};
-pub use walk::{Part, Section, Tables, Walk};
+pub use visited::{Earlier, Repeats, Tables, Visited};
+pub use walk::{Part, Section, Walk};
 
 /// A qcow2 image.
 #[derive(Debug)]
@@ -231,7 +231,7 @@ impl<R: ReadAt> Image<R> {
 }
 
 /// The entries of a list up to the first that does not fit. An error in reading one is handed on.
-pub(crate) fn whole<T>(
+pub(crate) fn until_cut<T>(
     list: impl Iterator<Item = Result<T, Error>>,
 ) -> impl Iterator<Item = Result<T, Error>> {
     list.take_while(|entry| !matches!(entry, Err(Error::Cut { .. })))

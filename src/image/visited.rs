@@ -46,6 +46,53 @@ impl<T: Copy> Visited<T> {
 /// Bytes of a table that is read again for which it counts as one: QEMU's largest cluster.
 const REPEATED_LEN: u64 = 1 << qemu::MAX_CLUSTER_BITS;
 
+/// How often tables are read that no byte of the file pays for: QEMU reads them, but whoever reads all of them does work
+/// without end. So many may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeats {
+    count: u64,
+    limit: u64,
+}
+
+impl Repeats {
+    /// None yet.
+    pub fn new(limit: u64) -> Self {
+        Self { count: 0, limit }
+    }
+
+    /// Whether one more may be read, of `len` bytes in the file.
+    pub fn may_read(&mut self, len: u64) -> bool {
+        self.count = self.count.saturating_add(1).saturating_add(len / REPEATED_LEN);
+        !self.is_spent()
+    }
+
+    /// Whether one came that may not be read.
+    pub fn is_spent(&self) -> bool {
+        self.count > self.limit
+    }
+}
+
+/// What is done with tables beside the lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// They are not read.
+    Unread,
+    /// The bytes of the file are read as a table once, whatever else points at them.
+    Once,
+    /// As often as something points at them, as QEMU does, up to this number of tables beyond the first reading.
+    Again(u64),
+}
+
+impl Tables {
+    /// How many may be read again; `None` where none is meant to be.
+    const fn again(self) -> Option<u64> {
+        match self {
+            Self::Unread | Self::Once => None,
+            Self::Again(limit) => Some(limit),
+        }
+    }
+}
+
 /// The table that had bytes of another before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Earlier {
@@ -62,18 +109,20 @@ pub(super) struct Seen {
     /// Each with its tree and its place, since there may be very many.
     pub(super) visited: Visited<(Option<Tree>, u64)>,
     file_len: u64,
-    repeated: u64,
-    /// So many may be handed out again; `None`: each once, by design.
-    limit: Option<u64>,
-    /// Whether one came that may not be read again.
-    pub(super) is_spent: bool,
+    /// `None`: each is handed out once, by design.
+    again: Option<Repeats>,
 }
 
 impl Seen {
     /// None yet.
-    pub(super) fn new<R: ReadAt>(image: &Image<R>, limit: Option<u64>) -> Self {
+    pub(super) fn new<R: ReadAt>(image: &Image<R>, tables: Tables) -> Self {
         let visited = Visited::new(image.limits().remembered_tables);
-        Self { visited, file_len: image.file_len(), repeated: 0, limit, is_spent: false }
+        Self { visited, file_len: image.file_len(), again: tables.again().map(Repeats::new) }
+    }
+
+    /// Whether one came that may not be read again.
+    pub(super) fn is_spent(&self) -> bool {
+        self.again.is_some_and(|again| again.is_spent())
     }
 
     /// The table that had bytes of this one before, unless it may be read again.
@@ -82,10 +131,8 @@ impl Seen {
         let here = Span::new(table.span.at, in_file);
         let (span, (tree, index)) = self.visited.first(here, (table.kind.tree(), table.kind.place()))?;
         let earlier = Earlier { is_same: span == here, tree, index };
-        let Some(limit) = self.limit else { return Some(earlier) };
-        self.repeated = self.repeated.saturating_add(1).saturating_add(in_file / REPEATED_LEN);
-        self.is_spent |= self.repeated > limit;
-        (self.repeated > limit).then_some(earlier)
+        let may_read = self.again.as_mut().is_some_and(|again| again.may_read(in_file));
+        (!may_read).then_some(earlier)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Whoever takes them may judge, show or count them; where a part cannot be read, that is a part too, and the walk goes
 //! on behind it.
 
-use super::visited::{Earlier, Seen};
+use super::visited::{Earlier, Seen, Tables};
 use super::{Bitmap, DiskTree, Entry, Extension, Image, Luks, RefcountRun, Snapshot, Table, TableKind};
 use crate::Error;
 use crate::finding::Structure;
@@ -93,32 +93,13 @@ pub enum Part<'p> {
     End(Section, Option<Error>),
 }
 
-/// What is done with tables beside the lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tables {
-    /// They are not read.
-    Unread,
-    /// The bytes of the file are read as a table once, whatever else points at them.
-    Once,
-    /// As often as something points at them, as QEMU does, up to this number of tables beyond the first reading.
-    Again(u64),
-}
-
-impl Tables {
-    /// How many may be read again; `None` where none is meant to be.
-    const fn again(self) -> Option<u64> {
-        match self {
-            Self::Unread | Self::Once => None,
-            Self::Again(limit) => Some(limit),
-        }
-    }
-}
-
 /// A walk over an image.
 #[derive(Debug)]
 pub struct Walk<'i, R> {
     image: &'i Image<R>,
     tables: Tables,
+    /// What ended the list of snapshots, once that was handed out: it ends the tables of the trees too.
+    snapshots_ended_by: Option<Error>,
     /// Whether a table was left out because too many were read again.
     pub is_spent: bool,
     /// Whether tables that trees share may come more than once, since no more places could be remembered.
@@ -128,7 +109,7 @@ pub struct Walk<'i, R> {
 impl<'i, R: ReadAt> Walk<'i, R> {
     /// Nothing handed out yet.
     pub const fn new(image: &'i Image<R>, tables: Tables) -> Self {
-        Self { image, tables, is_spent: false, is_forgetful: false }
+        Self { image, tables, snapshots_ended_by: None, is_spent: false, is_forgetful: false }
     }
 
     /// Hands the parts of a section to `visit`, and its end.
@@ -176,18 +157,33 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         }
     }
 
-    fn snapshots<E>(&self, visit: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<Option<Error>, E> {
+    fn snapshots<E>(
+        &mut self,
+        visit: &mut impl FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<Option<Error>, E> {
         for snapshot in self.image.snapshots() {
             match snapshot {
                 Ok(snapshot) => visit(Part::Snapshot(&snapshot))?,
-                Err(fault) => return Ok(Some(fault)),
+                Err(error) => self.snapshots_ended_by = Some(error),
             }
         }
-        Ok(None)
+        Ok(self.snapshots_ended_by)
+    }
+
+    /// Hands out what ends the list of snapshots, if that was not told yet.
+    fn trees_end<E>(
+        &mut self,
+        error: Error,
+        visit: &mut impl FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.snapshots_ended_by.replace(error) {
+            Some(told) if told == error => Ok(()),
+            _ => visit(Part::Stopped(Structure::Snapshot, error)),
+        }
     }
 
     fn bitmaps<E>(&mut self, visit: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<Option<Error>, E> {
-        let (mut seen, mut fault) = (Seen::new(self.image, self.tables.again()), None);
+        let (mut seen, mut fault) = (Seen::new(self.image, self.tables), None);
         for bitmap in self.image.bitmaps() {
             let bitmap = match bitmap {
                 Ok(bitmap) => bitmap,
@@ -206,7 +202,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
                 }
             }
         }
-        self.is_spent |= seen.is_spent;
+        self.is_spent |= seen.is_spent();
         Ok(fault)
     }
 
@@ -233,7 +229,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         let Some((geometry, width)) = self.image.geometry().zip(self.image.refcount_width()) else {
             return Ok(());
         };
-        let mut seen = Seen::new(self.image, self.tables.again());
+        let mut seen = Seen::new(self.image, self.tables);
         let walked = self.each_entry(&table, &mut |walk, entry| {
             let at = RefcountTableEntry(entry.raw).block_offset();
             // Nobody reads refcounts from an unaligned block; the table's entry tells why.
@@ -246,7 +242,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
                 None => walk.refcount_block(&block, visit),
             }
         });
-        self.is_spent |= seen.is_spent;
+        self.is_spent |= seen.is_spent();
         or_stopped(walked, Structure::RefcountTable, visit)
     }
 
@@ -274,12 +270,12 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         if self.image.geometry().is_none() || self.tables == Tables::Unread {
             return Ok(());
         }
-        let mut seen = Seen::new(self.image, self.tables.again());
+        let mut seen = Seen::new(self.image, self.tables);
         for tree in self.image.trees() {
             let table = match tree {
                 Ok(tree) => Table::l1(tree),
                 Err(error) => {
-                    visit(Part::Stopped(Structure::Snapshot, error))?;
+                    self.trees_end(error, visit)?;
                     break;
                 }
             };
@@ -288,7 +284,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
                 None => self.table(&table, visit)?,
             }
         }
-        self.is_spent |= seen.is_spent;
+        self.is_spent |= seen.is_spent();
         Ok(())
     }
 
@@ -298,12 +294,12 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             return Ok(());
         };
         let (mut l1_seen, mut l2_seen) =
-            (Seen::new(self.image, self.tables.again()), Seen::new(self.image, self.tables.again()));
+            (Seen::new(self.image, self.tables), Seen::new(self.image, self.tables));
         for tree in self.image.trees() {
             let tree: DiskTree = match tree {
                 Ok(tree) => tree,
                 Err(error) => {
-                    visit(Part::Stopped(Structure::Snapshot, error))?;
+                    self.trees_end(error, visit)?;
                     break;
                 }
             };
@@ -325,7 +321,7 @@ impl<'i, R: ReadAt> Walk<'i, R> {
             });
             or_stopped(walked, Structure::L1Table, visit)?;
         }
-        self.is_spent |= l1_seen.is_spent || l2_seen.is_spent;
+        self.is_spent |= l1_seen.is_spent() || l2_seen.is_spent();
         self.is_forgetful |= l2_seen.visited.is_full();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{Reference, References, Role};
 use crate::format::header::{CRYPT_LUKS, field};
-use crate::image::{Bitmap, Part, Section, Tables, Walk, whole};
+use crate::image::{Bitmap, Part, Section, Tables, Walk, until_cut};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 use crate::{Error, Limit};
@@ -24,7 +24,7 @@ impl<R: ReadAt> References<'_, R> {
         }
         let start = self.image.header().v2.snapshots_offset;
         let mut end = start;
-        for snapshot in whole(self.image.snapshots()) {
+        for snapshot in until_cut(self.image.snapshots()) {
             end = snapshot?.padding_at();
         }
         visit(&self.snapshot_table(Span::new(start, end.0.saturating_sub(start.0))))?;

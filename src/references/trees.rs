@@ -6,7 +6,7 @@ use std::hash::Hash;
 use super::{Reference, References};
 use crate::format::header::field;
 use crate::format::mapping::L1Entry;
-use crate::image::{DiskTree, Table, Visited, whole};
+use crate::image::{DiskTree, Repeats, Table, Visited, until_cut};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 use crate::{Error, Limit};
@@ -34,20 +34,6 @@ impl<K: Copy + Eq + Hash, T> Distinct<K, T> {
     }
 }
 
-/// Tables that may share their bytes with others, so that each of them is work that no byte of the file pays for.
-struct Overlapping {
-    count: u64,
-    limit: u64,
-}
-
-impl Overlapping {
-    fn add(&mut self, at: HostOffset) -> Result<(), Error> {
-        self.count = self.count.saturating_add(1);
-        let error = Error::Budget { limit: Limit::OddTables, value: self.limit, at };
-        if self.count > self.limit { Err(error) } else { Ok(()) }
-    }
-}
-
 impl<R: ReadAt> References<'_, R> {
     /// Hands the references of the trees to `visit`: the L1 table of each tree; the L2 table of each entry of an L1 table;
     /// the clusters of each entry of an L2 table. Those of a table that trees share come once, counted as often as the
@@ -57,7 +43,12 @@ impl<R: ReadAt> References<'_, R> {
     /// Where a table cannot be read, or one of the limits `l2_tables` and `odd_tables` is spent, and what `visit` says.
     pub fn trees(&self, visit: &mut impl FnMut(&Reference) -> Result<(), Error>) -> Result<(), Error> {
         let limits = self.image.limits();
-        let mut overlapping = Overlapping { count: 0, limit: limits.odd_tables };
+        // Each of them is work that no byte of the file pays for.
+        let mut overlapping = Repeats::new(limits.odd_tables);
+        let mut overlaps = |at| match overlapping.may_read(0) {
+            true => Ok(()),
+            false => Err(limits.spent(Limit::OddTables, at)),
+        };
         let mut l1_tables: Distinct<Span, DiskTree> = Distinct::new();
         self.each_tree(&mut |tree, pointer| {
             let reference = self.l1_table(tree.l1, pointer);
@@ -70,7 +61,7 @@ impl<R: ReadAt> References<'_, R> {
         let mut seen = Visited::new(limits.remembered_tables);
         for (span, tree, times) in l1_tables.tables {
             if seen.first(span, ()).is_some() {
-                overlapping.add(span.at)?;
+                overlaps(span.at)?;
             }
             self.image.entries(Table::l1(tree)).for_each(|entry| -> Result<(), Error> {
                 let at = L1Entry(entry.raw).l2_offset();
@@ -82,7 +73,7 @@ impl<R: ReadAt> References<'_, R> {
                 if l2_tables.tables.len() > limits.l2_tables {
                     return Err(limits.spent(Limit::L2Tables, at));
                 }
-                if at.is_aligned(self.geometry.cluster_size()) { Ok(()) } else { overlapping.add(at) }
+                if at.is_aligned(self.geometry.cluster_size()) { Ok(()) } else { overlaps(at) }
             })?;
         }
         for (at, (tree, l1_index), times) in l2_tables.tables {
@@ -108,7 +99,7 @@ impl<R: ReadAt> References<'_, R> {
         let disk_size = header.v2.size.0;
         let active = DiskTree { l1: self.image.active_l1(), disk_size };
         visit(active, header.span(field::L1_TABLE_OFFSET).at)?;
-        for snapshot in whole(self.image.snapshots()) {
+        for snapshot in until_cut(self.image.snapshots()) {
             let snapshot = snapshot?;
             // The offset of the L1 table is the first field of the entry.
             visit(snapshot.disk_tree(disk_size), snapshot.at)?;

@@ -1,7 +1,7 @@
 //! The bitmap directory, entry by entry. Each entry's table is judged in `bitmap_tables`. QEMU loads every bitmap
 //! whenever it opens an image, so most breaches keep it from opening.
 
-use super::names::{self, Seen};
+use super::names::{self, SeenNames};
 use super::stopped;
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
 use crate::format::bitmap::{BitmapFlags, BitmapHead, DIRTY_TRACKING, field};
@@ -152,8 +152,8 @@ pub(super) struct BitmapRules {
     are_loaded: bool,
     directory: Option<Directory>,
     count: u64,
-    names: Seen,
-    shown_names: Seen,
+    names: SeenNames,
+    shown_names: SeenNames,
 }
 
 /// What the bitmaps extension says.
@@ -183,8 +183,8 @@ impl BitmapRules {
             are_loaded: image.bitmaps_are_loaded(),
             directory: image.bitmaps_extension().map(|(at, extension)| Directory { at, extension }),
             count: 0,
-            names: Seen::default(),
-            shown_names: Seen::default(),
+            names: SeenNames::default(),
+            shown_names: SeenNames::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::bitmap_tables::Tails;
 use super::{
     BitmapRules, ExtensionRules, L2Place, MappingRules, RefcountRules, SnapshotRules, check_backing_file,
-    check_header, check_header_gap, check_luks, check_refcount_table_cover, stopped,
+    check_header, check_header_gap, check_luks, check_refcount_table_cover, check_unchanged, stopped,
 };
 use crate::Error;
 use crate::finding::{Finding, Rule, Structure};
@@ -29,6 +29,8 @@ pub struct Judge<'i, R> {
     mapping: Option<MappingRules>,
     refcounts: Option<RefcountRules>,
     error: Option<Error>,
+    /// Whether it was told that a limit on the whole run is spent.
+    is_over: bool,
 }
 
 impl<'i, R: ReadAt> Judge<'i, R> {
@@ -44,11 +46,13 @@ impl<'i, R: ReadAt> Judge<'i, R> {
             mapping: MappingRules::new(image),
             refcounts: RefcountRules::new(image),
             error: None,
+            is_over: false,
         }
     }
 
     /// Judges a part, and adds what it breaks to `out`.
     pub fn part(&mut self, part: &Part<'_>, out: &mut Vec<Finding>) {
+        let before = out.len();
         match *part {
             Part::Header => self.header(out),
             Part::Extension(extension) => self.extensions.extension(extension, out),
@@ -74,6 +78,26 @@ impl<'i, R: ReadAt> Judge<'i, R> {
             }
             Part::Stopped(structure, error) => self.or_stopped(Err(error), structure, out),
             Part::End(section, fault) => self.end(section, fault, out),
+        }
+        self.tell_once(before, out);
+    }
+
+    /// To be called when all parts were judged: asks whether the file held still.
+    pub fn finish(&mut self, out: &mut Vec<Finding>) {
+        let before = out.len();
+        check_unchanged(self.image, out);
+        self.tell_once(before, out);
+    }
+
+    /// Once nothing more can be read, all that comes would say so again.
+    fn tell_once(&mut self, before: usize, out: &mut Vec<Finding>) {
+        let mut place = before;
+        while let Some(finding) = out.get(place) {
+            if finding.ends_run() && std::mem::replace(&mut self.is_over, true) {
+                out.remove(place);
+            } else {
+                place = place.saturating_add(1);
+            }
         }
     }
 

@@ -161,7 +161,7 @@ rules! {
 }
 
 /// One entry that has to be looked at closely.
-pub(super) struct Entry<'e> {
+pub(super) struct EntryJudge<'e> {
     pub(super) rules: &'e MappingRules,
     place: &'e L2Place,
     pub(super) entry: L2Entry,
@@ -181,7 +181,7 @@ impl MappingRules {
     ) {
         let guest_offset = self.guest_offset(place);
         if !self.is_healthy(place, entry, bitmap.unwrap_or_default(), guest_offset) {
-            Entry { rules: self, place, entry, subclusters: bitmap, guest_offset, out }.check();
+            EntryJudge { rules: self, place, entry, subclusters: bitmap, guest_offset, out }.check();
         }
     }
 
@@ -208,7 +208,7 @@ impl MappingRules {
     }
 }
 
-impl Entry<'_> {
+impl EntryJudge<'_> {
     fn check(mut self) {
         let mapping = self.entry.mapping(self.rules.geometry, self.rules.external_data);
         match mapping {

@@ -2,7 +2,7 @@
 
 use super::ends_past_file;
 use super::l1::zero_bits;
-use super::l2::Entry;
+use super::l2::EntryJudge;
 use crate::finding::rules;
 use crate::format::mapping::Compressed;
 use crate::units::Span;
@@ -72,7 +72,7 @@ rules! {
     }
 }
 
-impl Entry<'_> {
+impl EntryJudge<'_> {
     pub(super) fn compressed(&mut self, stream: Compressed) {
         if self.entry.copied() {
             self.push(&COMPRESSED_COPIED_FLAG, zero_bits(1 << 63));

@@ -51,4 +51,5 @@ use luks::check_luks;
 use refcounts::RefcountRules;
 pub use refcounts::check_refcount_table_cover;
 use snapshots::SnapshotRules;
-pub use tool::{check_unchanged, stopped};
+use tool::check_unchanged;
+pub use tool::stopped;

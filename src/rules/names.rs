@@ -99,9 +99,9 @@ pub(super) fn not_a_string(bytes: &[u8]) -> Option<String> {
 /// Hashes of the byte strings seen so far, eight bytes each. The key is fixed, so that the same image always gives the same
 /// findings; a pair that collides by accident is not to be expected among 65,536 names.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen(HashSet<u64>);
+pub(super) struct SeenNames(HashSet<u64>);
 
-impl Seen {
+impl SeenNames {
     /// Whether these bytes are new; from now on they are not.
     pub(super) fn is_new(&mut self, bytes: &[u8]) -> bool {
         let mut hasher = DefaultHasher::new();

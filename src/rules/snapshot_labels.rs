@@ -1,6 +1,6 @@
 //! What a snapshot table entry says for people: id, name and date; and the padding behind them.
 
-use super::names::{self, Seen};
+use super::names::{self, SeenNames};
 use crate::finding::{Finding, Severity, Structure, rules};
 use crate::format::snapshot::field;
 use crate::image::Snapshot;
@@ -61,15 +61,15 @@ const EARLIEST_DATE: i64 = 1_230_768_000;
 #[derive(Clone, Debug)]
 pub(super) struct Labels {
     now: Option<i64>,
-    ids: Seen,
-    names: Seen,
+    ids: SeenNames,
+    names: SeenNames,
     last_id: u64,
 }
 
 impl Labels {
     /// `now`: seconds since 1970, to tell a date in the future.
     pub(super) fn new(now: Option<i64>) -> Self {
-        Self { now, ids: Seen::default(), names: Seen::default(), last_id: 0 }
+        Self { now, ids: SeenNames::default(), names: SeenNames::default(), last_id: 0 }
     }
 
     /// Judges the next.

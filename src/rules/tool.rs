@@ -73,7 +73,7 @@ pub fn stopped(error: Error, structure: Structure, cut: &'static Rule) -> Findin
             &BUDGET_SPENT,
             structure,
             Span::new(at, 0),
-            format!("{limit} {value} spent"),
+            Evidence::Spent(limit, value),
             "a higher limit",
         ),
         Error::Io { what, at, kind } => Finding::new(
@@ -90,7 +90,7 @@ pub fn stopped(error: Error, structure: Structure, cut: &'static Rule) -> Findin
 }
 
 /// T03: to be asked when everything else has been read.
-pub fn check_unchanged<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
+pub(super) fn check_unchanged<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     match image.has_changed() {
         Ok(false) => {}
         Ok(true) => {

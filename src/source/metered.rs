@@ -1,6 +1,7 @@
 //! The only way to bytes: it counts what is read, and stops at the limits.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +23,8 @@ pub(crate) struct Metered<R> {
     deadline: Option<Instant>,
     read_bytes: AtomicU64,
     reads: AtomicU64,
+    /// The limit that was spent first: nothing is read any more.
+    spent: OnceLock<Limit>,
 }
 
 impl<R: ReadAt> Metered<R> {
@@ -29,8 +32,8 @@ impl<R: ReadAt> Metered<R> {
         let len = length(&source)?;
         let modified = source.modified();
         let deadline = Instant::now().checked_add(Duration::from_secs(limits.seconds));
-        let (read_bytes, reads) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { source, len, modified, limits, deadline, read_bytes, reads })
+        let (read_bytes, reads, spent) = Default::default();
+        Ok(Self { source, len, modified, limits, deadline, read_bytes, reads, spent })
     }
 
     /// Bytes of the file.
@@ -112,18 +115,27 @@ impl<R: ReadAt> Metered<R> {
     }
 
     fn charge(&self, at: HostOffset, bytes: u64) -> Result<(), Error> {
+        let spent = match self.spent.get() {
+            Some(spent) => *spent,
+            None => match self.passed(bytes) {
+                Some(spent) => *self.spent.get_or_init(|| spent),
+                None => return Ok(()),
+            },
+        };
+        Err(self.limits.spent(spent, at))
+    }
+
+    /// Counts a read, and answers which limit it passes.
+    fn passed(&self, bytes: u64) -> Option<Limit> {
         if self.bytes_read().saturating_add(bytes) > self.limits.read_bytes {
-            return Err(self.limits.spent(Limit::ReadBytes, at));
+            return Some(Limit::ReadBytes);
         }
         let reads = self.reads.fetch_add(1, Ordering::Relaxed);
         if reads >= self.limits.reads {
-            return Err(self.limits.spent(Limit::Reads, at));
+            return Some(Limit::Reads);
         }
         let is_late = || self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if reads.is_multiple_of(READS_PER_LOOK) && is_late() {
-            return Err(self.limits.spent(Limit::Seconds, at));
-        }
-        Ok(())
+        (reads.is_multiple_of(READS_PER_LOOK) && is_late()).then_some(Limit::Seconds)
     }
 }
 
@@ -182,6 +194,8 @@ mod tests {
         assert!(source.read("bytes", HostOffset(0), &mut [0; 10]).is_ok());
         let spent = Error::Budget { limit: Limit::ReadBytes, value: 10, at: HostOffset(5) };
         assert_eq!(source.read("bytes", HostOffset(5), &mut [0; 1]), Err(spent));
+
+        assert!(source.next_data(HostOffset(0)).is_err(), "nothing is answered any more");
 
         let source = metered(Limits { reads: 1, ..Limits::default() });
         assert!(source.read("bytes", HostOffset(0), &mut [0; 1]).is_ok());

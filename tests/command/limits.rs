@@ -26,6 +26,28 @@ fn a_limit_that_is_reached_is_named() {
     }
 }
 
+/// A limit on the whole run ends it wherever it stands, and each further table would say so again.
+#[test]
+fn a_limit_on_the_whole_run_is_told_once() {
+    for command in ["check", "dump", "info"] {
+        for reads in 5..40 {
+            let (_, out, _) = with(command, &format!("reads={reads}"));
+            let told = out.matches("T01 ").count();
+            assert!(told <= 1, "{command}, {reads} reads: {out}");
+        }
+    }
+}
+
+#[test]
+fn what_ends_the_list_of_snapshots_is_told_once() {
+    for call in [&["check"][..], &["dump"], &["dump", "--only", "l1,l2"], &["info"]] {
+        let image = corpus("valid/v3-snapshots");
+        let ran = run(&[call, &["--limit", "snapshots=1", image.to_str().unwrap()]].concat());
+        let out = String::from_utf8(ran.stdout).unwrap();
+        assert_eq!(out.matches("T01 ").count(), 1, "{call:?}: {out}");
+    }
+}
+
 #[test]
 fn memory_is_shared_out_among_the_limits() {
     let (code, out, _) = with("check", "memory=1G");

@@ -118,6 +118,11 @@ impl Clusters {
     pub(super) fn count(&self, cluster: u64) -> u64 {
         self.peek(cluster / PAGE_LEN).map_or(0, |page| page.count(to_usize(cluster % PAGE_LEN)))
     }
+
+    /// Whether a cluster holds metadata, as far as the passes have come.
+    pub(super) fn is_metadata(&self, cluster: u64) -> bool {
+        self.peek(cluster / PAGE_LEN).is_some_and(|page| page.metadata.get(to_usize(cluster % PAGE_LEN)))
+    }
 }
 
 /// Adds the number of a page. Neighbours come together nearly always; but scattered clusters name a page over and

@@ -10,7 +10,7 @@ use qcow2_inspect::Limits;
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
 use qcow2_inspect::report::{self, Subject};
 
-use crate::cli::input::{Part, reason};
+use crate::cli::input::{FilePart, reason};
 use crate::cli::limits::Changes;
 use crate::cli::{Failure, Outcome, output, policy};
 use crate::sandbox;
@@ -81,7 +81,7 @@ fn end_with(_: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open() -> Result<Part, String> {
+fn open() -> Result<FilePart, String> {
     let file = io::stdin().as_fd().try_clone_to_owned().map_err(|error| reason(&error))?;
-    Part::whole(File::from(file))
+    FilePart::whole(File::from(file))
 }

@@ -4,7 +4,7 @@ mod trees;
 
 use std::collections::HashSet;
 
-use crate::image::{Image, whole};
+use crate::image::{Image, until_cut};
 use crate::references::{Reference, References, Role};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
@@ -139,7 +139,7 @@ impl<R: ReadAt> Search<'_, '_, R> {
     }
 
     fn snapshots(&mut self) -> Result<(), Error> {
-        for snapshot in whole(self.image.snapshots()) {
+        for snapshot in until_cut(self.image.snapshots()) {
             let snapshot = snapshot?;
             self.own_at(Role::SnapshotTable, snapshot.span(), Some(snapshot.index.into()));
         }

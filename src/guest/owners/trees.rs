@@ -6,7 +6,7 @@ use super::{OwnersOf, Search};
 use crate::Error;
 use crate::format::mapping::L1Entry;
 use crate::guest::{Disk, State};
-use crate::image::{Table, whole};
+use crate::image::{Table, until_cut};
 use crate::references::Role;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span};
@@ -23,7 +23,7 @@ impl<'i, R: ReadAt> Search<'_, 'i, R> {
     /// Finds the owners among the trees, once it is known which tables lead to them.
     pub(super) fn trees(&mut self) -> Result<(), Error> {
         let mut done = LookedThrough::default();
-        for tree in whole(self.image.trees()) {
+        for tree in until_cut(self.image.trees()) {
             let Some(disk) = Disk::of_tree(self.image, tree?) else { continue };
             let l1 = disk.tree().l1;
             let index = self.index(l1.span(), 8);

@@ -15,8 +15,7 @@ use super::value::Value;
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{Field, FieldValue, Layout};
 use crate::image::{Part, Section, Tables, Walk};
-use crate::rules::named::READ_ERROR;
-use crate::rules::{self, Judge, check_unchanged, stopped};
+use crate::rules::{self, Judge};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 use crate::{Error, Image};
@@ -72,7 +71,7 @@ pub fn dump<R: ReadAt, S: Sink>(image: &Image<R>, options: &Options, sink: &mut 
         }
         dumper.sink.end(section)?;
     }
-    check_unchanged(image, &mut dumper.found);
+    dumper.judge.finish(&mut dumper.found);
     dumper.list_found();
     let Dumper { findings, sink, .. } = dumper;
     let complete = findings.is_complete();
@@ -103,9 +102,7 @@ struct Dumper<'a, R, S> {
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     /// Judges a part and writes its rows, which have their marks from what was found in it alone.
     fn part(&mut self, part: &Part<'_>) -> io::Result<()> {
-        if !self.is_told(part) {
-            self.judge.part(part, &mut self.found);
-        }
+        self.judge.part(part, &mut self.found);
         self.extension_ends(part)?;
         match *part {
             Part::Header => self.header()?,
@@ -126,12 +123,6 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         Ok(())
     }
 
-    /// Whether another section tells of this: what ends the snapshot table ends the tables of the trees too.
-    fn is_told(&self, part: &Part<'_>) -> bool {
-        matches!(part, Part::Stopped(Structure::Snapshot, Error::Cut { .. }))
-            && self.options.sections.contains(&Section::Snapshots)
-    }
-
     fn section_ends(&mut self, section: Section, fault: Option<Error>) -> io::Result<()> {
         let list = std::mem::take(&mut self.list);
         match section {
@@ -150,7 +141,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 
     /// Takes note of what keeps something from being shown that no rule needs.
     fn stop(&mut self, error: Error, structure: Structure) {
-        self.findings.push(stopped(error, structure, &READ_ERROR));
+        self.judge.part(&Part::Stopped(structure, error), &mut self.found);
     }
 
     /// The row of a field or an entry, with its mark. `field` is its name in the catalogue.

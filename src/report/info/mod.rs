@@ -13,12 +13,11 @@ use crate::Image;
 use crate::finding::{Finding, Findings};
 use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
 use crate::image::{Part, Section, Tables, Walk};
-use crate::rules::{Judge, check_unchanged};
+use crate::rules::Judge;
 use crate::source::ReadAt;
 
 /// Looks at what an image holds, and collects what is wrong.
 struct Survey<'i, R> {
-    image: &'i Image<R>,
     walk: Walk<'i, R>,
     judge: Judge<'i, R>,
     findings: Findings,
@@ -28,7 +27,6 @@ struct Survey<'i, R> {
 impl<'i, R: ReadAt> Survey<'i, R> {
     fn new(image: &'i Image<R>, now: Option<i64>) -> io::Result<Self> {
         let mut survey = Self {
-            image,
             walk: Walk::new(image, Tables::Unread),
             judge: Judge::new(image, now),
             findings: Findings::new(image.limits().findings_per_rule),
@@ -54,7 +52,7 @@ impl<'i, R: ReadAt> Survey<'i, R> {
 
     /// To be called when all else was looked at.
     fn finish(&mut self) {
-        check_unchanged(self.image, &mut self.found);
+        self.judge.finish(&mut self.found);
         self.found.drain(..).for_each(|finding| self.findings.push(finding));
     }
 
