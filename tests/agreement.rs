@@ -15,9 +15,7 @@ use qcow2_inspect::check::{CheckOptions, count_references};
 use qcow2_inspect::format::{bitmap, header};
 use qcow2_inspect::guest::{Disk, Extent, Trace, owners};
 use qcow2_inspect::image::Bitmap;
-use qcow2_inspect::report::{
-    self, CheckFormat, CheckReport, Heading, JsonSink, Options, Row, Section, Sink, Subject, Summary,
-};
+use qcow2_inspect::report::{self, CheckReport, JsonSink, Options, Row, Section, Sink, Subject};
 use qcow2_inspect::testkit::{Draft, Rng};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset, to_u64, to_usize};
 use qcow2_inspect::{Image, Limits};
@@ -52,12 +50,8 @@ struct Places {
 }
 
 impl Sink for Places {
-    fn begin(&mut self, section: Section) -> io::Result<()> {
+    fn section(&mut self, section: Section) -> io::Result<()> {
         self.section = Some(section);
-        Ok(())
-    }
-
-    fn heading(&mut self, _: &Heading<'_>) -> io::Result<()> {
         Ok(())
     }
 
@@ -65,18 +59,6 @@ impl Sink for Places {
         if let Some(section) = self.section.filter(|_| row.width > 1) {
             self.spans.entry(section).or_default().push((row.at.0, row.width));
         }
-        Ok(())
-    }
-
-    fn bytes(&mut self, _: HostOffset, _: &[u8], _: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn end(&mut self, _: Section) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &Summary) -> io::Result<()> {
         Ok(())
     }
 }
@@ -87,7 +69,8 @@ fn lengths(bytes: &[u8], count: usize, rng: &mut Rng) -> BTreeSet<usize> {
     let mut lengths = BTreeSet::from([below(bytes.len())]);
     let mut places = Places::default();
     if let Ok(image) = Image::open(bytes, LIMITS) {
-        report::dump(&image, &Options::default(), &mut places).unwrap();
+        let subject = Subject { path: b"image", len: image.file_len() };
+        report::dump(&image, &subject, &Options::default(), &mut places).unwrap();
     }
     let sections: Vec<_> = places.spans.into_values().collect();
     for _ in 0..if sections.is_empty() { 0 } else { count } {
@@ -118,31 +101,30 @@ fn whole_and_cut() -> Vec<(String, Vec<u8>)> {
 struct Reports<'i>(&'i Image<&'i [u8]>);
 
 impl Reports<'_> {
-    fn document(&self, write: impl FnOnce(&mut Vec<u8>, Subject<'_>) -> io::Result<()>) -> Value {
+    fn document(
+        &self,
+        write: impl FnOnce(&mut JsonSink<&mut Vec<u8>>, Subject<'_>) -> io::Result<()>,
+    ) -> Value {
         let mut out = Vec::new();
-        write(&mut out, Subject { path: b"image", len: self.0.file_len() }).unwrap();
+        write(&mut JsonSink::new(&mut out), Subject { path: b"image", len: self.0.file_len() }).unwrap();
         serde_json::from_slice(&out).unwrap()
     }
 
     fn check(&self) -> Value {
         let options = CheckOptions { each: true, now: Some(NOW), ..CheckOptions::default() };
-        self.document(|out, subject| {
-            let report = CheckReport { subject, options, format: CheckFormat::Json, as_qemu: true };
-            report::write_check(out, self.0, &report, &mut |_| ()).map(drop)
+        self.document(|sink, subject| {
+            let report = CheckReport { subject, options, as_qemu: true };
+            report::write_check(self.0, &report, sink, &mut |_| ()).map(drop)
         })
     }
 
     fn dump(&self) -> Value {
         let options = Options { now: Some(NOW), ..Options::default() };
-        self.document(|out, subject| {
-            report::dump(self.0, &options, &mut JsonSink::new(out, "dump", &subject)?).map(drop)
-        })
+        self.document(|sink, subject| report::dump(self.0, &subject, &options, sink).map(drop))
     }
 
     fn info(&self) -> Value {
-        self.document(|out, subject| {
-            report::write_info_json(out, self.0, &subject, Some(NOW), "none").map(drop)
-        })
+        self.document(|sink, subject| report::write_info(self.0, &subject, Some(NOW), "none", sink).map(drop))
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// it was not done.
     #[arg(long)]
     deep: bool,
-    /// How to write the report; `jsonl` is the same as `json`.
+    /// How to write the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -52,11 +52,8 @@ impl Args {
         policy.deep |= self.deep;
         let audit = audit(&image, &policy, &options);
         let subject = self.input.subject(&image);
-        let out = self.input.stdout_for_verdict();
-        match self.format {
-            Format::Text => report::write_audit_text(out, &audit, &subject, color.wanted())?,
-            Format::Json | Format::Jsonl => report::write_audit_json(out, &audit, &subject)?,
-        }
+        let mut sink = self.input.report_with_verdict(self.format, color.text());
+        report::write_audit(&audit, &subject, &mut sink)?;
         Ok(Outcome::Exit(audit.exit_code()))
     }
 }

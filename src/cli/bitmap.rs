@@ -3,11 +3,11 @@
 use std::ffi::{OsStr, OsString};
 
 use qcow2_inspect::guest::Combine;
-use qcow2_inspect::report::{self, BitmapOptions};
+use qcow2_inspect::report::{self, BitmapOptions, TextOptions};
 
 use super::guest::table_limits;
 use super::input::{Input, check_unchanged};
-use super::output::Format;
+use super::output::{self, Format};
 use super::{Failure, Outcome};
 
 /// Show the persistent dirty bitmaps: which guest ranges were written, and whether that can be trusted.
@@ -30,8 +30,8 @@ pub(super) struct Args {
     /// Leave out the ranges.
     #[arg(long)]
     list: bool,
-    /// How to write the report; `jsonl` is the same as `json`.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    /// How to write the report.
+    #[arg(long, value_parser = output::without_sarif(), default_value = "text")]
     format: Format,
 }
 
@@ -49,11 +49,8 @@ impl Args {
             only_list: self.list,
         };
         let subject = self.input.subject(&image);
-        let out = self.input.stdout();
-        let told = match self.format {
-            Format::Text => report::write_bitmaps_text(out, &image, &options, &subject)?,
-            Format::Json | Format::Jsonl => report::write_bitmaps_json(out, &image, &options, &subject)?,
-        };
+        let mut sink = self.input.report(self.format, TextOptions::default());
+        let told = report::write_bitmaps(&image, &options, &subject, &mut sink)?;
         check_unchanged(&image, &path)?;
         match told.cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use qcow2_inspect::Limits;
 use qcow2_inspect::check::{CheckOptions, Progress};
 use qcow2_inspect::finding::Severity;
-use qcow2_inspect::report::{self, CheckFormat, CheckReport};
+use qcow2_inspect::report::{self, CheckReport};
 
 use super::input::Input;
 use super::output::{self, Color, Format};
@@ -79,21 +79,15 @@ impl Args {
         let kept = if self.all { LISTED } else { Limits::DEFAULT.findings_per_rule };
         let limits = Limits { findings_per_rule: kept, ..Limits::DEFAULT };
         let image = self.input.open_within(|_, _| limits, self.format)?;
-        let format = match self.format {
-            Format::Text => CheckFormat::Text { color: color.wanted() },
-            Format::Json => CheckFormat::Json,
-            Format::Jsonl => CheckFormat::JsonLines,
-        };
         let report = CheckReport {
             subject: self.input.subject(&image),
             options: CheckOptions { each: self.all, deep, now: output::now() },
-            format,
             as_qemu: self.as_qemu,
         };
         let mut meter = Meter::new(self.progress);
-        let out = self.input.stdout_for_verdict();
+        let mut sink = self.input.report_with_verdict(self.format, color.text());
         let (checked, findings) =
-            report::write_check(out, &image, &report, &mut |progress| meter.show(progress))?;
+            report::write_check(&image, &report, &mut sink, &mut |progress| meter.show(progress))?;
         meter.clear();
         let code = checked.verdict.exit_code();
         let least = match self.fail_on {

@@ -2,13 +2,11 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use qcow2_inspect::report::{self, JsonSink, JsonlSink, Options, Section, Summary, TextOptions, TextSink};
+use qcow2_inspect::report::{self, Options, Section, Summary, TextOptions};
 
 use super::input::Input;
 use super::output::{self, Color, Format};
 use super::{Failure, Outcome};
-
-const SCHEMA: &str = "qcow2-inspect/dump/1";
 
 /// Show every structure field by field, each with its offset and whether it is valid.
 ///
@@ -37,7 +35,7 @@ pub(super) struct Args {
     #[arg(long)]
     hex: bool,
     /// How to write the report.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_parser = output::without_sarif(), default_value = "text")]
     format: Format,
 }
 
@@ -70,17 +68,9 @@ impl Args {
         let image = self.input.open(self.format)?;
         let subject = self.input.subject(&image);
         let options = Options { sections: self.sections(), hex: self.hex, now: output::now() };
-        let out = self.input.stdout();
-        let summary = match self.format {
-            Format::Text => {
-                let columns =
-                    TextOptions { offset: !self.no_offset, valid: !self.no_valid, color: color.wanted() };
-                report::dump(&image, &options, &mut TextSink::new(out, columns, &subject)?)
-            }
-            Format::Json => report::dump(&image, &options, &mut JsonSink::new(out, SCHEMA, &subject)?),
-            Format::Jsonl => report::dump(&image, &options, &mut JsonlSink::new(out, SCHEMA, &subject)?),
-        };
-        let Summary { complete, .. } = summary?;
+        let text = TextOptions { offset: !self.no_offset, valid: !self.no_valid, color: color.wanted() };
+        let mut sink = self.input.report(self.format, text);
+        let Summary { complete, .. } = report::dump(&image, &subject, &options, &mut sink)?;
         Ok(if complete { Outcome::Complete } else { Outcome::Incomplete })
     }
 

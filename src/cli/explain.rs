@@ -1,7 +1,5 @@
 //! `explain`: one rule.
 
-use std::io::Write;
-
 use qcow2_inspect::report;
 use qcow2_inspect::rules::find;
 use qcow2_inspect::text;
@@ -17,8 +15,8 @@ pub(super) struct Args {
     /// The rule's code, such as L26.
     #[arg(value_name = "RULE")]
     rule: String,
-    /// How to write it; `jsonl` is the same as `json`.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    /// How to write it.
+    #[arg(long, value_parser = output::without_sarif(), default_value = "text")]
     format: Format,
 }
 
@@ -33,12 +31,7 @@ impl Args {
                 self.format,
             ));
         };
-        let mut out = output::stdout();
-        match self.format {
-            Format::Text => report::write_rule(&mut out, rule)?,
-            Format::Json | Format::Jsonl => output::json(&mut out, &report::rule_document(rule))?,
-        }
-        out.flush()?;
+        report::write_rule(rule, &mut self.format.report())?;
         Ok(Outcome::Complete)
     }
 }

@@ -18,8 +18,8 @@ use super::{Failure, Outcome};
 pub(super) struct Args {
     #[command(flatten)]
     input: Input,
-    /// How to write the report; `jsonl` is the same as `json`.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    /// How to write the report.
+    #[arg(long, value_parser = output::without_sarif(), default_value = "text")]
     format: Format,
 }
 
@@ -28,13 +28,8 @@ impl Args {
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
         let image = self.input.open(self.format)?;
         let subject = self.input.subject(&image);
-        let (out, now) = (self.input.stdout(), output::now());
-        let complete = match self.format {
-            Format::Text => report::write_info_text(out, &image, &subject, now, color.wanted())?,
-            Format::Json | Format::Jsonl => {
-                report::write_info_json(out, &image, &subject, now, sandbox::in_force())?
-            }
-        };
+        let mut sink = self.input.report(self.format, color.text());
+        let complete = report::write_info(&image, &subject, output::now(), sandbox::in_force(), &mut sink)?;
         Ok(if complete { Outcome::Complete } else { Outcome::Incomplete })
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
-use qcow2_inspect::report::Subject;
+use qcow2_inspect::report::{Report, Subject, TextOptions};
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::{Image, Limits};
@@ -137,9 +137,18 @@ impl Input {
         self.limits(Limits::DEFAULT).output_bytes
     }
 
+    /// A report in this format, on standard output and within the limits.
+    pub(super) fn report(&self, format: Format, text: TextOptions) -> Report<impl Write + use<>> {
+        Report::new(output::stdout(), format.of(text), self.output_bytes())
+    }
+
     /// The same, for a report that comes with a verdict.
-    pub(super) fn stdout_for_verdict(&self) -> impl Write + use<> {
-        output::for_verdict(self.output_bytes())
+    pub(super) fn report_with_verdict(
+        &self,
+        format: Format,
+        text: TextOptions,
+    ) -> Report<impl Write + use<>> {
+        Report::new(output::for_verdict(), format.of(text), self.output_bytes())
     }
 
     /// Gives up what is not needed from here on. Whatever else has to be opened is open by now; in the folder `output`

@@ -1,13 +1,13 @@
 //! `locate`: from a guest offset to the file, and back.
 
 use qcow2_inspect::guest::owners;
-use qcow2_inspect::report::{self, Located};
+use qcow2_inspect::report::{self, Located, TextOptions};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
 use super::guest::{View, table_limits};
 use super::input::{Input, check_unchanged};
 use super::number::number;
-use super::output::Format;
+use super::output::{self, Format};
 use super::{Failure, Outcome};
 
 /// Follow a guest offset through the tables to the file, or tell what a byte of the file is and who uses it.
@@ -26,8 +26,8 @@ pub(super) struct Args {
     /// The offset of the file to explain.
     #[arg(long, value_name = "OFFSET", value_parser = number, conflicts_with = "snapshot")]
     host: Option<u64>,
-    /// How to write the answer; `jsonl` is the same as `json`.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    /// How to write the answer.
+    #[arg(long, value_parser = output::without_sarif(), default_value = "text")]
     format: Format,
 }
 
@@ -37,12 +37,8 @@ impl Args {
         let path = self.input.shown_path();
         let image = self.input.open_within(table_limits, self.format)?;
         let subject = self.input.subject(&image);
-        let tell = |located: Located<'_>| match self.format {
-            Format::Text => report::write_located_text(self.input.stdout(), located, &subject),
-            Format::Json | Format::Jsonl => {
-                report::write_located_json(self.input.stdout(), located, &subject)
-            }
-        };
+        let mut sink = self.input.report(self.format, TextOptions::default());
+        let mut tell = |located: Located<'_>| report::write_located(located, &subject, &mut sink);
         let mut cut = None;
         let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use qcow2_inspect::report;
+use qcow2_inspect::report::{self, TextOptions};
 
 use super::guest::{Range, View, table_limits};
 use super::input::{Input, check_unchanged};
-use super::output::Format;
+use super::output::{self, Format};
 use super::{Failure, Outcome};
 
 /// Show where the bytes of the guest's disk come from: data, zeros, compressed clusters, or the backing file.
@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[command(flatten)]
     range: Range,
     /// How to write the map.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_parser = output::without_sarif(), default_value = "text")]
     format: Format,
 }
 
@@ -39,11 +39,14 @@ impl Args {
         let disk = self.view.disk(&image).map_err(refuse)?;
         let range = self.range.within(disk.len());
         let subject = self.input.subject(&image);
-        let out = self.input.stdout();
         let walked = match self.format {
-            Format::Text => report::write_map_text(out, &disk, range, &subject)?,
-            Format::Json => report::write_map_json(out, &disk, range)?,
-            Format::Jsonl => report::write_map_lines(out, &disk, range, &subject)?,
+            Format::Json => {
+                report::write_map_json(output::stdout(), self.input.output_bytes(), &disk, range)?
+            }
+            format => {
+                let mut sink = self.input.report(format, TextOptions::default());
+                report::write_map(&disk, range, &subject, &mut sink)?
+            }
         };
         if walked.broken() != 0 {
             let broken = walked.broken();

@@ -4,9 +4,9 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
-use qcow2_inspect::report::write_error_json;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use qcow2_inspect::report::{self, Limited, Report, TextOptions};
 use qcow2_inspect::text::escape;
-use serde::Serialize;
 
 use super::Failure;
 
@@ -22,6 +22,11 @@ pub(super) enum Color {
 }
 
 impl Color {
+    /// Text with or without colours.
+    pub(super) fn text(self) -> TextOptions {
+        TextOptions { color: self.wanted(), ..TextOptions::default() }
+    }
+
     pub(super) fn wanted(self) -> bool {
         match self {
             Self::Always => true,
@@ -41,8 +46,34 @@ pub(super) enum Format {
     Text,
     /// One JSON document.
     Json,
-    /// One JSON object a line.
+    /// One JSON object a line: first the schema and the file, last a summary.
     Jsonl,
+    /// The findings as SARIF 2.1.0.
+    Sarif,
+}
+
+impl Format {
+    /// The format of a report.
+    pub(super) fn of(self, text: TextOptions) -> report::Format {
+        match self {
+            Self::Text => report::Format::Text(text),
+            Self::Json => report::Format::Json,
+            Self::Jsonl => report::Format::JsonLines,
+            Self::Sarif => report::Format::Sarif,
+        }
+    }
+
+    /// A report of this format that has to do with no image.
+    pub(super) fn report(self) -> Report<impl Write> {
+        Report::new(stdout(), self.of(TextOptions::default()), u64::MAX)
+    }
+}
+
+/// The formats of a command that is not about findings.
+pub(super) fn without_sarif() -> impl TypedValueParser<Value = Format> {
+    let others = Format::value_variants().iter().filter(|format| **format != Format::Sarif);
+    PossibleValuesParser::new(others.filter_map(Format::to_possible_value))
+        .map(|name| Format::from_str(&name, false).unwrap_or(Format::Text))
 }
 
 /// Standard output, in few writes.
@@ -52,14 +83,13 @@ pub(super) fn stdout() -> impl Write {
 
 /// The same, for so many bytes and no more.
 pub(super) fn within(limit: u64) -> impl Write {
-    BufWriter::with_capacity(64 << 10, Limited { out: io::stdout().lock(), left: limit, limit })
+    BufWriter::with_capacity(64 << 10, Limited::new(io::stdout().lock(), limit))
 }
 
 /// The same, for a report that comes with a verdict: where nobody reads any more, the rest of it is dropped, so that the
 /// verdict is still reached and the exit code says it.
-pub(super) fn for_verdict(limit: u64) -> impl Write {
-    let out = Deaf { out: io::stdout().lock(), is_closed: false };
-    BufWriter::with_capacity(64 << 10, Limited { out, left: limit, limit })
+pub(super) fn for_verdict() -> impl Write {
+    BufWriter::with_capacity(64 << 10, Deaf { out: io::stdout().lock(), is_closed: false })
 }
 
 /// A writer that takes no notice of a closed pipe.
@@ -93,34 +123,6 @@ impl<W: Write> Write for Deaf<W> {
     }
 }
 
-/// A writer that takes so many bytes and no more.
-struct Limited<W> {
-    out: W,
-    left: u64,
-    limit: u64,
-}
-
-impl<W: Write> Write for Limited<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if len == 0 && !bytes.is_empty() {
-            return Err(spent(self.limit));
-        }
-        let written = self.out.write(bytes.get(..len).unwrap_or_default())?;
-        self.left = self.left.saturating_sub(u64::try_from(written).unwrap_or(u64::MAX));
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// What is said where more would be written than the limit `output_bytes` has it.
-pub(super) fn spent(limit: u64) -> io::Error {
-    io::Error::other(format!("the limit output_bytes of {limit} is spent"))
-}
-
 /// The present in seconds since 1970.
 pub(super) fn now() -> Option<i64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
@@ -129,18 +131,11 @@ pub(super) fn now() -> Option<i64> {
 
 /// Says why there is no report: as JSON on standard output where the user wants JSON, and as a line in any case.
 pub(super) fn refuse(path: &[u8], reason: &str, format: Format) -> Failure {
-    if format != Format::Text {
-        match write_error_json(stdout(), path, reason) {
-            // Whoever closed the pipe has not seen that there is no report.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Failure::Output(error),
-            _ => {}
-        }
+    let written = report::write_error(stdout(), format.of(TextOptions::default()), path, reason);
+    match written {
+        // Whoever closed the pipe has not seen that there is no report.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Failure::Output(error),
+        _ => {}
     }
     Failure::Refused(format!("{}: {reason}", escape(path)))
-}
-
-/// One JSON value on a line of its own.
-pub(super) fn json(out: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
-    writeln!(out)
 }

@@ -1,7 +1,6 @@
 //! `rules`: the catalogue.
 
-use std::io::Write;
-
+use qcow2_inspect::report;
 use qcow2_inspect::rules::catalogue;
 
 use super::output::{self, Color, Format};
@@ -16,7 +15,7 @@ pub(super) struct Args {
     #[arg(value_name = "PREFIX", default_value = "")]
     prefix: String,
     /// How to write the list.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_parser = output::without_sarif(), default_value = "text")]
     format: Format,
 }
 
@@ -25,25 +24,7 @@ impl Args {
     pub(super) fn run(&self, _: Color) -> Result<Outcome, Failure> {
         let prefix = self.prefix.to_ascii_uppercase();
         let rules: Vec<_> = catalogue().filter(|rule| rule.code.starts_with(&prefix)).collect();
-        let mut out = output::stdout();
-        match self.format {
-            Format::Text => {
-                for rule in rules {
-                    let severity = rule.severity.as_str();
-                    writeln!(out, "{} {severity:<10} {:<32} {}", rule.code, rule.slug, rule.title)?;
-                }
-            }
-            Format::Json => {
-                let document = serde_json::json!({ "schema": "qcow2-inspect/rules/1", "rules": rules });
-                output::json(&mut out, &document)?;
-            }
-            Format::Jsonl => {
-                for rule in rules {
-                    output::json(&mut out, rule)?;
-                }
-            }
-        }
-        out.flush()?;
+        report::write_rules(&rules, &mut self.format.report())?;
         Ok(Outcome::Complete)
     }
 }

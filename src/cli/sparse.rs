@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io;
 
 use qcow2_inspect::guest::{Fault, Sink};
+use qcow2_inspect::report::output_spent;
 use qcow2_inspect::units::{GuestOffset, GuestSpan, to_u64};
 
 use super::new_file::NewFile;
-use super::output;
 
 /// Bytes that are left out where all are zero.
 const BLOCK_LEN: usize = 4096;
@@ -65,7 +65,7 @@ impl Sink for SparseFile {
             if !data.is_empty() {
                 // Not up to the limit: nothing of it stays.
                 let left = self.left.checked_sub(to_u64(data.len()));
-                self.left = left.ok_or_else(|| output::spent(self.limit))?;
+                self.left = left.ok_or_else(|| output_spent(self.limit))?;
                 write(file, at, data)?;
             }
             at = at.saturating_add(to_u64(data.len()));

@@ -1,14 +1,13 @@
-//! `audit` as text and as JSON.
+//! `audit`, and the lines of `scan`.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::document::Document;
 use super::human::Size;
 use super::info::{compression, encryption};
-use super::json::write_findings as write_json_findings;
+use super::sink::{List, Sink};
 use super::subject::Subject;
 use super::text::write_findings;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
@@ -98,25 +97,40 @@ impl From<&Capabilities> for CapabilitiesItem {
     }
 }
 
-/// Writes an audit as one JSON document.
+#[derive(Serialize)]
+struct Decided<'a> {
+    decision: &'static str,
+    policy: &'a str,
+}
+
+/// What was found out beside the reasons.
+#[derive(Serialize)]
+struct Rest {
+    complete: bool,
+    verdict: Verdict,
+    deep: bool,
+    capabilities: CapabilitiesItem,
+}
+
+/// Tells `sink` of an audit.
 ///
 /// # Errors
-/// Only what `out` returns.
-pub fn write_audit_json(out: impl Write, audit: &Audit, subject: &Subject<'_>) -> io::Result<()> {
-    let mut document = Document::new(out);
-    document.field("schema", SCHEMA)?;
-    document.field("file", subject)?;
-    document.field("decision", audit.decision.as_str())?;
-    document.field("policy", &audit.policy)?;
-    document.begin_array("reasons")?;
-    audit.reasons.iter().try_for_each(|reason| document.item(&ReasonItem::from(reason)))?;
-    document.end_array()?;
-    document.field("complete", &audit.complete)?;
-    document.field("verdict", &audit.verdict)?;
-    document.field("deep", &audit.decompressed.is_some())?;
-    document.field("capabilities", &CapabilitiesItem::from(&audit.capabilities))?;
-    write_json_findings(&mut document, &audit.findings)?;
-    document.finish()
+/// Only what the sink returns.
+pub fn write_audit(audit: &Audit, subject: &Subject<'_>, sink: &mut impl Sink) -> io::Result<()> {
+    sink.begin(SCHEMA, Some(subject))?;
+    sink.text(|out, color| write_text(out, audit, subject, color))?;
+    sink.facts(&Decided { decision: audit.decision.as_str(), policy: &audit.policy })?;
+    sink.list(List::new("reasons", "reason"))?;
+    audit.reasons.iter().try_for_each(|reason| sink.item(&ReasonItem::from(reason)))?;
+    sink.end()?;
+    sink.facts(&Rest {
+        complete: audit.complete && !sink.is_cut(),
+        verdict: audit.verdict,
+        deep: audit.decompressed.is_some(),
+        capabilities: CapabilitiesItem::from(&audit.capabilities),
+    })?;
+    sink.findings(&audit.findings)?;
+    sink.finish()
 }
 
 /// One image of a scan, on one line.
@@ -172,17 +186,8 @@ pub fn write_scan_line(
     out.flush()
 }
 
-/// Writes an audit as text: the decision, what is against the image, what a reader needs, and what else was found.
-///
-/// # Errors
-/// Only what `out` returns.
-pub fn write_audit_text(
-    mut out: impl Write,
-    audit: &Audit,
-    subject: &Subject<'_>,
-    color: bool,
-) -> io::Result<()> {
-    let out = &mut out;
+/// The decision, what is against the image, what a reader needs, and what else was found.
+fn write_text(out: &mut dyn Write, audit: &Audit, subject: &Subject<'_>, color: bool) -> io::Result<()> {
     writeln!(out, "file {subject}")?;
     let why = match (audit.decision, audit.exit_code()) {
         (Decision::Accept, _) => "nothing is against it",
@@ -209,10 +214,10 @@ pub fn write_audit_text(
         write!(out, "beside the reasons, ")?;
         write_findings(out, others, color)?;
     }
-    out.flush()
+    Ok(())
 }
 
-fn write_reason(out: &mut impl Write, reason: &Reason) -> io::Result<()> {
+fn write_reason(out: &mut dyn Write, reason: &Reason) -> io::Result<()> {
     let name = reason.rule.map(|rule| rule.code).or(reason.key.as_deref()).unwrap_or_default();
     write!(out, "  {name} ({})", reason.severity.as_str())?;
     if let Some(at) = reason.at {
@@ -229,7 +234,7 @@ fn write_reason(out: &mut impl Write, reason: &Reason) -> io::Result<()> {
     }
 }
 
-fn write_capabilities(out: &mut impl Write, of: &Capabilities) -> io::Result<()> {
+fn write_capabilities(out: &mut dyn Write, of: &Capabilities) -> io::Result<()> {
     let needs = of.needs();
     let needs = if needs.is_empty() { "nothing beyond version 2".to_owned() } else { needs.join(", ") };
     writeln!(out, "a reader needs: {needs}")?;

@@ -1,12 +1,11 @@
-//! The check as text, JSON and JSON Lines.
+//! `check`.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::document::Document;
 use super::human::Size;
-use super::json::{FindingItem, write_findings as write_json_findings};
+use super::sink::Sink;
 use super::subject::Subject;
 use super::text::write_findings;
 use crate::Image;
@@ -19,20 +18,6 @@ use crate::source::ReadAt;
 
 const SCHEMA: &str = "qcow2-inspect/check/1";
 
-/// How a check is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckFormat {
-    /// For people.
-    Text {
-        /// Whether severities are coloured.
-        color: bool,
-    },
-    /// One JSON document.
-    Json,
-    /// One JSON object a line, each finding as soon as it is certain.
-    JsonLines,
-}
-
 /// What is reported, beside the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckReport<'a> {
@@ -40,26 +25,23 @@ pub struct CheckReport<'a> {
     pub subject: Subject<'a>,
     /// What is looked at.
     pub options: CheckOptions,
-    /// How it is written.
-    pub format: CheckFormat,
     /// Whether what `qemu-img check` would answer is told.
     pub as_qemu: bool,
 }
 
-/// Takes the findings of a check, and writes or keeps them.
-struct Follower<'p, W> {
-    out: W,
+/// Takes the findings of a check, and tells or keeps them.
+struct Follower<'p, S> {
+    sink: &'p mut S,
     findings: Findings,
-    is_streaming: bool,
-    /// What went wrong when a finding was written.
+    /// What went wrong when a finding was told.
     failed: io::Result<()>,
     progress: &'p mut dyn FnMut(Progress),
 }
 
-impl<W: Write> Watch for Follower<'_, W> {
+impl<S: Sink> Watch for Follower<'_, S> {
     fn finding(&mut self, finding: Finding) {
-        if self.is_streaming && self.failed.is_ok() {
-            self.failed = line(&mut self.out, &FindingItem { section: Some("finding"), finding: &finding });
+        if self.failed.is_ok() {
+            self.failed = self.sink.finding(&finding);
         }
         self.findings.push(finding);
     }
@@ -69,56 +51,31 @@ impl<W: Write> Watch for Follower<'_, W> {
     }
 }
 
-fn line(out: &mut impl Write, item: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, item)?;
-    out.write_all(b"\n")
-}
-
-/// Checks the image and writes the report into `out`. Progress goes to `progress`.
+/// Checks the image and tells `sink` what came of it. Progress goes to `progress`.
 ///
 /// # Errors
-/// Only what `out` returns: what is wrong with the image is in the report.
+/// Only what the sink returns: what is wrong with the image is in the report.
 pub fn write_check<R: ReadAt>(
-    mut out: impl Write,
     image: &Image<R>,
     report: &CheckReport<'_>,
+    sink: &mut impl Sink,
     progress: &mut dyn FnMut(Progress),
 ) -> io::Result<(Checked, Findings)> {
-    let is_streaming = report.format == CheckFormat::JsonLines;
-    if is_streaming {
-        line(&mut out, &Start { r#type: "file", schema: SCHEMA, file: &report.subject })?;
-    }
-    let findings = Findings::new(if is_streaming { 0 } else { image.limits().findings_per_rule });
-    let mut follower = Follower { out, findings, is_streaming, failed: Ok(()), progress };
+    sink.begin(SCHEMA, Some(&report.subject))?;
+    let findings = Findings::new(if sink.is_following() { 0 } else { image.limits().findings_per_rule });
+    let mut follower = Follower { sink, findings, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
-    let Follower { mut out, findings, failed, .. } = follower;
+    let Follower { sink, findings, failed, .. } = follower;
     failed?;
-    match report.format {
-        CheckFormat::Text { color } => write_text(&mut out, report, &checked, &findings, color)?,
-        CheckFormat::Json => write_json(&mut out, report, &checked, &findings)?,
-        CheckFormat::JsonLines => {
-            line(&mut out, &Summary { r#type: "summary", body: Body::new(report, &checked, &findings) })?;
-        }
-    }
-    out.flush()?;
+    sink.text(|out, color| write_text(out, report, &checked, &findings, color))?;
+    let complete = checked.complete && !sink.is_cut();
+    sink.facts(&Body { complete, ..Body::new(report, &checked, &findings) })?;
+    sink.findings(&findings)?;
+    sink.finish()?;
     Ok((checked, findings))
 }
 
-#[derive(Serialize)]
-struct Start<'a> {
-    r#type: &'static str,
-    schema: &'static str,
-    file: &'a Subject<'a>,
-}
-
-#[derive(Serialize)]
-struct Summary<'a> {
-    r#type: &'static str,
-    #[serde(flatten)]
-    body: Body<'a>,
-}
-
-/// What both kinds of JSON say of the check as a whole.
+/// What is said of the check as a whole.
 #[derive(Serialize)]
 struct Body<'a> {
     verdict: Verdict,
@@ -221,51 +178,8 @@ impl<'a> Body<'a> {
     }
 }
 
-fn write_json(
-    out: &mut impl Write,
-    report: &CheckReport<'_>,
-    checked: &Checked,
-    findings: &Findings,
-) -> io::Result<()> {
-    let body = Body::new(report, checked, findings);
-    let mut document = Document::new(out);
-    document.field("schema", SCHEMA)?;
-    document.field("file", &report.subject)?;
-    document.field("verdict", &body.verdict)?;
-    document.field("complete", &body.complete)?;
-    document.field("corruptions", &body.corruptions)?;
-    document.field("leaks", &body.leaks)?;
-    document.field("check_errors", &body.check_errors)?;
-    document.field("total_clusters", &body.counters.total_clusters)?;
-    document.field("allocated_clusters", &body.counters.allocated_clusters)?;
-    document.field("fragmented_clusters", &body.counters.fragmented_clusters)?;
-    document.field("compressed_clusters", &body.counters.compressed_clusters)?;
-    document.field("image_end_offset", &body.counters.image_end_offset)?;
-    document.field("worst", &body.worst)?;
-    if body.excused != 0 {
-        document.field("excused", &body.excused)?;
-    }
-    if let Some(qemu) = body.qemu {
-        document.field("qemu", &qemu)?;
-    }
-    document.field("rules", &body.rules)?;
-    document.field("owners", &body.owners)?;
-    document.field("losses", &body.losses)?;
-    if let Some(decompressed) = body.decompressed_clusters {
-        document.field("decompressed_clusters", &decompressed)?;
-    }
-    if let Some(held) = body.held {
-        document.field("held", held)?;
-        if body.held_further_bytes != 0 {
-            document.field("held_further_bytes", &body.held_further_bytes)?;
-        }
-    }
-    write_json_findings(&mut document, findings)?;
-    document.finish()
-}
-
 fn write_text(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     report: &CheckReport<'_>,
     checked: &Checked,
     findings: &Findings,
@@ -306,7 +220,7 @@ fn write_text(
 /// How many ranges a line of text names.
 const NAMED: usize = 8;
 
-fn write_losses(out: &mut impl Write, checked: &Checked) -> io::Result<()> {
+fn write_losses(out: &mut dyn Write, checked: &Checked) -> io::Result<()> {
     for item in checked.losses.iter().map(LossItem::new).take(NAMED) {
         let Loss { tree, disk_size, lost, doubtful, vm_state, .. } = item.loss;
         writeln!(out, "guest data hit: {tree}, {:.2} % of {}", item.percent, Size(*disk_size))?;
@@ -341,7 +255,7 @@ fn shown(ranges: &Ranges) -> String {
     shown.join(", ")
 }
 
-fn write_counters(out: &mut impl Write, counters: &Counters) -> io::Result<()> {
+fn write_counters(out: &mut dyn Write, counters: &Counters) -> io::Result<()> {
     let percent = |part: u64, whole: u64| {
         // Hundredths of a per cent, rounded as qemu-img does; a damaged image may have more than all.
         let whole = u128::from(whole.max(1));
@@ -370,7 +284,7 @@ fn write_counters(out: &mut impl Write, counters: &Counters) -> io::Result<()> {
     Ok(())
 }
 
-fn write_qemu(out: &mut impl Write, qemu: &QemuAnswer) -> io::Result<()> {
+fn write_qemu(out: &mut dyn Write, qemu: &QemuAnswer) -> io::Result<()> {
     write!(out, "qemu-img check would exit with {}", qemu.exit_code)?;
     match qemu.refused_for {
         Some(rule) => write!(out, ": it refuses the image, see {rule}")?,

@@ -1,16 +1,16 @@
-//! One rule of the catalogue, for people who met it in a report.
+//! `rules` and `explain`: the catalogue, for people who met a rule in a report.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::sink::{List, Sink};
 use crate::finding::{Checks, Opens, Origin, Rule, Severity};
 use crate::rules::{Example, find};
 
-/// One rule as JSON.
-#[derive(Debug, Serialize)]
-pub struct RuleDocument {
-    schema: &'static str,
+/// A rule, with what a reader needs beside the catalogue's row.
+#[derive(Serialize)]
+struct Explained {
     #[serde(flatten)]
     rule: &'static Rule,
     why: &'static str,
@@ -19,17 +19,43 @@ pub struct RuleDocument {
     example: Option<Example>,
 }
 
-/// The rule with what a reader needs beside the catalogue's row.
-pub fn rule_document(rule: &'static Rule) -> RuleDocument {
-    let Rule { why, advice, .. } = *rule;
-    RuleDocument { schema: "qcow2-inspect/explain/1", rule, why, advice, example: rule.example() }
-}
-
-/// Writes all that there is to say of a rule.
+/// Tells `sink` all that there is to say of a rule.
 ///
 /// # Errors
-/// Only what `out` returns.
-pub fn write_rule(out: &mut impl Write, rule: &'static Rule) -> io::Result<()> {
+/// Only what the sink returns.
+pub fn write_rule(rule: &'static Rule, sink: &mut impl Sink) -> io::Result<()> {
+    let Rule { why, advice, .. } = *rule;
+    sink.begin("qcow2-inspect/explain/1", None)?;
+    sink.text(|out, _| write_text(out, rule))?;
+    sink.facts(&Explained { rule, why, advice, example: rule.example() })?;
+    sink.finish()
+}
+
+#[derive(Serialize)]
+struct Totals {
+    rule_count: usize,
+}
+
+/// Tells `sink` of these rules of the catalogue.
+///
+/// # Errors
+/// Only what the sink returns.
+pub fn write_rules(rules: &[&'static Rule], sink: &mut impl Sink) -> io::Result<()> {
+    sink.begin("qcow2-inspect/rules/1", None)?;
+    sink.list(List::new("rules", "rule"))?;
+    for rule in rules {
+        sink.text(|out, _| {
+            let severity = rule.severity.as_str();
+            writeln!(out, "{} {severity:<10} {:<32} {}", rule.code, rule.slug, rule.title)
+        })?;
+        sink.item(rule)?;
+    }
+    sink.end()?;
+    sink.totals(&Totals { rule_count: rules.len() })?;
+    sink.finish()
+}
+
+fn write_text(out: &mut dyn Write, rule: &'static Rule) -> io::Result<()> {
     writeln!(out, "{} {}", rule.code, rule.slug)?;
     writeln!(out, "  what      {}", rule.title)?;
     writeln!(out, "  why       {}", rule.why)?;

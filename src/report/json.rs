@@ -1,4 +1,4 @@
-//! The dump as one JSON document, written as it goes: an array for each section, the findings last.
+//! A report as one JSON document, written as it goes.
 
 use std::io::{self, Write};
 
@@ -6,38 +6,75 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::document::Document;
-use super::row::{Context, Heading, Row, Sink, Summary};
+use super::limited::Roomy;
+use super::row::{Context, Heading, Row};
+use super::sink::{List, Sink};
 use super::subject::Subject;
 use super::value::{Value, unclean};
-use crate::finding::Findings;
-use crate::finding::{Evidence, Finding, Rule};
-use crate::image::Section;
+use crate::finding::{Evidence, Finding, Findings, Rule};
 use crate::units::{HostOffset, to_u64};
 
-/// Writes the dump as JSON.
+/// Writes a report as one JSON document: a key for each fact, an array for each list, the findings last.
 #[derive(Debug)]
 pub struct JsonSink<W> {
-    document: Document<W>,
+    document: Document<Roomy<W>>,
     context: Context,
 }
 
+/// What every document begins with.
+#[derive(Serialize)]
+pub(super) struct Start<'a> {
+    pub(super) schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<&'a Subject<'a>>,
+}
+
 impl<W: Write> JsonSink<W> {
-    /// Into `out`, under this schema name.
-    ///
-    /// # Errors
-    /// Where the start cannot be written.
-    pub fn new(out: W, schema: &str, subject: &Subject<'_>) -> io::Result<Self> {
-        let mut document = Document::new(out);
-        document.field("schema", schema)?;
-        document.field("file", subject)?;
-        Ok(Self { document, context: Context::default() })
+    /// Into `out`.
+    pub fn new(out: W) -> Self {
+        Self::within(out, u64::MAX)
+    }
+
+    /// Into `out`, without further items where `limit` bytes were written.
+    pub(super) fn within(out: W, limit: u64) -> Self {
+        Self { document: Document::new(Roomy::new(out, limit)), context: Context::default() }
     }
 }
 
 impl<W: Write> Sink for JsonSink<W> {
-    fn begin(&mut self, section: Section) -> io::Result<()> {
+    fn begin(&mut self, schema: &'static str, file: Option<&Subject<'_>>) -> io::Result<()> {
+        self.document.begin_object()?;
+        self.document.entries(&Start { schema, file })
+    }
+
+    fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
+        self.document.entries(facts)
+    }
+
+    fn list(&mut self, list: List) -> io::Result<()> {
         self.context = Context::default();
-        self.document.begin_array(section.as_str())
+        self.document.begin_array(list.key)
+    }
+
+    #[inline]
+    fn item<T: Serialize>(&mut self, item: &T) -> io::Result<()> {
+        if self.document.out.has_room() { self.document.item(item) } else { Ok(()) }
+    }
+
+    fn open<T: Serialize>(&mut self, item: &T, list: List) -> io::Result<()> {
+        self.document.begin_object()?;
+        self.document.entries(item)?;
+        self.document.begin_array(list.key)
+    }
+
+    fn close<T: Serialize>(&mut self, rest: &T) -> io::Result<()> {
+        self.document.end()?;
+        self.document.entries(rest)?;
+        self.document.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.document.end()
     }
 
     fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()> {
@@ -45,32 +82,30 @@ impl<W: Write> Sink for JsonSink<W> {
         Ok(())
     }
 
+    #[inline]
     fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
-        self.document.item(&RowItem { section: None, context: self.context, row })
+        self.item(&RowItem { context: self.context, row })
     }
 
     fn bytes(&mut self, at: HostOffset, bytes: &[u8], _: bool) -> io::Result<()> {
         self.row(&bytes_row(at, bytes))
     }
 
-    fn end(&mut self, _: Section) -> io::Result<()> {
-        self.document.end_array()
+    fn findings(&mut self, findings: &Findings) -> io::Result<()> {
+        self.document.begin_array("findings")?;
+        findings.iter().try_for_each(|finding| self.document.item(&FindingItem(finding)))?;
+        self.document.end()
     }
 
-    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        self.document.field("complete", &summary.complete)?;
-        write_findings(&mut self.document, &summary.findings)?;
-        self.document.finish()
+    fn is_cut(&self) -> bool {
+        self.document.out.is_cut
     }
-}
 
-/// The findings as the array that every document has.
-pub(super) fn write_findings<W: Write>(document: &mut Document<W>, findings: &Findings) -> io::Result<()> {
-    document.begin_array("findings")?;
-    for finding in findings.iter() {
-        document.item(&FindingItem { section: None, finding })?;
+    fn finish(&mut self) -> io::Result<()> {
+        self.document.end()?;
+        self.document.out.write_all(b"\n")?;
+        self.document.out.finish()
     }
-    document.end_array()
 }
 
 /// The raw bytes of a structure as a row of their own.
@@ -79,9 +114,8 @@ pub(super) fn bytes_row(at: HostOffset, bytes: &[u8]) -> Row<'_> {
     Row { value: Value::Bytes(bytes), ..Row::remark(label, at, to_u64(bytes.len()), &[]) }
 }
 
-/// A row as a JSON object; `section` is its `type` in JSON Lines.
+/// A row as a JSON object.
 pub(super) struct RowItem<'a> {
-    pub(super) section: Option<&'static str>,
     pub(super) context: Context,
     pub(super) row: &'a Row<'a>,
 }
@@ -90,9 +124,6 @@ impl Serialize for RowItem<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Row { label, at, width, value, details, valid, rules } = self.row;
         let mut map = serializer.serialize_map(None)?;
-        if let Some(section) = self.section {
-            map.serialize_entry("type", section)?;
-        }
         map.serialize_entry("name", label)?;
         map.serialize_entry("offset", &at.0)?;
         map.serialize_entry("width", width)?;
@@ -123,11 +154,8 @@ impl Serialize for RuleCodes<'_> {
     }
 }
 
-/// A finding as a JSON object; `section` is its `type` in JSON Lines.
-pub(super) struct FindingItem<'a> {
-    pub(super) section: Option<&'static str>,
-    pub(super) finding: &'a Finding,
-}
+/// A finding as a JSON object.
+pub(super) struct FindingItem<'a>(pub(super) &'a Finding);
 
 /// What a finding shows.
 #[derive(Serialize)]
@@ -138,11 +166,8 @@ struct EvidenceItem<'a> {
 
 impl Serialize for FindingItem<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let finding = self.finding;
+        let finding = self.0;
         let mut map = serializer.serialize_map(None)?;
-        if let Some(section) = self.section {
-            map.serialize_entry("type", section)?;
-        }
         map.serialize_entry("rule", finding.rule.code)?;
         map.serialize_entry("slug", finding.rule.slug)?;
         map.serialize_entry("severity", &finding.severity)?;

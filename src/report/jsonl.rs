@@ -1,59 +1,120 @@
-//! The dump as JSON Lines: an object a line, each with its `type`, a summary last.
+//! A report as JSON Lines: an object a line, each with its `type`. The first names the schema and the file, the last is a
+//! summary with the facts.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::json::{FindingItem, RowItem, bytes_row};
-use super::row::{Context, Heading, Row, Sink, Summary};
+use super::document::write_entries;
+use super::json::{FindingItem, RowItem, Start, bytes_row};
+use super::limited::Roomy;
+use super::row::{Context, Heading, Row};
+use super::sink::{List, Sink};
 use super::subject::Subject;
-use crate::finding::Severity;
-use crate::image::Section;
+use crate::finding::{Finding, Findings};
 use crate::units::HostOffset;
 
-/// Writes the dump as JSON Lines.
+/// Writes a report as JSON Lines.
 #[derive(Debug)]
 pub struct JsonlSink<W> {
-    out: W,
+    out: Roomy<W>,
     context: Context,
-    section: Option<Section>,
-}
-
-#[derive(Serialize)]
-struct Start<'a> {
-    r#type: &'static str,
-    schema: &'a str,
-    file: &'a Subject<'a>,
-}
-
-#[derive(Serialize)]
-struct End {
-    r#type: &'static str,
-    complete: bool,
-    finding_count: u64,
-    worst: Option<Severity>,
+    /// The lists at hand: one, or one in an item of another.
+    lists: Vec<List>,
+    /// Whether the first line may still get facts.
+    is_first: bool,
+    /// The entries of the last line.
+    summary: Vec<u8>,
+    /// Whether findings were told as they came.
+    has_followed: bool,
 }
 
 impl<W: Write> JsonlSink<W> {
-    /// Into `out`, under this schema name.
-    ///
-    /// # Errors
-    /// Where the first line cannot be written.
-    pub fn new(out: W, schema: &str, subject: &Subject<'_>) -> io::Result<Self> {
-        let mut sink = Self { out, context: Context::default(), section: None };
-        sink.line(&Start { r#type: "file", schema, file: subject })?;
-        Ok(sink)
+    /// Into `out`.
+    pub fn new(out: W) -> Self {
+        Self::within(out, u64::MAX)
     }
 
-    fn line(&mut self, item: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, item)?;
-        self.out.write_all(b"\n")
+    /// Into `out`, without further items where `limit` bytes were written.
+    pub(super) fn within(out: W, limit: u64) -> Self {
+        Self {
+            out: Roomy::new(out, limit),
+            context: Context::default(),
+            lists: Vec::new(),
+            is_first: false,
+            summary: Vec::new(),
+            has_followed: false,
+        }
+    }
+
+    fn line<T: Serialize>(&mut self, r#type: &str, item: &T) -> io::Result<()> {
+        self.end_first()?;
+        begin(&mut self.out, r#type)?;
+        write_entries(&mut self.out, item, b",", &mut false)?;
+        self.out.write_all(b"}\n")
+    }
+
+    /// Ends the first line.
+    #[inline]
+    fn end_first(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.is_first) { self.out.write_all(b"}\n") } else { Ok(()) }
     }
 }
 
+/// Begins a line.
+fn begin(out: &mut impl Write, r#type: &str) -> io::Result<()> {
+    for part in ["{\"type\":\"", r#type, "\""] {
+        out.write_all(part.as_bytes())?;
+    }
+    Ok(())
+}
+
 impl<W: Write> Sink for JsonlSink<W> {
-    fn begin(&mut self, section: Section) -> io::Result<()> {
-        (self.section, self.context) = (Some(section), Context::default());
+    fn begin(&mut self, schema: &'static str, file: Option<&Subject<'_>>) -> io::Result<()> {
+        self.is_first = true;
+        begin(&mut self.out, if file.is_some() { "file" } else { "schema" })?;
+        write_entries(&mut self.out, &Start { schema, file }, b",", &mut false)
+    }
+
+    fn head<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
+        write_entries(&mut self.out, facts, b",", &mut false)
+    }
+
+    fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
+        write_entries(&mut self.summary, facts, b",", &mut false)
+    }
+
+    fn totals<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
+        self.facts(facts)
+    }
+
+    fn list(&mut self, list: List) -> io::Result<()> {
+        self.context = Context::default();
+        self.lists.push(list);
+        Ok(())
+    }
+
+    #[inline]
+    fn item<T: Serialize>(&mut self, item: &T) -> io::Result<()> {
+        let Some(list) = self.lists.last().filter(|_| self.out.has_room()) else { return Ok(()) };
+        self.line(list.item, item)
+    }
+
+    fn open<T: Serialize>(&mut self, item: &T, list: List) -> io::Result<()> {
+        self.item(item)?;
+        self.list(list)
+    }
+
+    fn close<T: Serialize>(&mut self, rest: &T) -> io::Result<()> {
+        self.lists.pop();
+        match self.lists.last() {
+            Some(list) => self.line(&format!("{}_end", list.item), rest),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.lists.pop();
         Ok(())
     }
 
@@ -62,30 +123,40 @@ impl<W: Write> Sink for JsonlSink<W> {
         Ok(())
     }
 
+    #[inline]
     fn row(&mut self, row: &Row<'_>) -> io::Result<()> {
-        let section = self.section.map(Section::as_str);
-        let context = self.context;
-        self.line(&RowItem { section, context, row })
+        self.item(&RowItem { context: self.context, row })
     }
 
     fn bytes(&mut self, at: HostOffset, bytes: &[u8], _: bool) -> io::Result<()> {
         self.row(&bytes_row(at, bytes))
     }
 
-    fn end(&mut self, _: Section) -> io::Result<()> {
-        Ok(())
+    fn is_following(&self) -> bool {
+        true
     }
 
-    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        for finding in summary.findings.iter() {
-            self.line(&FindingItem { section: Some("finding"), finding })?;
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.has_followed = true;
+        if self.out.has_room() { self.line("finding", &FindingItem(finding)) } else { Ok(()) }
+    }
+
+    fn findings(&mut self, findings: &Findings) -> io::Result<()> {
+        if self.has_followed {
+            return Ok(());
         }
-        self.line(&End {
-            r#type: "summary",
-            complete: summary.complete,
-            finding_count: summary.findings.count(),
-            worst: summary.findings.worst(),
-        })?;
-        self.out.flush()
+        findings.iter().try_for_each(|finding| self.line("finding", &FindingItem(finding)))
+    }
+
+    fn is_cut(&self) -> bool {
+        self.out.is_cut
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.end_first()?;
+        begin(&mut self.out, "summary")?;
+        self.out.write_all(&self.summary)?;
+        self.out.write_all(b"}\n")?;
+        self.out.finish()
     }
 }

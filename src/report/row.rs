@@ -1,7 +1,6 @@
-//! What a walk over an image hands out, and what takes it.
+//! The rows of a dump.
 
 use std::fmt;
-use std::io;
 
 use serde::{Serialize, Serializer};
 
@@ -9,7 +8,6 @@ use super::value::Value;
 use crate::finding::Findings;
 use crate::finding::Rule;
 use crate::format::Style;
-use crate::image::Section;
 use crate::units::{HostOffset, Tree};
 
 /// The name of a row.
@@ -138,52 +136,11 @@ pub struct Heading<'a> {
     pub details: &'a [Detail<'a>],
 }
 
-/// How a report ends.
+/// How a dump ended.
 #[derive(Debug)]
 pub struct Summary {
     /// Whether nothing cut the work.
     pub complete: bool,
-    /// Whether sections were left out, whose rules say nothing then.
-    pub is_part: bool,
     /// What was found.
     pub findings: Findings,
-}
-
-/// Writes rows down.
-pub trait Sink {
-    /// A section begins.
-    ///
-    /// # Errors
-    /// Whatever keeps it from being written; so for each method.
-    fn begin(&mut self, section: Section) -> io::Result<()>;
-
-    /// A structure begins; the rows that follow are its own.
-    ///
-    /// # Errors
-    /// As [`Self::begin`].
-    fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()>;
-
-    /// A field or an entry.
-    ///
-    /// # Errors
-    /// As [`Self::begin`].
-    fn row(&mut self, row: &Row<'_>) -> io::Result<()>;
-
-    /// Raw bytes of the structure; `more` of them follow in the next call.
-    ///
-    /// # Errors
-    /// As [`Self::begin`].
-    fn bytes(&mut self, at: HostOffset, bytes: &[u8], more: bool) -> io::Result<()>;
-
-    /// The section ends.
-    ///
-    /// # Errors
-    /// As [`Self::begin`].
-    fn end(&mut self, section: Section) -> io::Result<()>;
-
-    /// The report ends.
-    ///
-    /// # Errors
-    /// As [`Self::begin`].
-    fn finish(&mut self, summary: &Summary) -> io::Result<()>;
 }

@@ -1,7 +1,6 @@
 //! The file that a report is about.
 
 use std::fmt;
-use std::io::{self, Write};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -32,7 +31,7 @@ impl Serialize for Subject<'_> {
 }
 
 /// A file whose length is not known, since it was not opened, or is nobody's business.
-struct Named<'a>(&'a [u8]);
+pub(super) struct Named<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -48,24 +47,6 @@ fn serialize_file<S: Serializer>(path: &[u8], len: Option<u64>, serializer: S) -
     map.end()
 }
 
-/// Writes, as one line of JSON, why there is no report on the file of this path.
-///
-/// # Errors
-/// Only what `out` returns.
-pub fn write_error_json(out: impl Write, path: &[u8], error: &str) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct ErrorDocument<'a> {
-        schema: &'static str,
-        file: Named<'a>,
-        error: &'a str,
-    }
-    let mut out = out;
-    let document = ErrorDocument { schema: "qcow2-inspect/error/1", file: Named(path), error };
-    serde_json::to_writer(&mut out, &document)?;
-    writeln!(out)?;
-    out.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,10 +58,6 @@ mod tests {
         assert_eq!(json(br"a\x1b"), r#"{"path":"a\\x1b","len":7}"#);
         assert_eq!(json(b"a\x1b"), r#"{"path":"a\\x1b","path_hex":"611b","len":7}"#);
         assert_eq!(Subject { path: b"\xff", len: 7 }.to_string(), r"\xff (7 bytes)");
-        let mut error = Vec::new();
-        write_error_json(&mut error, b"a\n", "no").unwrap();
-        let wanted =
-            r#"{"schema":"qcow2-inspect/error/1","file":{"path":"a\\x0a","path_hex":"610a"},"error":"no"}"#;
-        assert_eq!(String::from_utf8(error).unwrap(), format!("{wanted}\n"));
+        assert_eq!(serde_json::to_string(&Named(b"a\n")).unwrap(), r#"{"path":"a\\x0a","path_hex":"610a"}"#);
     }
 }

@@ -1,4 +1,4 @@
-//! The dump as text: an offset, a validity mark, and `name=value`.
+//! A report for people; a dump has an offset, a validity mark, and `name=value`.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,19 +7,19 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::hex::HexWriter;
-use super::row::{Detail, Heading, Row, Sink, Summary};
-use super::subject::Subject;
+use super::row::{Detail, Heading, Row};
+use super::sink::Sink;
 use super::value::{Shown, Value};
 use crate::finding::{Finding, Severity};
 use crate::image::Section;
 use crate::units::HostOffset;
 
-/// Which columns the text has.
+/// What the text looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextOptions {
-    /// Whether each line starts with its offset.
+    /// Whether each line of a dump starts with its offset.
     pub offset: bool,
-    /// Whether a column says what is valid.
+    /// Whether a column of a dump says what is valid.
     pub valid: bool,
     /// Whether marks are coloured.
     pub color: bool,
@@ -31,7 +31,7 @@ impl Default for TextOptions {
     }
 }
 
-/// Writes the dump as text.
+/// Writes a report as text.
 #[derive(Debug)]
 pub struct TextSink<W> {
     out: W,
@@ -43,12 +43,8 @@ pub struct TextSink<W> {
 
 impl<W: Write> TextSink<W> {
     /// Into `out`.
-    ///
-    /// # Errors
-    /// Where the first line cannot be written.
-    pub fn new(mut out: W, options: TextOptions, subject: &Subject<'_>) -> io::Result<Self> {
-        writeln!(out, "file {subject}")?;
-        Ok(Self { out, options, hex: HexWriter::default(), empty: true })
+    pub fn new(out: W, options: TextOptions) -> Self {
+        Self { out, options, hex: HexWriter::default(), empty: true }
     }
 
     fn columns(&mut self, at: HostOffset, valid: Option<bool>) -> io::Result<()> {
@@ -86,7 +82,12 @@ impl<W: Write> TextSink<W> {
 }
 
 impl<W: Write> Sink for TextSink<W> {
-    fn begin(&mut self, section: Section) -> io::Result<()> {
+    #[inline]
+    fn text(&mut self, write: impl FnOnce(&mut dyn Write, bool) -> io::Result<()>) -> io::Result<()> {
+        write(&mut self.out, self.options.color)
+    }
+
+    fn section(&mut self, section: Section) -> io::Result<()> {
         self.empty = true;
         write!(self.out, "\n{}", section.as_str())
     }
@@ -126,19 +127,11 @@ impl<W: Write> Sink for TextSink<W> {
         self.hex.write(&mut self.out, at, bytes, more)
     }
 
-    fn end(&mut self, _: Section) -> io::Result<()> {
+    fn end_section(&mut self, _: Section) -> io::Result<()> {
         if self.empty { writeln!(self.out, ": none") } else { Ok(()) }
     }
 
-    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        writeln!(self.out)?;
-        if summary.is_part {
-            write!(self.out, "of these sections alone, ")?;
-        }
-        write_findings(&mut self.out, summary.findings.iter(), self.options.color)?;
-        if !summary.complete {
-            writeln!(self.out, "incomplete: something was not read, see above")?;
-        }
+    fn finish(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }
@@ -152,7 +145,7 @@ fn painted(color: bool, of: AnsiColor) -> Style {
 /// # Errors
 /// Where it cannot be written.
 pub fn write_findings<'f>(
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
     findings: impl Iterator<Item = &'f Finding> + Clone,
     color: bool,
 ) -> io::Result<()> {
@@ -178,7 +171,7 @@ fn counted(count: u64, severity: Severity) -> String {
     format!("{count} {}{plural}", severity.as_str())
 }
 
-fn write_finding(out: &mut impl Write, finding: &Finding, color: bool) -> io::Result<()> {
+fn write_finding(out: &mut (impl Write + ?Sized), finding: &Finding, color: bool) -> io::Result<()> {
     let style = painted(
         color,
         match finding.severity {

@@ -16,6 +16,7 @@ mod check;
 #[cfg(unix)]
 mod endless;
 mod foreign;
+mod formats;
 mod golden;
 mod limits;
 mod map;

@@ -21,9 +21,7 @@ use qcow2_inspect::audit::{Audit, AuditOptions, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, check};
 use qcow2_inspect::finding::{Finding, Rule, Severity};
 use qcow2_inspect::format::header::field;
-use qcow2_inspect::report::{
-    self, CheckFormat, CheckReport, Options, Subject, Summary, TextOptions, TextSink,
-};
+use qcow2_inspect::report::{self, CheckReport, Options, Subject, Summary, TextOptions, TextSink};
 use qcow2_inspect::rules::catalogue;
 use qcow2_inspect::testkit::{Damage, Draft, damages};
 use qcow2_inspect::text::escape;
@@ -94,8 +92,9 @@ fn dump(name: &str, bytes: &[u8]) -> (String, Option<Summary>) {
     };
     let mut out = Vec::new();
     let subject = Subject { path: name.as_bytes(), len: image.file_len() };
-    let mut sink = TextSink::new(&mut out, TextOptions::default(), &subject).unwrap();
-    let summary = report::dump(&image, &Options { now: Some(NOW), ..Options::default() }, &mut sink).unwrap();
+    let mut sink = TextSink::new(&mut out, TextOptions::default());
+    let options = Options { now: Some(NOW), ..Options::default() };
+    let summary = report::dump(&image, &subject, &options, &mut sink).unwrap();
     (String::from_utf8(out).unwrap(), Some(summary))
 }
 
@@ -108,11 +107,11 @@ fn check_report(name: &str, bytes: &[u8]) -> String {
     let report = CheckReport {
         subject: Subject { path: name.as_bytes(), len: image.file_len() },
         options: options(DEEP.iter().any(|code| name.starts_with(code))),
-        format: CheckFormat::Text { color: false },
         as_qemu: true,
     };
     let mut out = Vec::new();
-    report::write_check(&mut out, &image, &report, &mut |_| ()).unwrap();
+    let mut sink = TextSink::new(&mut out, TextOptions::default());
+    report::write_check(&image, &report, &mut sink, &mut |_| ()).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -129,7 +128,8 @@ fn audit_report(name: &str, bytes: &[u8]) -> String {
         Ok(audit) => {
             let mut out = Vec::new();
             let subject = Subject { path: name.as_bytes(), len: u64::try_from(bytes.len()).unwrap() };
-            report::write_audit_text(&mut out, &audit, &subject, false).unwrap();
+            let mut sink = TextSink::new(&mut out, TextOptions::default());
+            report::write_audit(&audit, &subject, &mut sink).unwrap();
             let report = String::from_utf8(out).unwrap();
             // What is found beside the reasons, `check` says too.
             report.split("beside the reasons").take(1).collect()

@@ -10,7 +10,7 @@ use qcow2_inspect::format::extension::{ExtensionHead, FEATURE_TABLE};
 use qcow2_inspect::format::header::{HeaderV2, HeaderV3};
 use qcow2_inspect::format::scalar::ByteSize;
 use qcow2_inspect::format::snapshot::SnapshotHead;
-use qcow2_inspect::report::{CheckFormat, CheckReport, Subject, write_check};
+use qcow2_inspect::report::{self, CheckReport, Report, Subject, TextOptions, write_check};
 use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
 use qcow2_inspect::units::HostOffset;
 use qcow2_inspect::{Image, Limits};
@@ -94,13 +94,14 @@ pub(super) fn check_listed() {
         let image = Image::open(&source, limits).unwrap();
         let options = CheckOptions { each: true, ..CheckOptions::default() };
         let subject = Subject { path: b"image", len: image.file_len() };
-        let report = CheckReport { subject, options, format, as_qemu: false };
+        let report = CheckReport { subject, options, as_qemu: false };
+        let mut sink = Report::new(io::sink(), format, u64::MAX);
         let mut rules = Vec::new();
-        let write = || rules = write_check(io::sink(), &image, &report, &mut |_| ()).unwrap().0.rules;
+        let write = || rules = write_check(&image, &report, &mut sink, &mut |_| ()).unwrap().0.rules;
         let peak = peak(write);
         (peak, rules.iter().filter(|(_, count)| *count > 20_000).count())
     };
-    for format in [CheckFormat::Text { color: false }, CheckFormat::Json] {
+    for format in [report::Format::Text(TextOptions::default()), report::Format::Json] {
         let (none, rules) = listed(0, None, format);
         let (some, _) = listed(20_000, None, format);
         let cost = some.saturating_sub(none) / (20_000 * rules);

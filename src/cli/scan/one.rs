@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use qcow2_inspect::Limits;
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
-use qcow2_inspect::report::{self, Subject};
+use qcow2_inspect::report::{self, Limited, Subject};
 
 use crate::cli::input::{FilePart, reason};
 use crate::cli::limits::Changes;
@@ -59,7 +59,7 @@ impl Args {
         let len = image.as_ref().map_or(0, |image| image.file_len());
         let audit = image.map(|image| audit(&image, &self.policy, &options));
         let subject = Subject { path: self.name.as_encoded_bytes(), len };
-        let out = output::for_verdict(limits.output_bytes);
+        let out = Limited::new(output::for_verdict(), limits.output_bytes);
         let answer = audit.as_ref().map_err(String::as_str);
         report::write_scan_line(out, answer, &self.policy.name, &subject, start.elapsed())?;
         Ok(Outcome::Exit(audit.map_or(1, |audit| audit.exit_code())))

@@ -10,7 +10,12 @@ pub(super) use header::feature_names;
 
 use std::io;
 
-use super::row::{Context, Detail, Heading, Label, Row, Sink, Summary};
+use serde::Serialize;
+
+use super::row::{Context, Detail, Heading, Label, Row, Summary};
+use super::sink::Sink;
+use super::subject::Subject;
+use super::text::write_findings;
 use super::value::Value;
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{Field, FieldValue, Layout};
@@ -44,11 +49,31 @@ impl Default for Options {
     }
 }
 
+const SCHEMA: &str = "qcow2-inspect/dump/1";
+
+#[derive(Serialize)]
+struct Ended {
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    finding_count: u64,
+    worst: Option<Severity>,
+}
+
 /// Has the image walked and judged, and hands a row for each field to `sink`.
 ///
 /// # Errors
 /// Only what the sink returns: what is wrong with the image is in the summary.
-pub fn dump<R: ReadAt, S: Sink>(image: &Image<R>, options: &Options, sink: &mut S) -> io::Result<Summary> {
+pub fn dump<R: ReadAt, S: Sink>(
+    image: &Image<R>,
+    subject: &Subject<'_>,
+    options: &Options,
+    sink: &mut S,
+) -> io::Result<Summary> {
+    sink.begin(SCHEMA, Some(subject))?;
+    sink.text(|out, _| writeln!(out, "file {subject}"))?;
     let mut dumper = Dumper {
         image,
         options,
@@ -64,21 +89,31 @@ pub fn dump<R: ReadAt, S: Sink>(image: &Image<R>, options: &Options, sink: &mut 
     let mut walk = Walk::new(image, Tables::Once);
     for section in Section::ALL.into_iter().filter(|section| options.sections.contains(section)) {
         dumper.section = section;
-        dumper.sink.begin(section)?;
+        dumper.sink.section(section)?;
         walk.section(section, &mut |part| dumper.part(&part))?;
         if section == Section::L2 && walk.is_forgetful {
             dumper.forgot_tables()?;
         }
-        dumper.sink.end(section)?;
+        dumper.sink.end_section(section)?;
     }
     dumper.judge.finish(&mut dumper.found);
     dumper.list_found();
     let Dumper { findings, sink, .. } = dumper;
-    let complete = findings.is_complete();
-    let is_part = Section::ALL.iter().any(|section| !options.sections.contains(section));
-    let summary = Summary { complete, is_part, findings };
-    sink.finish(&summary)?;
-    Ok(summary)
+    let complete = findings.is_complete() && !sink.is_cut();
+    sink.text(|out, color| {
+        writeln!(out)?;
+        // The rules of what was left out say nothing.
+        if Section::ALL.iter().any(|section| !options.sections.contains(section)) {
+            write!(out, "of these sections alone, ")?;
+        }
+        write_findings(out, findings.iter(), color)?;
+        if complete { Ok(()) } else { writeln!(out, "incomplete: something was not read, see above") }
+    })?;
+    sink.facts(&Ended { complete })?;
+    sink.totals(&Totals { finding_count: findings.count(), worst: findings.worst() })?;
+    sink.findings(&findings)?;
+    sink.finish()?;
+    Ok(Summary { complete, findings })
 }
 
 /// A dump under way.

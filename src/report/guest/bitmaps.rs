@@ -1,17 +1,17 @@
 //! Dirty bitmaps and what they say.
 
-use std::io::{self, Write};
+use std::io;
 
 use serde::Serialize;
 
 use crate::Error;
-use crate::finding::{BitmapTrust, Rule};
+use crate::finding::{BitmapTrust, Findings, Rule};
 use crate::guest::{Combine, Combined, Trust, Trusts};
 use crate::image::{Bitmap, Image};
-use crate::report::document::Document;
 use crate::report::human::Size;
+use crate::report::sink::{List, Sink};
 use crate::report::subject::Subject;
-use crate::report::value::Hex;
+use crate::report::value::{Hex, unclean};
 use crate::source::ReadAt;
 use crate::text;
 use crate::units::{GuestOffset, GuestSpan};
@@ -41,17 +41,65 @@ pub struct BitmapsTold {
 /// Ranges of the guest's disk.
 type Runs<'i> = Box<dyn Iterator<Item = Result<GuestSpan, Error>> + 'i>;
 
-/// What takes the bitmaps down.
-trait Writer {
-    fn begin(&mut self, bitmap: &Bitmap, trust: Trust) -> io::Result<()>;
-    fn run(&mut self, span: GuestSpan) -> io::Result<()>;
-    fn end(&mut self, dirty: Option<u64>, disk_len: u64) -> io::Result<()>;
+#[derive(Serialize)]
+struct Head<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_hex: Option<Hex<'a>>,
+    granularity: Option<u64>,
+    flags: Vec<&'static str>,
+    trusted: bool,
+    reason: Option<String>,
+    tail_bits: bool,
+}
+
+/// What is dirty in all; unknown where the bitmap could not be read.
+#[derive(Serialize)]
+struct Dirty {
+    dirty_bytes: Option<u64>,
+    dirty_percent: Option<f64>,
+}
+
+/// How the report ended.
+#[derive(Serialize)]
+struct Ended {
+    complete: bool,
+    error: Option<String>,
+}
+
+/// Tells `sink` of the bitmaps, as they are read.
+///
+/// # Errors
+/// Only what the sink returns.
+pub fn write_bitmaps<R: ReadAt>(
+    image: &Image<R>,
+    options: &BitmapOptions<'_>,
+    subject: &Subject<'_>,
+    sink: &mut impl Sink,
+) -> io::Result<BitmapsTold> {
+    sink.begin("qcow2-inspect/bitmap/1", Some(subject))?;
+    sink.text(|out, _| writeln!(out, "file {subject}"))?;
+    sink.list(List::new("bitmaps", "bitmap"))?;
+    let told = tell(image, options, sink)?;
+    sink.end()?;
+    sink.text(|out, _| {
+        if told.count == 0 && !told.missing {
+            writeln!(out, "\nno bitmaps")?;
+        }
+        told.cut.map_or(Ok(()), |error| writeln!(out, "\nincomplete: {error}"))
+    })?;
+    let complete = told.cut.is_none() && !sink.is_cut();
+    sink.facts(&Ended { complete, error: told.cut.map(|error| error.to_string()) })?;
+    // The rules of a bitmap that is not trusted are told with it; `dump` and `check` tell all findings.
+    sink.findings(&Findings::new(0))?;
+    sink.finish()?;
+    Ok(told)
 }
 
 fn tell<R: ReadAt>(
     image: &Image<R>,
     options: &BitmapOptions<'_>,
-    writer: &mut dyn Writer,
+    sink: &mut impl Sink,
 ) -> io::Result<BitmapsTold> {
     let mut told = BitmapsTold::default();
     if let Some(error) = image.unread_extensions().filter(|_| image.bitmaps_extension().is_none()) {
@@ -88,7 +136,7 @@ fn tell<R: ReadAt>(
             let other = Trusts::new(image).next(other);
             trust = trust.and_then(|one| Ok(Trust { against: one.against.or(other?.against), ..one }));
         }
-        if let Err(error) = one(image, &bitmap, trust, second.as_ref(), options.only_list, writer)? {
+        if let Err(error) = one(image, &bitmap, trust, second.as_ref(), options.only_list, sink)? {
             told.cut = Some(error);
         }
     }
@@ -103,10 +151,10 @@ fn one<R: ReadAt>(
     trust: Result<Trust, Error>,
     second: Option<&(Combine, Bitmap)>,
     only_list: bool,
-    writer: &mut dyn Writer,
+    sink: &mut impl Sink,
 ) -> io::Result<Result<(), Error>> {
     let mut result = trust.map(|_| ());
-    writer.begin(bitmap, trust.unwrap_or_default())?;
+    begin(bitmap, trust.unwrap_or_default(), sink)?;
     let mut dirty = None;
     if let Some(runs) = runs(image, bitmap, second) {
         let mut bytes = 0_u64;
@@ -115,7 +163,9 @@ fn one<R: ReadAt>(
                 Ok(span) => {
                     bytes = bytes.saturating_add(span.len);
                     if !only_list {
-                        writer.run(span)?;
+                        sink.item(&span)?;
+                        let GuestSpan { start: GuestOffset(start), len } = span;
+                        sink.text(|out, _| writeln!(out, "{start:#018x} {len:#018x}"))?;
                     }
                 }
                 Err(error) => result = Err(error),
@@ -123,7 +173,7 @@ fn one<R: ReadAt>(
         }
         dirty = Some(bytes);
     }
-    writer.end(dirty.filter(|_| result.is_ok()), image.disk_len())?;
+    end(dirty.filter(|_| result.is_ok()), image.disk_len(), sink)?;
     Ok(result)
 }
 
@@ -139,146 +189,46 @@ fn runs<'i, R: ReadAt>(
     })
 }
 
-/// Writes the bitmaps as JSON, as they are read.
-///
-/// # Errors
-/// Where it cannot be written.
-pub fn write_bitmaps_json<R: ReadAt>(
-    out: impl Write,
-    image: &Image<R>,
-    options: &BitmapOptions<'_>,
-    subject: &Subject<'_>,
-) -> io::Result<BitmapsTold> {
-    let mut document = Document::new(out);
-    document.field("schema", "qcow2-inspect/bitmap/1")?;
-    document.field("file", subject)?;
-    document.begin_array("bitmaps")?;
-    let mut writer = JsonWriter { document, first: true, runs: 0 };
-    let told = tell(image, options, &mut writer)?;
-    let mut document = writer.document;
-    document.end_array()?;
-    document.field("complete", &told.cut.is_none())?;
-    document.field("error", &told.cut.map(|error| error.to_string()))?;
-    // The rules of a bitmap that is not trusted are told with it; `dump` and `check` tell all findings.
-    document.field::<[u8; 0]>("findings", &[])?;
-    document.finish()?;
-    Ok(told)
-}
-
-struct JsonWriter<W> {
-    document: Document<W>,
-    first: bool,
-    runs: u64,
-}
-
-#[derive(Serialize)]
-struct Head<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name_hex: Option<Hex<'a>>,
-    granularity: Option<u64>,
-    flags: Vec<&'static str>,
-    trusted: bool,
-    reason: Option<String>,
-    tail_bits: bool,
-}
-
-impl<W: Write> Writer for JsonWriter<W> {
-    fn begin(&mut self, bitmap: &Bitmap, trust: Trust) -> io::Result<()> {
-        let head = Head {
-            name: &text::escape(&bitmap.name),
-            name_hex: (!text::is_clean(&bitmap.name)).then_some(Hex(&bitmap.name)),
-            granularity: 1_u64.checked_shl(bitmap.head.granularity_bits.0.into()),
-            flags: bitmap.head.flags.names().collect(),
-            trusted: trust.against.is_none(),
-            reason: trust.against.map(reason),
-            tail_bits: trust.has_tail_bits,
-        };
-        let head = serde_json::to_string(&head)?;
-        // The object stays open for its ranges.
-        let open = head.strip_suffix('}').unwrap_or(&head);
-        let separator = if self.first { "\n" } else { ",\n" };
-        (self.first, self.runs) = (false, 0);
-        self.document.raw(&[separator, open, ",\"dirty\":["])
-    }
-
-    fn run(&mut self, span: GuestSpan) -> io::Result<()> {
-        let mut number = [itoa::Buffer::new(), itoa::Buffer::new()];
-        let [start, len] = &mut number;
-        let separator = if self.runs == 0 { "\n{\"start\":" } else { ",\n{\"start\":" };
-        self.runs = self.runs.saturating_add(1);
-        self.document.raw(&[separator, start.format(span.start.0), ",\"length\":", len.format(span.len), "}"])
-    }
-
-    fn end(&mut self, dirty: Option<u64>, disk_len: u64) -> io::Result<()> {
-        let percent = dirty.and_then(|dirty| percent(dirty, disk_len));
-        let dirty = serde_json::to_string(&dirty)?;
-        let percent = serde_json::to_string(&percent)?;
-        self.document.raw(&["],\"dirty_bytes\":", &dirty, ",\"dirty_percent\":", &percent, "}"])
-    }
-}
-
-/// Writes the bitmaps for people, as they are read.
-///
-/// # Errors
-/// Where it cannot be written.
-pub fn write_bitmaps_text<R: ReadAt>(
-    mut out: impl Write,
-    image: &Image<R>,
-    options: &BitmapOptions<'_>,
-    subject: &Subject<'_>,
-) -> io::Result<BitmapsTold> {
-    writeln!(out, "file {subject}")?;
-    let mut writer = TextWriter(out);
-    let told = tell(image, options, &mut writer)?;
-    let mut out = writer.0;
-    if told.count == 0 && !told.missing {
-        writeln!(out, "\nno bitmaps")?;
-    }
-    if let Some(error) = told.cut {
-        writeln!(out, "\nincomplete: {error}")?;
-    }
-    out.flush()?;
-    Ok(told)
-}
-
-struct TextWriter<W>(W);
-
-impl<W: Write> Writer for TextWriter<W> {
-    fn begin(&mut self, bitmap: &Bitmap, trust: Trust) -> io::Result<()> {
-        let out = &mut self.0;
-        write!(out, "\nbitmap \"{}\"", text::escape(&bitmap.name))?;
-        if let Some(granularity) = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into()) {
+fn begin(bitmap: &Bitmap, trust: Trust, sink: &mut impl Sink) -> io::Result<()> {
+    let name = text::escape(&bitmap.name);
+    let granularity = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into());
+    let head = Head {
+        name: &name,
+        name_hex: unclean(&bitmap.name),
+        granularity,
+        flags: bitmap.head.flags.names().collect(),
+        trusted: trust.against.is_none(),
+        reason: trust.against.map(reason),
+        tail_bits: trust.has_tail_bits,
+    };
+    sink.open(&head, List::new("dirty", "dirty"))?;
+    sink.text(|out, _| {
+        write!(out, "\nbitmap \"{name}\"")?;
+        if let Some(granularity) = granularity {
             write!(out, " granularity={}", Size(granularity))?;
         }
-        for flag in bitmap.head.flags.names() {
+        for flag in &head.flags {
             write!(out, " {flag}")?;
         }
-        let verdict = trust.against.map_or_else(|| "yes".to_owned(), |rule| format!("no: {}", reason(rule)));
+        let verdict = head.reason.map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
         writeln!(out, "\ncan be used for an incremental backup: {verdict}")?;
         if trust.has_tail_bits {
             writeln!(out, "bits behind the end of the disk are set, and left out here (B18)")?;
         }
         Ok(())
-    }
+    })
+}
 
-    fn run(&mut self, span: GuestSpan) -> io::Result<()> {
-        let GuestSpan { start: GuestOffset(start), len } = span;
-        writeln!(self.0, "{start:#018x} {len:#018x}")
-    }
-
-    fn end(&mut self, dirty: Option<u64>, disk_len: u64) -> io::Result<()> {
-        match dirty {
-            None => writeln!(self.0, "dirty: unknown"),
-            Some(dirty) => {
-                write!(self.0, "dirty: {} ({dirty} bytes)", Size(dirty))?;
-                match percent(dirty, disk_len) {
-                    Some(percent) => writeln!(self.0, ", {percent} % of the disk"),
-                    None => writeln!(self.0),
-                }
-            }
+fn end(dirty: Option<u64>, disk_len: u64, sink: &mut impl Sink) -> io::Result<()> {
+    let percent = dirty.and_then(|dirty| percent(dirty, disk_len));
+    sink.close(&Dirty { dirty_bytes: dirty, dirty_percent: percent })?;
+    sink.text(|out, _| match (dirty, percent) {
+        (None, _) => writeln!(out, "dirty: unknown"),
+        (Some(dirty), Some(percent)) => {
+            writeln!(out, "dirty: {} ({dirty} bytes), {percent} % of the disk", Size(dirty))
         }
-    }
+        (Some(dirty), None) => writeln!(out, "dirty: {} ({dirty} bytes)", Size(dirty)),
+    })
 }
 
 fn reason(rule: &'static Rule) -> String {

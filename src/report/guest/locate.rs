@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::Error;
+use crate::finding::Findings;
 use crate::guest::{Owner, Owners, State, Trace};
-use crate::report::document::Document;
+use crate::report::sink::Sink;
 use crate::report::subject::Subject;
 use crate::report::value::Value;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
@@ -87,6 +88,19 @@ struct HostItem<'a> {
     counted: u64,
 }
 
+impl<'a> HostItem<'a> {
+    fn new(owners: &'a Owners, len: u64) -> Self {
+        Self {
+            offset: owners.at,
+            in_file: owners.at.0 < len,
+            owners: owners.owners.iter().map(OwnerItem::new).collect(),
+            further_owners: owners.further,
+            refcount: owners.refcount,
+            counted: owners.counted,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct OwnerItem<'a> {
     structure: &'a str,
@@ -113,53 +127,42 @@ impl<'a> OwnerItem<'a> {
     }
 }
 
-/// Writes the answer as JSON.
+/// The answer to one of the two questions, and whether it is whole.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest: Option<GuestItem<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<HostItem<'a>>,
+    complete: bool,
+    error: Option<String>,
+}
+
+/// Tells `sink` the answer.
 ///
 /// # Errors
-/// Where it cannot be written.
-pub fn write_located_json(out: impl Write, located: Located<'_>, subject: &Subject<'_>) -> io::Result<()> {
-    let mut document = Document::new(out);
-    document.field("schema", "qcow2-inspect/locate/1")?;
-    document.field("file", subject)?;
-    match located {
-        Located::Guest(tree, trace) => document.field("guest", &GuestItem::new(tree, trace))?,
-        Located::Host(owners) => {
-            let item = HostItem {
-                offset: owners.at,
-                in_file: owners.at.0 < subject.len,
-                owners: owners.owners.iter().map(OwnerItem::new).collect(),
-                further_owners: owners.further,
-                refcount: owners.refcount,
-                counted: owners.counted,
-            };
-            document.field("host", &item)?;
+/// Only what the sink returns.
+pub fn write_located(located: Located<'_>, subject: &Subject<'_>, sink: &mut impl Sink) -> io::Result<()> {
+    sink.begin("qcow2-inspect/locate/1", Some(subject))?;
+    sink.text(|out, _| {
+        writeln!(out, "file {subject}")?;
+        match located {
+            Located::Guest(tree, trace) => guest_text(out, tree, trace),
+            Located::Host(owners) => host_text(out, owners, subject.len),
         }
-    }
+    })?;
+    let (guest, host) = match located {
+        Located::Guest(tree, trace) => (Some(GuestItem::new(tree, trace)), None),
+        Located::Host(owners) => (None, Some(HostItem::new(owners, subject.len))),
+    };
     let cut = located.cut();
-    document.field("complete", &cut.is_none())?;
-    document.field("error", &cut.map(|error| error.to_string()))?;
-    document.field::<[u8; 0]>("findings", &[])?;
-    document.finish()
+    let error = cut.map(|error| error.to_string());
+    sink.facts(&Answer { guest, host, complete: cut.is_none(), error })?;
+    sink.findings(&Findings::new(0))?;
+    sink.finish()
 }
 
-/// Writes the answer for people.
-///
-/// # Errors
-/// Where it cannot be written.
-pub fn write_located_text(
-    mut out: impl Write,
-    located: Located<'_>,
-    subject: &Subject<'_>,
-) -> io::Result<()> {
-    writeln!(out, "file {subject}")?;
-    match located {
-        Located::Guest(tree, trace) => guest_text(&mut out, tree, trace)?,
-        Located::Host(owners) => host_text(&mut out, owners, subject.len)?,
-    }
-    out.flush()
-}
-
-fn guest_text(out: &mut impl Write, tree: Tree, trace: &Trace) -> io::Result<()> {
+fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace) -> io::Result<()> {
     let place = if trace.in_disk { "" } else { ", at or behind the end of the disk" };
     writeln!(out, "guest offset {} of the {tree} disk{place}", trace.guest)?;
     match trace.l1 {
@@ -189,7 +192,7 @@ fn guest_text(out: &mut impl Write, tree: Tree, trace: &Trace) -> io::Result<()>
     }
 }
 
-fn host_text(out: &mut impl Write, owners: &Owners, len: u64) -> io::Result<()> {
+fn host_text(out: &mut dyn Write, owners: &Owners, len: u64) -> io::Result<()> {
     let place = if owners.at.0 < len { "" } else { ", behind the end of the file" };
     writeln!(out, "file offset {}{place}", owners.at)?;
     for owner in &owners.owners {

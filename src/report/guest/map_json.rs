@@ -8,8 +8,9 @@ use super::Walked;
 use crate::Error;
 use crate::finding::Rule;
 use crate::guest::{Disk, Extent, Holes, State, is_preallocated};
+use crate::report::limited::output_spent;
 use crate::source::ReadAt;
-use crate::units::GuestSpan;
+use crate::units::{GuestSpan, to_usize};
 
 /// Bytes that are gathered before they are written.
 const BATCH_LEN: usize = 64 << 10;
@@ -88,6 +89,8 @@ impl Entry {
 enum Stop {
     Read(Error),
     Write(io::Error),
+    /// So much was written that there is no room for what starts here.
+    Full(u64),
 }
 
 impl From<Error> for Stop {
@@ -104,17 +107,18 @@ impl From<io::Error> for Stop {
 
 /// Writes the array as it goes, in bounded memory, and says how the walk ended. A range whose tables are broken, and
 /// the rest where the walk was cut, has a key `error`. It is neither data nor zero where QEMU would stop; where QEMU takes
-/// it for unallocated, so it is here.
+/// it for unallocated, so it is here. Behind `limit` bytes the rest is one such range.
 ///
 /// # Errors
-/// Where the array cannot be written.
+/// Where the array cannot be written, or had no room within the limit.
 pub fn write_map_json<R: ReadAt>(
     out: impl Write,
+    limit: u64,
     disk: &Disk<'_, R>,
     range: GuestSpan,
 ) -> io::Result<Walked> {
     let encrypted = disk.is_encrypted();
-    let mut writer = Writer::new(out);
+    let mut writer = Writer::new(out, limit);
     let mut walked = Walked::default();
     let mut at = range.start;
     let walk = |preallocated: bool| {
@@ -123,7 +127,7 @@ pub fn write_map_json<R: ReadAt>(
             walked.add(&extent);
             at = extent.guest.start.saturating_add(extent.guest.len);
             let Some(holes) = &mut holes else {
-                return Ok(writer.push(Entry::new(&extent, false, encrypted))?);
+                return writer.push(Entry::new(&extent, false, encrypted));
             };
             let mut rest = Some(extent);
             while let Some((part, in_hole)) = holes.split(&mut rest)? {
@@ -136,27 +140,34 @@ pub fn write_map_json<R: ReadAt>(
     let elsewhere = encrypted || disk.image().has_external_data();
     let preallocated = if elsewhere { Ok(false) } else { is_preallocated(disk.image()) };
     let went = preallocated.map_err(Stop::Read).and_then(walk);
-    match went {
-        Ok(()) => {}
-        Err(Stop::Read(error)) => walked.cut = Some(error),
+    let cut = match went {
+        Ok(()) => None,
+        Err(Stop::Read(error)) => {
+            walked.cut = Some(error);
+            Some((at.0, error.to_string()))
+        }
+        Err(Stop::Full(start)) => Some((start, output_spent(limit).to_string())),
         Err(Stop::Write(error)) => return Err(error),
-    }
+    };
     writer.close_open()?;
     let end = range.start.saturating_add(range.len).0;
-    match walked.cut {
-        Some(error) => {
-            writer.write(&Entry::nothing(at.0, end.saturating_sub(at.0)), Some(&error.to_string()))?;
+    let is_full = cut.is_some() && walked.cut.is_none();
+    match cut {
+        Some((start, error)) => {
+            writer.write(&Entry::nothing(start, end.saturating_sub(start)), Some(&error))?;
         }
         // An empty range is one object of its own.
         None if writer.is_empty => writer.write(&Entry::nothing(at.0, 0), None)?,
         None => {}
     }
     writer.finish()?;
-    Ok(walked)
+    if is_full { Err(output_spent(limit)) } else { Ok(walked) }
 }
 
 struct Writer<W> {
     out: W,
+    /// Bytes that there is still room for, those of the batch not counted.
+    left: usize,
     batch: Vec<u8>,
     is_empty: bool,
     open: Option<Entry>,
@@ -170,17 +181,18 @@ struct Writer<W> {
 type Middle = (u64, Kind, bool);
 
 impl<W: Write> Writer<W> {
-    fn new(out: W) -> Self {
+    fn new(out: W, limit: u64) -> Self {
         let batch = Vec::with_capacity(BATCH_LEN.saturating_add(4096));
         let middle = (0, Kind::Nothing, false);
         let middle = (middle, middle_of(middle));
-        Self { out, batch, is_empty: true, open: None, middle, number: Buffer::new() }
+        Self { out, left: to_usize(limit), batch, is_empty: true, open: None, middle, number: Buffer::new() }
     }
 
     #[inline]
-    fn push(&mut self, next: Entry) -> io::Result<()> {
+    fn push(&mut self, next: Entry) -> Result<(), Stop> {
         match &mut self.open {
             Some(open) if open.goes_on_with(&next) => open.len = open.len.saturating_add(next.len),
+            _ if self.batch.len() >= self.left => return Err(Stop::Full(next.start)),
             open => {
                 if let Some(whole) = open.replace(next) {
                     self.write_whole(&whole)?;
@@ -224,6 +236,7 @@ impl<W: Write> Writer<W> {
         batch.push(b'}');
         if batch.len() >= BATCH_LEN {
             self.out.write_all(batch)?;
+            self.left = self.left.saturating_sub(batch.len());
             batch.clear();
         }
         Ok(())

@@ -3,16 +3,14 @@
 mod bitmaps;
 mod hexdump;
 mod locate;
+mod map;
 mod map_json;
-mod map_lines;
-mod map_text;
 
-pub use bitmaps::{BitmapOptions, BitmapsTold, write_bitmaps_json, write_bitmaps_text};
+pub use bitmaps::{BitmapOptions, BitmapsTold, write_bitmaps};
 pub use hexdump::HexdumpSink;
-pub use locate::{Located, write_located_json, write_located_text};
+pub use locate::{Located, write_located};
+pub use map::write_map;
 pub use map_json::write_map_json;
-pub use map_lines::write_map_lines;
-pub use map_text::write_map_text;
 
 use std::borrow::Cow;
 

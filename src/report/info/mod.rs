@@ -1,20 +1,89 @@
 //! One screen on an image: what it is, what it holds, what is wrong with that. Only the header, the lists that
 //! it points to and the LUKS header are read; no table of clusters is.
 
-mod json;
+mod items;
 mod text;
 
 use std::io;
 
-pub use json::write_json;
-pub use text::write_text;
+use items::{BitmapItem, ExtensionItem, Head, LuksItem, Rest, SnapshotItem};
 
 use crate::Image;
 use crate::finding::{Finding, Findings};
 use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
 use crate::image::{Part, Section, Tables, Walk};
+use crate::report::sink::{List, Sink};
+use crate::report::subject::Subject;
+use crate::report::text::write_findings;
 use crate::rules::Judge;
 use crate::source::ReadAt;
+
+/// Tells `sink` what an image is; true if nothing cut the work. `now` is the present in seconds since 1970, `sandbox` what
+/// the process has given up.
+///
+/// # Errors
+/// Only what the sink returns.
+pub fn write_info<R: ReadAt>(
+    image: &Image<R>,
+    subject: &Subject<'_>,
+    now: Option<i64>,
+    sandbox: &str,
+    sink: &mut impl Sink,
+) -> io::Result<bool> {
+    let mut survey = Survey::new(image, now)?;
+    sink.begin("qcow2-inspect/info/1", Some(subject))?;
+    sink.head(&Head::new(image))?;
+    sink.text(|out, _| text::header(out, image, subject))?;
+
+    let mut extensions = text::List::default();
+    sink.list(List::new("extensions", "extension"))?;
+    survey.section(Section::Extensions, |part| {
+        let Part::Extension(extension) = part else { return Ok(()) };
+        extensions.push(|| text::extension(extension));
+        sink.item(&ExtensionItem::from(*extension))
+    })?;
+    sink.end()?;
+    sink.text(|out, _| text::line(out, "extensions", &extensions.join()))?;
+
+    let mut luks = None;
+    survey.section(Section::Luks, |part| {
+        let Part::Luks(header) = part else { return Ok(()) };
+        luks = Some(LuksItem((*header).clone()));
+        sink.text(|out, _| text::line(out, "luks", &text::cipher(header)))
+    })?;
+
+    let mut snapshots = text::List::default();
+    let virtual_size = image.header().v2.size.0;
+    sink.list(List::new("snapshots", "snapshot"))?;
+    survey.section(Section::Snapshots, |part| {
+        let Part::Snapshot(snapshot) = part else { return Ok(()) };
+        snapshots.push(|| text::snapshot(snapshot));
+        sink.item(&SnapshotItem { snapshot, virtual_size })
+    })?;
+    sink.end()?;
+    sink.text(|out, _| text::list(out, "snapshots", &snapshots))?;
+
+    let mut bitmaps = text::List::default();
+    sink.list(List::new("bitmaps", "bitmap"))?;
+    survey.section(Section::Bitmaps, |part| {
+        let Part::Bitmap(bitmap) = part else { return Ok(()) };
+        bitmaps.push(|| text::bitmap(bitmap));
+        sink.item(&BitmapItem(bitmap))
+    })?;
+    sink.end()?;
+    sink.text(|out, _| text::list(out, "bitmaps", &bitmaps))?;
+
+    let findings = survey.finish();
+    let complete = findings.is_complete() && !sink.is_cut();
+    sink.text(|out, color| {
+        write_findings(out, findings.iter(), color)?;
+        if complete { Ok(()) } else { writeln!(out, "incomplete: something was not read, see above") }
+    })?;
+    sink.facts(&Rest { luks, worst: findings.worst(), sandbox, complete })?;
+    sink.findings(&findings)?;
+    sink.finish()?;
+    Ok(complete)
+}
 
 /// Looks at what an image holds, and collects what is wrong.
 struct Survey<'i, R> {
@@ -50,14 +119,11 @@ impl<'i, R: ReadAt> Survey<'i, R> {
         })
     }
 
-    /// To be called when all else was looked at.
-    fn finish(&mut self) {
+    /// What was found. To be called when all else was looked at.
+    fn finish(mut self) -> Findings {
         self.judge.finish(&mut self.found);
         self.found.drain(..).for_each(|finding| self.findings.push(finding));
-    }
-
-    fn complete(&self) -> bool {
-        self.findings.is_complete()
+        self.findings
     }
 }
 

@@ -2,16 +2,15 @@
 
 use std::io::{self, Write};
 
-use super::{Survey, compression, encryption};
+use super::{compression, encryption};
 use crate::Image;
 use crate::format::features::FeatureSet;
 use crate::format::header::field;
 use crate::format::{Field, extension};
-use crate::image::{Bitmap, Luks, Part, Section, Snapshot};
+use crate::image::{Bitmap, Extension, Luks, Snapshot};
 use crate::report::feature_names;
 use crate::report::human::{Clock, Size, Timestamp};
 use crate::report::subject::Subject;
-use crate::report::text::write_findings;
 use crate::source::ReadAt;
 use crate::text::{cut, escape, shown};
 
@@ -20,61 +19,11 @@ const LONGEST_PATH: usize = 1023;
 /// Entries of a list that one screen has room for.
 const SHOWN: usize = 20;
 
-/// Writes `info` as text; true if nothing cut the work. `now` is the present in seconds since 1970.
-///
-/// # Errors
-/// Only what `out` returns.
-pub fn write_text<R: ReadAt>(
-    mut out: impl Write,
+pub(super) fn header<R: ReadAt>(
+    out: &mut dyn Write,
     image: &Image<R>,
     subject: &Subject<'_>,
-    now: Option<i64>,
-    color: bool,
-) -> io::Result<bool> {
-    let out = &mut out;
-    let mut survey = Survey::new(image, now)?;
-    header(out, image, subject)?;
-    let mut extensions = List::default();
-    survey.section(Section::Extensions, |part| {
-        if let Part::Extension(extension) = part {
-            extensions.push(|| {
-                let name = extension::name(extension.head.magic);
-                name.map_or_else(|| format!("unknown {}", extension.head.magic), str::to_owned)
-            });
-        }
-        Ok(())
-    })?;
-    line(out, "extensions", &extensions.join())?;
-    survey.section(Section::Luks, |part| match part {
-        Part::Luks(luks) => line(out, "luks", &cipher(luks)),
-        _ => Ok(()),
-    })?;
-    let mut snapshots = List::default();
-    survey.section(Section::Snapshots, |part| {
-        if let Part::Snapshot(snapshot) = part {
-            snapshots.push(|| snapshot_line(snapshot));
-        }
-        Ok(())
-    })?;
-    list(out, "snapshots", &snapshots)?;
-    let mut bitmaps = List::default();
-    survey.section(Section::Bitmaps, |part| {
-        if let Part::Bitmap(bitmap) = part {
-            bitmaps.push(|| bitmap_line(bitmap));
-        }
-        Ok(())
-    })?;
-    list(out, "bitmaps", &bitmaps)?;
-    survey.finish();
-    write_findings(out, survey.findings.iter(), color)?;
-    if !survey.complete() {
-        writeln!(out, "incomplete: something was not read, see above")?;
-    }
-    out.flush()?;
-    Ok(survey.complete())
-}
-
-fn header<R: ReadAt>(out: &mut impl Write, image: &Image<R>, subject: &Subject<'_>) -> io::Result<()> {
+) -> io::Result<()> {
     let header = image.header();
     let v3 = header.v3();
     line(out, "file", &subject.to_string())?;
@@ -109,12 +58,12 @@ fn header<R: ReadAt>(out: &mut impl Write, image: &Image<R>, subject: &Subject<'
     Ok(())
 }
 
-fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
+pub(super) fn line(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
     let value = if value.is_empty() { "none" } else { value };
     writeln!(out, "{:<16}{value}", format_args!("{name}:").to_string())
 }
 
-fn list(out: &mut impl Write, name: &str, list: &List) -> io::Result<()> {
+pub(super) fn list(out: &mut dyn Write, name: &str, list: &List) -> io::Result<()> {
     line(out, name, &if list.count == 0 { String::new() } else { list.count.to_string() })?;
     list.shown.iter().try_for_each(|shown| writeln!(out, "  {shown}"))?;
     match list.further() {
@@ -125,13 +74,13 @@ fn list(out: &mut impl Write, name: &str, list: &List) -> io::Result<()> {
 
 /// The first entries of a list, and how many it has.
 #[derive(Default)]
-struct List {
+pub(super) struct List {
     shown: Vec<String>,
     count: usize,
 }
 
 impl List {
-    fn push(&mut self, entry: impl FnOnce() -> String) {
+    pub(super) fn push(&mut self, entry: impl FnOnce() -> String) {
         if self.count < SHOWN {
             self.shown.push(entry());
         }
@@ -142,7 +91,7 @@ impl List {
         self.count.saturating_sub(self.shown.len())
     }
 
-    fn join(&self) -> String {
+    pub(super) fn join(&self) -> String {
         match self.further() {
             0 => self.shown.join(", "),
             further => format!("{} and {further} more", self.shown.join(", ")),
@@ -150,12 +99,18 @@ impl List {
     }
 }
 
-fn cipher(luks: &Luks) -> String {
+/// The name of an extension.
+pub(super) fn extension(extension: &Extension<'_>) -> String {
+    let magic = extension.head.magic;
+    extension::name(magic).map_or_else(|| format!("unknown {magic}"), str::to_owned)
+}
+
+pub(super) fn cipher(luks: &Luks) -> String {
     let [name, mode, hash] = [luks.head.cipher_name, luks.head.cipher_mode, luks.head.hash_spec];
     format!("{}-{}, {}", escape(name.text()), escape(mode.text()), escape(hash.text()))
 }
 
-fn snapshot_line(snapshot: &Snapshot) -> String {
+pub(super) fn snapshot(snapshot: &Snapshot) -> String {
     let head = &snapshot.head;
     let mut line = format!(
         "{:<4} {:<24} {} clock {}",
@@ -170,7 +125,7 @@ fn snapshot_line(snapshot: &Snapshot) -> String {
     line
 }
 
-fn bitmap_line(bitmap: &Bitmap) -> String {
+pub(super) fn bitmap(bitmap: &Bitmap) -> String {
     let granularity = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into());
     let granularity = granularity.map_or_else(|| "invalid".to_owned(), |bytes| Size(bytes).to_string());
     let flags: Vec<_> = bitmap.head.flags.names().collect();

@@ -1,6 +1,7 @@
 //! What the reader is asked to do with an input, and within which limits.
 
 use crate::Limits;
+use crate::report::{self, TextOptions};
 
 /// The limits that inputs are exercised with: the defaults, with fewer findings kept one by one, fewer tables read
 /// again and less decompressed, so that a small hostile input passes these limits too.
@@ -66,6 +67,33 @@ impl Format {
         Self::AuditText,
         Self::AuditJson,
     ];
+
+    /// How it is written down.
+    pub fn written(self) -> report::Format {
+        match self {
+            Self::Json
+            | Self::InfoJson
+            | Self::CheckJson
+            | Self::MapJson
+            | Self::BitmapJson
+            | Self::AuditJson => report::Format::Json,
+            Self::JsonLines | Self::MapLines => report::Format::JsonLines,
+            _ => report::Format::Text(TextOptions::default()),
+        }
+    }
+
+    /// Whether it is of the guest's view.
+    pub fn is_of_guest(self) -> bool {
+        matches!(
+            self,
+            Self::MapText
+                | Self::MapJson
+                | Self::MapLines
+                | Self::BitmapText
+                | Self::BitmapJson
+                | Self::LocateText
+        )
+    }
 
     /// What its findings are worth beside those of another run.
     pub fn tells(self) -> Tells {

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use super::asked::{Format, LIMITS};
 use crate::guest::{CopyOptions, Disk, Extent, Fault, Sink, Trusts, copy, owners};
 use crate::report::{
-    BitmapOptions, Located, Subject, write_bitmaps_json, write_bitmaps_text, write_located_text,
-    write_map_json, write_map_lines, write_map_text,
+    BitmapOptions, Located, Report, Subject, TextOptions, TextSink, write_bitmaps, write_located, write_map,
+    write_map_json,
 };
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, to_u64};
@@ -31,17 +31,18 @@ pub(super) fn write<R: ReadAt>(
     subject: &Subject<'_>,
     out: impl Write,
 ) -> io::Result<bool> {
-    let options = BitmapOptions::default();
-    let told = match format {
-        Format::BitmapText => write_bitmaps_text(out, image, &options, subject)?,
-        Format::BitmapJson => write_bitmaps_json(out, image, &options, subject)?,
-        Format::LocateText => return locate(image, subject, out),
-        _ => return write_map(image, format, subject, out),
-    };
-    Ok(told.cut.is_none())
+    match format {
+        Format::BitmapText | Format::BitmapJson => {
+            let mut sink = Report::new(out, format.written(), u64::MAX);
+            let told = write_bitmaps(image, &BitmapOptions::default(), subject, &mut sink)?;
+            Ok(told.cut.is_none())
+        }
+        Format::LocateText => locate(image, subject, out),
+        _ => map(image, format, subject, out),
+    }
 }
 
-fn write_map<R: ReadAt>(
+fn map<R: ReadAt>(
     image: &Image<R>,
     format: Format,
     subject: &Subject<'_>,
@@ -58,9 +59,8 @@ fn write_map<R: ReadAt>(
     };
     let range = beginning(&disk);
     let walked = match format {
-        Format::MapText => write_map_text(out, &disk, range, subject)?,
-        Format::MapLines => write_map_lines(out, &disk, range, subject)?,
-        _ => write_map_json(out, &disk, range)?,
+        Format::MapJson => write_map_json(out, u64::MAX, &disk, range)?,
+        _ => write_map(&disk, range, subject, &mut Report::new(out, format.written(), u64::MAX))?,
     };
     Ok(walked.cut.is_none())
 }
@@ -69,9 +69,11 @@ fn write_map<R: ReadAt>(
 fn locate<R: ReadAt>(image: &Image<R>, subject: &Subject<'_>, mut out: impl Write) -> io::Result<bool> {
     let Some(disk) = Disk::active(image) else { return Ok(true) };
     let Ok(trace) = disk.locate(GuestOffset(disk.len() / 2)) else { return Ok(false) };
-    write_located_text(&mut out, Located::Guest(disk.tree().l1.tree, &trace), subject)?;
+    let mut tell =
+        |located| write_located(located, subject, &mut TextSink::new(&mut out, TextOptions::default()));
+    tell(Located::Guest(disk.tree().l1.tree, &trace))?;
     let Ok(owners) = owners(image, HostOffset(image.file_len() / 2)) else { return Ok(false) };
-    write_located_text(&mut out, Located::Host(&owners), subject).map(|()| owners.cut().is_none())
+    tell(Located::Host(&owners)).map(|()| owners.cut().is_none())
 }
 
 /// Does to an image what `map`, `read`, `locate` and `bitmap` do, tree by tree.

@@ -1,17 +1,16 @@
 //! One use of the reader, and all that an oracle compares of it.
 
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZero;
+
+use serde::Serialize;
 
 use super::asked::Format;
 use super::guest;
 use crate::audit::{AuditOptions, Decision, Policy, audit};
 use crate::check::{CheckOptions, Verdict};
 use crate::finding::Finding;
-use crate::report::{
-    self, CheckFormat, CheckReport, Heading, JsonSink, JsonlSink, Options, Row, Section, Sink, Subject,
-    Summary, TextOptions, TextSink,
-};
+use crate::report::{self, CheckReport, Findings, Heading, Options, Report, Row, Section, Sink, Subject};
 use crate::source::ReadAt;
 use crate::units::HostOffset;
 use crate::{Error, Image, Limits};
@@ -70,25 +69,23 @@ fn write<R: ReadAt + Sync>(
     out: &mut Vec<u8>,
     seen: &mut Seen,
 ) -> io::Result<(Vec<Finding>, bool)> {
+    if format.is_of_guest() {
+        return Ok((Vec::new(), guest::write(image, format, subject, out)?));
+    }
+    let mut report = Report::new(out, format.written(), u64::MAX);
     let options = Options { hex: format == Format::Hex, ..Options::default() };
-    let schema = "qcow2-inspect/dump/1";
     let summary = match format {
-        Format::Walk => dump(image, &options, Silent, seen),
-        Format::Text | Format::Hex => {
-            dump(image, &options, TextSink::new(out, TextOptions::default(), subject)?, seen)
+        Format::Walk => report::dump(image, subject, &options, &mut Watching { sink: Silent, seen })?,
+        Format::Text | Format::Hex | Format::Json | Format::JsonLines => {
+            report::dump(image, subject, &options, &mut Watching { sink: report, seen })?
         }
-        Format::Json => dump(image, &options, JsonSink::new(out, schema, subject)?, seen),
-        Format::JsonLines => dump(image, &options, JsonlSink::new(out, schema, subject)?, seen),
-        Format::InfoText => {
-            return Ok((Vec::new(), report::write_info_text(out, image, subject, None, false)?));
+        Format::InfoText | Format::InfoJson => {
+            let complete = report::write_info(image, subject, None, "none", &mut report)?;
+            return Ok((Vec::new(), complete));
         }
-        Format::InfoJson => {
-            return Ok((Vec::new(), report::write_info_json(out, image, subject, None, "none")?));
-        }
-        Format::CheckText | Format::CheckJson => return check(image, format, subject, out),
-        Format::AuditText | Format::AuditJson => return audited(image, format, subject, out),
-        _ => return Ok((Vec::new(), guest::write(image, format, subject, out)?)),
-    }?;
+        Format::CheckText | Format::CheckJson => return check(image, format, subject, &mut report),
+        _ => return audited(image, format, subject, &mut report),
+    };
     Ok((summary.findings.iter().cloned().collect(), summary.complete))
 }
 
@@ -96,13 +93,12 @@ fn check<R: ReadAt>(
     image: &Image<R>,
     format: Format,
     subject: &Subject<'_>,
-    out: &mut Vec<u8>,
+    sink: &mut impl Sink,
 ) -> io::Result<(Vec<Finding>, bool)> {
     let is_json = format == Format::CheckJson;
     let options = CheckOptions { each: is_json, deep: is_json.then_some(NonZero::<usize>::MIN), now: None };
-    let format = if is_json { CheckFormat::Json } else { CheckFormat::Text { color: false } };
-    let report = CheckReport { subject: *subject, options, format, as_qemu: true };
-    let (checked, findings) = report::write_check(out, image, &report, &mut |_| ())?;
+    let report = CheckReport { subject: *subject, options, as_qemu: true };
+    let (checked, findings) = report::write_check(image, &report, sink, &mut |_| ())?;
     let is_sure = checked.verdict != Verdict::Clean && checked.verdict != Verdict::Leaks;
     assert!(checked.complete || is_sure, "a check that was cut says {:?}", checked.verdict);
     Ok((findings.iter().cloned().collect(), checked.complete))
@@ -113,7 +109,7 @@ fn audited<R: ReadAt + Sync>(
     image: &Image<R>,
     format: Format,
     subject: &Subject<'_>,
-    out: &mut Vec<u8>,
+    sink: &mut impl Sink,
 ) -> io::Result<(Vec<Finding>, bool)> {
     let options = AuditOptions { path: Some(b"/images/image".to_vec()), ..AuditOptions::default() };
     let is_json = format == Format::AuditJson;
@@ -124,50 +120,14 @@ fn audited<R: ReadAt + Sync>(
     assert_eq!(is_accepted, audit.reasons.is_empty(), "a decision and its reasons");
     assert!(is_json || is_accepted == audit.complete, "what could be judged is no evidence against it");
     assert!(audit.complete || !is_accepted, "an audit that was cut accepts");
-    match is_json {
-        true => report::write_audit_json(out, &audit, subject)?,
-        false => report::write_audit_text(out, &audit, subject, false)?,
-    }
+    report::write_audit(&audit, subject, sink)?;
     Ok((audit.findings.iter().cloned().collect(), audit.complete))
-}
-
-fn dump<R: ReadAt, S: Sink>(
-    image: &Image<R>,
-    options: &Options,
-    sink: S,
-    seen: &mut Seen,
-) -> io::Result<Summary> {
-    report::dump(image, options, &mut Watching { sink, seen })
 }
 
 /// A sink that writes nothing.
 struct Silent;
 
-impl Sink for Silent {
-    fn begin(&mut self, _: Section) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn heading(&mut self, _: &Heading<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn row(&mut self, _: &Row<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn bytes(&mut self, _: HostOffset, _: &[u8], _: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn end(&mut self, _: Section) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &Summary) -> io::Result<()> {
-        Ok(())
-    }
-}
+impl Sink for Silent {}
 
 /// What passed a sink.
 #[derive(Default)]
@@ -183,8 +143,24 @@ struct Watching<'a, S> {
 }
 
 impl<S: Sink> Sink for Watching<'_, S> {
-    fn begin(&mut self, section: Section) -> io::Result<()> {
-        self.sink.begin(section)
+    fn begin(&mut self, schema: &'static str, subject: Option<&Subject<'_>>) -> io::Result<()> {
+        self.sink.begin(schema, subject)
+    }
+
+    fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
+        self.sink.facts(facts)
+    }
+
+    fn totals<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
+        self.sink.totals(facts)
+    }
+
+    fn text(&mut self, write: impl FnOnce(&mut dyn Write, bool) -> io::Result<()>) -> io::Result<()> {
+        self.sink.text(write)
+    }
+
+    fn section(&mut self, section: Section) -> io::Result<()> {
+        self.sink.section(section)
     }
 
     fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()> {
@@ -202,11 +178,15 @@ impl<S: Sink> Sink for Watching<'_, S> {
         self.sink.bytes(at, bytes, more)
     }
 
-    fn end(&mut self, section: Section) -> io::Result<()> {
-        self.sink.end(section)
+    fn end_section(&mut self, section: Section) -> io::Result<()> {
+        self.sink.end_section(section)
     }
 
-    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
-        self.sink.finish(summary)
+    fn findings(&mut self, findings: &Findings) -> io::Result<()> {
+        self.sink.findings(findings)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.sink.finish()
     }
 }

@@ -1,0 +1,128 @@
+//! The map of a guest's disk: an extent an item.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Walked, backing};
+use crate::finding::Findings;
+use crate::guest::{Disk, Extent, State};
+use crate::report::human::Size;
+use crate::report::sink::{List, Sink};
+use crate::report::subject::Subject;
+use crate::source::ReadAt;
+use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
+
+#[derive(Serialize)]
+struct Head<'a> {
+    tree: Tree,
+    length: u64,
+    backing_file: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ExtentItem {
+    start: GuestOffset,
+    length: u64,
+    kind: &'static str,
+    offset: Option<HostOffset>,
+    /// Whether a backing file fills it.
+    backing: bool,
+    rule: Option<&'static str>,
+}
+
+impl ExtentItem {
+    fn new(extent: &Extent, has_backing: bool) -> Self {
+        Self {
+            start: extent.guest.start,
+            length: extent.guest.len,
+            kind: extent.state.as_str(),
+            offset: extent.host,
+            backing: extent.state == State::Unallocated && has_backing,
+            rule: match extent.state {
+                State::Broken(rule) => Some(rule.code),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// How the walk ended, and guest bytes in each state.
+#[derive(Serialize)]
+struct Ended {
+    complete: bool,
+    error: Option<String>,
+    data: u64,
+    zero: u64,
+    compressed: u64,
+    unallocated: u64,
+    broken: u64,
+}
+
+/// Tells `sink` of the extents as they come, and says how the walk ended.
+///
+/// # Errors
+/// Only what the sink returns.
+pub fn write_map<R: ReadAt>(
+    disk: &Disk<'_, R>,
+    range: GuestSpan,
+    subject: &Subject<'_>,
+    sink: &mut impl Sink,
+) -> io::Result<Walked> {
+    let (backing, unknown) = backing(disk.image());
+    let tree = disk.tree().l1.tree;
+    sink.begin("qcow2-inspect/map/1", Some(subject))?;
+    sink.head(&Head { tree, length: disk.len(), backing_file: backing.as_deref() })?;
+    sink.text(|out, _| {
+        writeln!(out, "file {subject}")?;
+        writeln!(out, "{tree} disk of {} ({} bytes)\n", Size(disk.len()), disk.len())?;
+        let host = if disk.image().has_external_data() { "data file" } else { "file" };
+        writeln!(out, "{:<18} {:<18} {:<12} {host}", "guest", "length", "kind")
+    })?;
+    sink.list(List::new("extents", "extent"))?;
+    let mut walked = Walked { cut: unknown, ..Walked::default() };
+    for extent in disk.extents(range) {
+        let extent = match extent {
+            Ok(extent) => extent,
+            Err(error) => {
+                walked.cut = Some(error);
+                break;
+            }
+        };
+        walked.add(&extent);
+        sink.item(&ExtentItem::new(&extent, backing.is_some()))?;
+        sink.text(|out, _| line(out, &extent, backing.is_some()))?;
+    }
+    sink.end()?;
+    sink.text(|out, _| end(out, &walked, backing.as_deref()))?;
+    let [data, zero, compressed, unallocated, broken] = walked.bytes;
+    let error = walked.cut.map(|error| error.to_string());
+    let complete = error.is_none() && !sink.is_cut();
+    sink.facts(&Ended { complete, error, data, zero, compressed, unallocated, broken })?;
+    sink.findings(&Findings::new(0))?;
+    sink.finish()?;
+    Ok(walked)
+}
+
+fn line(out: &mut dyn Write, extent: &Extent, has_backing: bool) -> io::Result<()> {
+    let (start, len, kind) = (extent.guest.start.0, extent.guest.len, extent.state.as_str());
+    write!(out, "{start:#018x} {len:#018x} {kind:<12}")?;
+    match (extent.state, extent.host) {
+        (State::Broken(rule), _) => writeln!(out, " {}: {}", rule.code, rule.title),
+        (_, Some(host)) => writeln!(out, " {:#x}", host.0),
+        (State::Unallocated, None) if has_backing => writeln!(out, " backing file"),
+        (_, None) => writeln!(out),
+    }
+}
+
+fn end(out: &mut dyn Write, walked: &Walked, backing: Option<&str>) -> io::Result<()> {
+    writeln!(out)?;
+    let names = ["data", "zero", "compressed", "unallocated", "broken"];
+    for (name, bytes) in names.iter().zip(walked.bytes).filter(|(_, bytes)| *bytes != 0) {
+        writeln!(out, "{name}: {} ({bytes} bytes)", Size(bytes))?;
+    }
+    if let Some(name) = backing.filter(|_| walked.unallocated() != 0) {
+        writeln!(out, "what is unallocated comes from the backing file \"{name}\", which was not opened")?;
+    }
+    walked.cut.map_or(Ok(()), |error| writeln!(out, "incomplete: {error}"))
+}
