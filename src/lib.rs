@@ -31,6 +31,7 @@ pub mod image;
 pub mod limits;
 mod parse;
 pub mod references;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod rules;
 pub mod source;

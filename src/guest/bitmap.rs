@@ -196,7 +196,7 @@ pub enum Combine {
 
 /// Combines two sorted lists of ranges, such as [`DirtyRuns`], as they come.
 #[derive(Debug)]
-pub(crate) struct Combined<A, B> {
+pub struct Combined<A, B> {
     how: Combine,
     first: A,
     second: B,
@@ -212,7 +212,7 @@ where
     B: Iterator<Item = Result<GuestSpan, Error>>,
 {
     /// The two lists.
-    pub(crate) fn new(how: Combine, first: A, second: B) -> Self {
+    pub fn new(how: Combine, first: A, second: B) -> Self {
         Self { how, first, second, one: None, other: None, begun: false, done: false }
     }
 

@@ -103,7 +103,7 @@ impl<'i, R: ReadAt> Disk<'i, R> {
     ///
     /// # Errors
     /// Where a table cannot be read, and what `visit` says.
-    pub(crate) fn for_each_run<E: From<Error>>(
+    pub fn for_each_run<E: From<Error>>(
         &self,
         range: GuestSpan,
         visit: impl FnMut(Extent) -> Result<(), E>,

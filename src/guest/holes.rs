@@ -9,7 +9,7 @@ use crate::units::HostOffset;
 
 /// Asks where the holes of the file are, remembering the last answer.
 #[derive(Debug)]
-pub(crate) struct Holes<'i, R> {
+pub struct Holes<'i, R> {
     image: &'i Image<R>,
     at: HostOffset,
     end: HostOffset,
@@ -18,7 +18,7 @@ pub(crate) struct Holes<'i, R> {
 
 impl<'i, R: ReadAt> Holes<'i, R> {
     /// Nothing asked yet.
-    pub(crate) fn new(image: &'i Image<R>) -> Self {
+    pub fn new(image: &'i Image<R>) -> Self {
         Self { image, at: HostOffset(0), end: HostOffset(0), is_hole: false }
     }
 
@@ -27,7 +27,7 @@ impl<'i, R: ReadAt> Holes<'i, R> {
     ///
     /// # Errors
     /// [`Error::Budget`] for more questions than reads are allowed.
-    pub(crate) fn split(&mut self, rest: &mut Option<Extent>) -> Result<Option<(Extent, bool)>, Error> {
+    pub fn split(&mut self, rest: &mut Option<Extent>) -> Result<Option<(Extent, bool)>, Error> {
         let Some(mut extent) = rest.take() else { return Ok(None) };
         let Some(host) = extent.host.filter(|_| extent.state == State::Data) else {
             return Ok(Some((extent, false)));
@@ -67,7 +67,7 @@ impl<'i, R: ReadAt> Holes<'i, R> {
 ///
 /// # Errors
 /// Where the refcounts could not be read, or a limit is spent.
-pub(crate) fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
+pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
     let Some(geometry) = image.geometry() else { return Ok(false) };
     let Some((stored, table)) = image.source().stored_len().zip(image.refcount_table()) else {
         return Ok(false);

@@ -19,14 +19,13 @@ mod trust;
 mod walk;
 mod zstd;
 
-pub(crate) use bitmap::Combined;
-pub use bitmap::{Combine, DirtyRuns};
+pub use bitmap::{Combine, Combined, DirtyRuns};
 pub use cluster::{Extent, State};
 pub use copy::{Cause, Copied, CopyError, CopyOptions, DataFile, Fault, Sink, copy};
 pub use decompress::{Compression, Decoder};
 pub use disk::{Disk, find_snapshot};
 pub use extents::Extents;
-pub(crate) use holes::{Holes, is_preallocated};
+pub use holes::{Holes, is_preallocated};
 pub use locate::{Step, Trace};
 pub use owners::{Owner, Owners, owners};
 pub use stream_fault::StreamFault;
