@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{Chunks, Image, Name};
 use crate::format::Layout;
 use crate::format::extension::{
-    BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
+    self, BACKING_FORMAT, BITMAPS, BitmapsExtension, CRYPTO, CryptoExtension, DATA_FILE, FEATURE_TABLE,
 };
 use crate::format::features::FeatureName;
 use crate::format::header::MAX_BACKING_NAME_LEN;
@@ -72,7 +72,7 @@ impl ExtensionArea {
         for extension in self.iter().map_while(Result::ok) {
             list_end = extension.end();
             let magic = extension.head.magic;
-            if [BACKING_FORMAT, FEATURE_TABLE, BITMAPS, CRYPTO, DATA_FILE].contains(&magic) {
+            if extension::name(magic).is_some() {
                 let start = to_usize(extension.data_at().0.saturating_sub(self.at.0));
                 let range = start..start.saturating_add(extension.data.len());
                 known.retain(|(other, ..)| *other != magic);
