@@ -20,6 +20,15 @@ use crate::rules::named::{
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 
+/// What came of the comparison.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Compared {
+    /// Behind the last cluster that has a refcount or a reference.
+    pub(super) image_end: u64,
+    /// Clusters that have a refcount, and that nothing refers to. None are counted where references may be missing.
+    pub(super) orphans: u64,
+}
+
 /// The comparison under way.
 struct Comparison<'p, 'a, 'w, R> {
     cx: &'p Context<'a, R>,
@@ -33,6 +42,7 @@ struct Comparison<'p, 'a, 'w, R> {
     /// Where the file ends, or the last reference.
     end: u64,
     highest: u64,
+    orphans: u64,
     /// The run at hand of clusters whose refcount is wrong, and that of clusters with more references than it can say.
     run: Option<Run>,
     overflow: Option<Run>,
@@ -44,16 +54,15 @@ struct Comparison<'p, 'a, 'w, R> {
     is_spent: bool,
 }
 
-/// Compares the refcounts of all clusters, and answers where the image ends: behind the last cluster that has a refcount
-/// or a reference.
+/// Compares the refcounts of all clusters.
 pub(super) fn compare<R: ReadAt>(
     cx: &Context<'_, R>,
     (stored, blocks): (&Stored, &HashSet<u64>),
     (counted, flags): (&mut Counted, &mut Flags),
     repeated: &mut Repeated,
     reporter: &mut Reporter<'_>,
-) -> u64 {
-    let Some(width) = stored.width else { return 0 };
+) -> Compared {
+    let Some(width) = stored.width else { return Compared::default() };
     let end = cx.file_clusters.max(counted.touched_end);
     let mut comparison = Comparison {
         cx,
@@ -65,6 +74,7 @@ pub(super) fn compare<R: ReadAt>(
         width,
         end,
         highest: 0,
+        orphans: 0,
         run: None,
         overflow: None,
         runs: BTreeMap::new(),
@@ -74,9 +84,10 @@ pub(super) fn compare<R: ReadAt>(
     repeated.start_again();
     comparison.all(repeated);
     if comparison.is_spent {
-        return 0;
+        return Compared::default();
     }
-    comparison.highest.saturating_add(1).saturating_mul(cx.geometry.cluster_size())
+    let image_end = comparison.highest.saturating_add(1).saturating_mul(cx.geometry.cluster_size());
+    Compared { image_end, orphans: comparison.orphans }
 }
 
 impl<R: ReadAt> Comparison<'_, '_, '_, R> {
@@ -251,6 +262,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         if stored > counted && self.reporter.is_incomplete {
             return self.end_run();
         }
+        self.orphans = self.orphans.saturating_add(u64::from(counted == 0));
         let flags = u64::from(is_flagged && stored < counted);
         self.add(Run::new(rule, cluster, (stored, counted)).with_flags(flags));
     }

@@ -14,6 +14,7 @@ mod context;
 mod counted;
 mod counts;
 mod deep;
+mod emptied;
 mod entries;
 mod flags;
 mod groups;
@@ -32,6 +33,7 @@ mod tables;
 mod trailing;
 mod trees;
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
 
 use crate::finding::{Finding, Structure};
@@ -45,6 +47,7 @@ use compare::compare;
 use context::Context;
 use counted::Counted;
 use deep::judge_streams;
+use emptied::Emptied;
 use flags::Flags;
 pub use lost::Loss;
 use lost::Losses;
@@ -123,6 +126,7 @@ fn passes<R: ReadAt>(
     let mut repeated = Repeated::new(limits.odd_tables);
     let mut losses = Losses::new(limits.lost_ranges);
     let mut flags = Flags::default();
+    let mut emptied = Emptied::default();
 
     let stored = Stored::load(cx, judge, &mut counted, &mut repeated, reporter);
     counted.claim(cx, Span::new(HostOffset(0), cx.geometry.cluster_size()), 1, reporter);
@@ -135,9 +139,11 @@ fn passes<R: ReadAt>(
         repeated: &mut repeated,
         losses: &mut losses,
         flags: &mut flags,
+        emptied: &mut emptied,
         reporter,
         trees: Trees::default(),
         further_repeats: 0,
+        used: BTreeSet::new(),
     }
     .trees(&lists);
     let block_clusters = stored.claim_blocks(cx, &mut counted);
@@ -148,6 +154,7 @@ fn passes<R: ReadAt>(
         counted: &mut counted,
         losses: &mut losses,
         flags: &mut flags,
+        emptied: &mut emptied,
         reporter,
         active: Active::new(cx.image),
         streams: StreamList::new(cx.geometry, limits.compressed_clusters),
@@ -160,7 +167,9 @@ fn passes<R: ReadAt>(
         reporter.spent(cx.image, Limit::CountedPages, Structure::File);
     } else if !stored.is_table_cut {
         let known = (&mut counted, &mut flags);
-        image_end = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
+        let compared = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
+        image_end = compared.image_end;
+        emptied.report(compared.orphans, cx.geometry, reporter);
         flags.report(cx, &stored, &counted, reporter);
         if !reporter.is_incomplete {
             trailing_data(cx, image_end, counted.touched_end, reporter);

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::counted::Counted;
 use super::counts::PAGE_LEN;
+use super::emptied::Emptied;
 use super::flags::{Flag, Flags};
 use super::lost::Losses;
 use super::reporter::Reporter;
@@ -16,7 +17,7 @@ use crate::format::mapping::{L2Entry, SubclusterBitmap};
 use crate::image::{DiskTree, Table};
 use crate::rules::Judge;
 use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, to_u64, to_usize};
+use crate::units::{Geometry, GuestOffset, HostOffset, to_u64, to_usize};
 
 /// The bits that a plain entry has not: all but its offset and bit 63.
 const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
@@ -110,6 +111,7 @@ pub(super) struct TableWalk<'p, 'a, 'w, R> {
     pub(super) counted: &'p mut Counted,
     pub(super) losses: &'p mut Losses,
     pub(super) flags: &'p mut Flags,
+    pub(super) emptied: &'p mut Emptied,
     pub(super) reporter: &'p mut Reporter<'w>,
     pub(super) active: Active,
     pub(super) streams: StreamList,
@@ -143,16 +145,19 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
 
     fn walk_table(&mut self, mut table: L2Reading) {
         let mut entries = self.cx.image.entries(table.l2);
+        let mut is_empty = true;
         while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
                     self.reporter.stop(error, Structure::L2Table);
+                    is_empty = false;
                     break;
                 }
             };
             if self.cx.geometry.extended_l2() {
                 for entry in chunk.entries() {
+                    is_empty = false;
                     self.entry(&mut table, entry.index, entry.raw, entry.bitmap);
                 }
                 continue;
@@ -163,11 +168,16 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
                 let len = if raw == 0 {
                     entries.iter().take_while(|entry| **entry == [0; 8]).count()
                 } else {
+                    is_empty = false;
                     self.entry_run(&mut table, index, raw, entries)
                 };
                 entries = entries.get(len.max(1)..).unwrap_or_default();
                 index = index.saturating_add(to_u64(len));
             }
+        }
+        if is_empty && !table.is_header() {
+            let start = GuestOffset(table.guest_offset(0, self.cx.geometry));
+            self.emptied.add(table.l2, table.tree, start, self.cx.geometry.l2_coverage());
         }
         self.note_losses(&table);
         self.reporter.end_table();

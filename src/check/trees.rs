@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::context::Context;
 use super::counted::Counted;
+use super::emptied::Emptied;
 use super::flags::Flags;
 use super::lists::Lists;
 use super::lost::Losses;
@@ -17,7 +18,7 @@ use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{GuestOffset, HostOffset, Span, Tree, to_u64, to_usize};
 
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
@@ -110,9 +111,12 @@ pub(super) struct Sweep<'p, 'a, 'w, R> {
     pub(super) repeated: &'p mut Repeated,
     pub(super) losses: &'p mut Losses,
     pub(super) flags: &'p mut Flags,
+    pub(super) emptied: &'p mut Emptied,
     pub(super) reporter: &'p mut Reporter<'w>,
     pub(super) trees: Trees,
     pub(super) further_repeats: u64,
+    /// The places of L1 tables that have an entry.
+    pub(super) used: BTreeSet<usize>,
 }
 
 impl<R: ReadAt> Sweep<'_, '_, '_, R> {
@@ -142,6 +146,9 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                 }
             }
             from = at;
+        }
+        for (_, table) in uses.iter().enumerate().filter(|(place, _)| !self.used.contains(place)) {
+            self.emptied.add(Table::l1(table.tree), table.tree, GuestOffset(0), table.tree.disk_size);
         }
         if self.further_repeats != 0 {
             let further = self.further_repeats;
@@ -198,23 +205,27 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         }
     }
 
-    /// The entries from one edge to the next, which the same tables here; `false` where no more can be kept.
+    /// The entries from one edge to the next, which are those of the same tables; `false` where no more can be kept. Takes note
+    /// of those that have an entry there.
     fn sweep(&mut self, uses: &[L1Use], here: &TablesHere, from: u64, to: u64) -> bool {
         let Some((place, table)) = here.stands_for(uses) else { return true };
         let span = Span::new(HostOffset(from), to.saturating_sub(from));
         let part = Table { span, ..Table::l1(table.tree) };
         let skipped = from.saturating_sub(table.tree.l1.at.0) / 8;
         let mut entries = self.cx.image.entries(part);
+        let mut is_used = false;
         while let Some(chunk) = entries.next() {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(error) => {
                     self.end_l1_table();
                     self.reporter.stop(error, Structure::L1Table);
-                    return true;
+                    is_used = true;
+                    break;
                 }
             };
             for entry in chunk.entries() {
+                is_used = true;
                 let entry = Entry { index: entry.index.saturating_add(skipped), ..entry };
                 self.judge.entry(&part, &entry, &mut self.reporter.found);
                 if !self.l1_entry(here, place, entry.index, entry.at, L1Entry(entry.raw)) {
@@ -228,6 +239,9 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             }
         }
         self.end_l1_table();
+        if is_used {
+            self.used.extend(here.tables.iter().map(|(_, place)| *place));
+        }
         true
     }
 

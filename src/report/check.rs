@@ -14,6 +14,7 @@ use crate::check::{
 };
 use crate::finding::Findings;
 use crate::finding::{Finding, Severity};
+use crate::rules::named::TABLE_MAY_BE_LOST;
 use crate::source::ReadAt;
 
 const SCHEMA: &str = "qcow2-inspect/check/1";
@@ -186,7 +187,10 @@ fn write_text(
     color: bool,
 ) -> io::Result<()> {
     writeln!(out, "file {}", report.subject)?;
-    writeln!(out, "verdict: {}", checked.verdict.as_str())?;
+    let is_lost = checked.rules.iter().any(|(rule, _)| rule.code == TABLE_MAY_BE_LOST.code);
+    let warning =
+        if is_lost { "; a table may be lost, and guest data with it (L30): do not repair it" } else { "" };
+    writeln!(out, "verdict: {}{warning}", checked.verdict.as_str())?;
     write_findings(out, findings.iter(), color)?;
     if checked.excused != 0 {
         let excused = checked.excused;

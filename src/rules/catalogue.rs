@@ -33,6 +33,7 @@ register![
     l1,
     l2,
     l2_compressed,
+    lost_tables,
     sharing,
     refcounts,
     snapshots,

@@ -19,6 +19,7 @@ mod judge;
 mod l1;
 mod l2;
 mod l2_compressed;
+mod lost_tables;
 mod luks;
 mod luks_slots;
 mod names;

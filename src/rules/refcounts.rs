@@ -61,9 +61,10 @@ rules! {
     }
     REFCOUNT_TOO_HIGH: R06 "refcount-too-high" Leak Must {
         title: "a cluster's refcount must not be more than the number of references to it",
-        why: "space is wasted, and nothing else",
-        advice: "free it at leisure with `qemu-img check -r leaks`, unless a lost table (L02, L03, L28) is among the \
-            leaked clusters",
+        why: "space is wasted; but where a table was lost, what it mapped is among these clusters",
+        advice: "where L30, or a broken L1 entry (L02, L03, L28), says that a table may be lost, leave them alone: \
+            `qemu-img check -r` frees them, and with them the guest's data. Else free them at leisure with \
+            `qemu-img check -r leaks`, on a copy first",
         spec: "Host cluster management",
         fields: [RefcountBlock.ENTRY],
         qemu: Silently Leak "check: 'Leaked cluster N refcount=A reference=B', exit 3; exit 2 where bit 63 \

@@ -1,0 +1,55 @@
+//! Tables without any entry, beside clusters in use that nothing refers to: they may be what is left of lost tables (L30).
+
+use crate::finding::{Finding, Guest, Structure};
+use crate::image::{DiskTree, Table};
+use crate::rules::named::TABLE_MAY_BE_LOST;
+use crate::units::{Geometry, GuestOffset};
+
+use super::reporter::Reporter;
+
+/// So many are remembered one by one, and more only counted.
+const KEPT: usize = 4096;
+/// So few clusters without an owner say nothing of a table: a single one is leaked by any write that was cut off.
+const FEW: u64 = 1;
+
+/// The tables without any entry.
+#[derive(Debug, Default)]
+pub(super) struct Emptied {
+    tables: Vec<(Table, Guest)>,
+    further: u64,
+}
+
+impl Emptied {
+    /// Takes one more, which would map this part of the guest's disk. Where the disk ends before that, nothing is missed.
+    pub(super) fn add(&mut self, table: Table, tree: DiskTree, start: GuestOffset, len: u64) {
+        let (tree, disk_size) = (tree.l1.tree, tree.disk_size);
+        if start.0 >= disk_size {
+            return;
+        }
+        if self.tables.len() < KEPT {
+            self.tables.push((table, Guest::new(tree, start, len, disk_size)));
+        } else {
+            self.further = self.further.saturating_add(1);
+        }
+    }
+
+    /// Tells them, if there are clusters that could have belonged to them.
+    pub(super) fn report(self, orphans: u64, geometry: Geometry, reporter: &mut Reporter<'_>) {
+        if orphans <= FEW {
+            return;
+        }
+        let bytes = orphans.saturating_mul(geometry.cluster_size());
+        for (table, guest) in self.tables {
+            let found = format!("no entry, and {orphans} clusters ({bytes} bytes) that nothing refers to");
+            let wanted = "an entry for what they hold, or no such clusters";
+            let structure = table.kind.structure();
+            let finding = Finding::new(&TABLE_MAY_BE_LOST, structure, table.span, found, wanted);
+            reporter.found.push(finding.hurting(guest));
+            reporter.keep_few();
+        }
+        if self.further != 0 {
+            reporter.found.push(Finding::more(&TABLE_MAY_BE_LOST, Structure::L2Table, self.further));
+        }
+        reporter.end_table();
+    }
+}
