@@ -1,29 +1,26 @@
-//! Runs the rules of this half of the house over whole images, for the tests of several files.
+//! Runs the rules about the tables and the lists that lead to them over whole images, for the tests of several files.
 
 use std::convert::Infallible;
 
-use super::Judge;
-use crate::finding::{Finding, Judged, Severity, Structure};
-use crate::format::bitmap::BitmapHead;
-use crate::format::extension::BitmapsExtension;
-use crate::format::header::{HeaderAdditional, HeaderV2, HeaderV3};
-use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
-use crate::format::{Field, Layout, part};
-use crate::image::{Bitmap, Section, Snapshot, Tables, Walk};
-use crate::testkit::{Damage, Draft, damages};
-use crate::units::{HostOffset, Span};
-use crate::{Image, Limits};
+use qcow2_inspect::finding::{Finding, Judged, Severity, Structure};
+use qcow2_inspect::format::bitmap::BitmapHead;
+use qcow2_inspect::format::extension::BitmapsExtension;
+use qcow2_inspect::format::header::{HeaderAdditional, HeaderV2, HeaderV3};
+use qcow2_inspect::format::snapshot::{SnapshotExtra, SnapshotHead};
+use qcow2_inspect::format::{Field, Layout, part};
+use qcow2_inspect::image::{Bitmap, Section, Snapshot, Tables, Walk};
+use qcow2_inspect::rules::Judge;
+use qcow2_inspect::testkit::{Damage, Draft, damages};
+use qcow2_inspect::units::{HostOffset, Span, to_u64};
+use qcow2_inspect::{Image, Limits};
+
+use crate::{load, valid_images};
 
 /// A day in 2040; every date in the corpus is before it.
-pub(super) const NOW: i64 = 2_208_988_800;
-
-pub(super) fn base(name: &str) -> Draft {
-    let path = format!("{}/corpus/{name}.qcow2", env!("CARGO_MANIFEST_DIR"));
-    Draft::new(std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}")))
-}
+pub(crate) const NOW: i64 = 2_208_988_800;
 
 /// What families L, R, S and B find.
-pub(super) fn findings(draft: &Draft) -> Vec<Finding> {
+pub(crate) fn findings(draft: &Draft) -> Vec<Finding> {
     let image = Image::open(draft.bytes.as_slice(), Limits::default()).unwrap();
     let (mut walk, mut judge) = (Walk::new(&image, Tables::Once), Judge::new(&image, Some(NOW)));
     let mut out = Vec::new();
@@ -37,7 +34,7 @@ pub(super) fn findings(draft: &Draft) -> Vec<Finding> {
 }
 
 /// The codes of the rules that fire, in order and without repetition.
-pub(super) fn codes(findings: &[Finding]) -> Vec<&'static str> {
+pub(crate) fn codes(findings: &[Finding]) -> Vec<&'static str> {
     let mut codes: Vec<_> = findings.iter().map(|finding| finding.rule.code).collect();
     codes.sort_unstable();
     codes.dedup();
@@ -45,9 +42,9 @@ pub(super) fn codes(findings: &[Finding]) -> Vec<&'static str> {
 }
 
 /// The finding of the damage called `RULE-variant`, which has to be the only one of its rule.
-pub(super) fn finding(name: &str) -> (Draft, Finding) {
+pub(crate) fn finding(name: &str) -> (Draft, Finding) {
     let damage = damages().find(|damage| title(damage) == name).unwrap_or_else(|| panic!("no damage {name}"));
-    let mut draft = base(damage.base);
+    let mut draft = load(damage.base);
     (damage.breaks)(&mut draft);
     let mut found = findings(&draft);
     found.retain(|finding| finding.rule == damage.rule);
@@ -55,18 +52,18 @@ pub(super) fn finding(name: &str) -> (Draft, Finding) {
     (draft, found.remove(0))
 }
 
-pub(super) fn title(damage: &Damage) -> String {
+pub(crate) fn title(damage: &Damage) -> String {
     format!("{}-{}", damage.rule.code, damage.variant).trim_end_matches('-').to_owned()
 }
 
 /// Holds for every damage of these rules: broken, the rule fires, at bytes of one of its fields, and else only
 /// what the damage names; nearly broken, it does not.
-pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
+pub(crate) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
     let mut seen = Vec::new();
     for damage in damages().filter(|damage| rules.contains(&damage.rule.code)) {
         let name = title(damage);
         seen.push(damage.rule.code);
-        let mut draft = base(damage.base);
+        let mut draft = load(damage.base);
         (damage.breaks)(&mut draft);
         let found = findings(&draft);
         let worst =
@@ -82,7 +79,7 @@ pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
             assert!(is_field || ["S01", "B01", "B18"].contains(&damage.rule.code), "{name}: {finding:#?}");
         }
 
-        let mut draft = base(damage.base);
+        let mut draft = load(damage.base);
         (damage.nearly)(&mut draft);
         let found = findings(&draft);
         assert!(!codes(&found).contains(&damage.rule.code), "{name}: nearly, and {:?}", codes(&found));
@@ -99,7 +96,7 @@ pub(super) fn each_damage_breaks_its_rule(family: &str, rules: &[&str]) {
 fn spans(draft: &Draft, judged: Judged) -> Vec<(Structure, Span)> {
     let image = draft.image();
     let Judged { structure, name } = judged;
-    let bytes = |at, bytes: &[u8]| Span::new(at, crate::units::to_u64(bytes.len()));
+    let bytes = |at, bytes: &[u8]| Span::new(at, to_u64(bytes.len()));
     let named = |fields: &[Field]| *fields.iter().find(|field| field.name == name).unwrap();
     let of_snapshot = |s: Snapshot| match name {
         part::ID_STR => bytes(s.id_at(), &s.id),
@@ -154,13 +151,8 @@ fn spans(draft: &Draft, judged: Judged) -> Vec<(Structure, Span)> {
 
 #[test]
 fn valid_images_are_quiet() {
-    let directory = format!("{}/corpus/valid", env!("CARGO_MANIFEST_DIR"));
-    for file in std::fs::read_dir(directory).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_none_or(|ending| ending != "qcow2") {
-            continue;
-        }
-        let found = findings(&Draft::new(std::fs::read(&path).unwrap()));
-        assert!(found.is_empty(), "{}: {found:#?}", path.display());
+    for (name, bytes) in valid_images() {
+        let found = findings(&Draft::new(bytes));
+        assert!(found.is_empty(), "{name}: {found:#?}");
     }
 }

@@ -1,26 +1,21 @@
-//! Runs the rules about the header, the extensions and the LUKS header over the damages of the test kit.
-
-#![expect(clippy::unwrap_used, reason = "tests alone use it")]
+//! Runs the rules about the header, the extensions and the LUKS header over the damages of the kit.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use super::*;
-use crate::finding::{Finding, Severity, Structure};
-use crate::image::{Image, Section, Tables, Walk};
-use crate::rules::named::BAD_MAGIC;
-use crate::testkit::{Damage, Draft, damages};
+use qcow2_inspect::finding::{Finding, Severity, Structure};
+use qcow2_inspect::image::{Section, Tables, Walk};
+use qcow2_inspect::rules::named::BAD_MAGIC;
+use qcow2_inspect::rules::{Judge, stopped};
+use qcow2_inspect::testkit::{Damage, damages};
+use qcow2_inspect::{Image, Limits};
 
-/// An image of the corpus.
-pub(crate) fn load(name: &str) -> Draft {
-    let path = format!("{}/corpus/{name}.qcow2", env!("CARGO_MANIFEST_DIR"));
-    Draft::new(std::fs::read(path).unwrap())
-}
+use crate::{load, valid_images};
 
 /// Everything that the rules of the three families find in a file.
-pub(super) fn findings(file: &[u8]) -> Vec<Finding> {
+pub(crate) fn findings(file: &[u8]) -> Vec<Finding> {
     let mut out = Vec::new();
-    let image = match Image::open(file, crate::Limits::default()) {
+    let image = match Image::open(file, Limits::default()) {
         Ok(image) => image,
         Err(error) => return vec![stopped(error, Structure::Header, &BAD_MAGIC)],
     };
@@ -35,7 +30,7 @@ pub(super) fn findings(file: &[u8]) -> Vec<Finding> {
 }
 
 /// The codes of all findings in a file.
-pub(super) fn check_file(file: &[u8]) -> Vec<&'static str> {
+pub(crate) fn check_file(file: &[u8]) -> Vec<&'static str> {
     findings(file).iter().map(|finding| finding.rule.code).collect()
 }
 
@@ -55,8 +50,8 @@ fn line(damage: &Damage, finding: &Finding) -> String {
 }
 
 /// Holds every damage of these families to what it promises.
-pub(super) fn families(families: &[&str]) {
-    let golden: Vec<&str> = include_str!("testing_header.txt").lines().collect();
+pub(crate) fn families(families: &[&str]) {
+    let golden: Vec<&str> = include_str!("heads.txt").lines().collect();
     let mut lines = Vec::new();
     for damage in
         damages().filter(|damage| families.iter().any(|family| damage.rule.code.starts_with(family)))
@@ -88,7 +83,7 @@ pub(super) fn families(families: &[&str]) {
         assert!(excess.is_empty() && missing.is_empty(), "{name}: {excess:?} too many, {missing:?} too few");
     }
     for line in &lines {
-        assert!(golden.contains(&line.as_str()), "not in testing_header.txt:\n{}", lines.join("\n"));
+        assert!(golden.contains(&line.as_str()), "not in heads.txt:\n{}", lines.join("\n"));
     }
     let expected = golden.iter().filter(|line| families.iter().any(|family| line.starts_with(family)));
     for line in expected {
@@ -101,14 +96,8 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[("v3-aes", &["H18"]), ("v3-backing-no-f
 
 #[test]
 fn valid_images_are_quiet() {
-    let valid = format!("{}/corpus/valid", env!("CARGO_MANIFEST_DIR"));
-    for entry in std::fs::read_dir(valid).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|ending| ending != "qcow2") {
-            continue;
-        }
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        let had = findings(&std::fs::read(&path).unwrap());
+    for (name, bytes) in valid_images() {
+        let had = findings(&bytes);
         let loud: Vec<_> = had
             .iter()
             .filter(|finding| finding.severity > Severity::Note)
