@@ -11,6 +11,7 @@
 
 mod asked;
 mod bounds;
+mod counts;
 mod guest;
 mod independence;
 mod output;
@@ -24,6 +25,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub use asked::{Format, LIMITS, Tells};
 pub use bounds::{memory_bound, read_bound, row_bound};
+pub use counts::{check_counts, told_counts};
 pub use guest::check_guest_view;
 pub use independence::{check_deterministic, check_limits_are_monotone, check_reader_independent};
 pub use output::{check_json, check_json_array, check_json_lines, check_text};
