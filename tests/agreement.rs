@@ -18,10 +18,10 @@ use qcow2_inspect::image::Bitmap;
 use qcow2_inspect::report::{
     self, CheckFormat, CheckReport, Heading, JsonSink, Options, Row, Section, Sink, Subject, Summary,
 };
-use qcow2_inspect::testkit::oracle::told_counts;
-use qcow2_inspect::testkit::{Draft, Rng};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset, to_u64, to_usize};
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::oracle::told_counts;
+use qcow2_testkit::{Draft, Rng};
 use serde_json::{Value, json};
 
 /// A day in 2040: every date in the corpus but a wrong one is before it.

@@ -5,10 +5,10 @@ use qcow2_inspect::audit::{Audit, AuditOptions, Decision, Policy, Quotas, Reason
 use qcow2_inspect::check::{CheckOptions, check};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::{header, snapshot};
-use qcow2_inspect::testkit::Draft;
-use qcow2_inspect::testkit::readers::FailingAt;
 use qcow2_inspect::units::{HostOffset, Span, to_u64};
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::Draft;
+use qcow2_testkit::readers::FailingAt;
 
 /// An image of the corpus.
 fn load(name: &str) -> Draft {

@@ -16,10 +16,10 @@ use std::path::Path;
 
 use qcow2_inspect::guest::{CopyOptions, Disk, Fault, Owner, Sink, copy, owners};
 use qcow2_inspect::references::{References, Role, count};
-use qcow2_inspect::testkit::oracle::{check_counts, check_guest_view};
-use qcow2_inspect::testkit::{Draft, damages};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset};
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::oracle::{check_counts, check_guest_view};
+use qcow2_testkit::{Draft, damages};
 
 /// Guest bytes that are copied; more of a small image says nothing new.
 const COPIED: u64 = 4 << 20;

@@ -14,9 +14,9 @@ use qcow2_inspect::guest::Disk;
 use qcow2_inspect::image::{Section, Tables, Walk};
 use qcow2_inspect::report::{Walked, write_map_json};
 use qcow2_inspect::source::ReadAt;
-use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset};
 use qcow2_inspect::{Error, Image, Limits};
+use qcow2_testkit::Draft;
 
 /// A valid image of the corpus.
 fn load(name: &str) -> Draft {

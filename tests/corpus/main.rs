@@ -25,9 +25,9 @@ use qcow2_inspect::report::{
     self, CheckFormat, CheckReport, Options, Subject, Summary, TextOptions, TextSink,
 };
 use qcow2_inspect::rules::catalogue;
-use qcow2_inspect::testkit::{Damage, Draft, damages};
 use qcow2_inspect::text::escape;
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::{Damage, Draft, damages};
 use recipes::RECIPES;
 
 /// Rules that fire on valid images too, since they warn of what the image asks for.

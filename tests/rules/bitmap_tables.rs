@@ -6,8 +6,8 @@ use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::bitmap::field;
 use qcow2_inspect::image::{Part, Section, Tables, Walk};
 use qcow2_inspect::rules::Judge;
-use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::units::{HostOffset, Span};
+use qcow2_testkit::Draft;
 
 use crate::{load, tables};
 

@@ -3,7 +3,7 @@
 use qcow2_inspect::finding::Severity;
 use qcow2_inspect::format::bitmap::field;
 use qcow2_inspect::format::header;
-use qcow2_inspect::testkit::damages;
+use qcow2_testkit::damages;
 
 use crate::{load, tables};
 

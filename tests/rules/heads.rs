@@ -7,8 +7,8 @@ use qcow2_inspect::finding::{Finding, Severity, Structure};
 use qcow2_inspect::image::{Section, Tables, Walk};
 use qcow2_inspect::rules::named::BAD_MAGIC;
 use qcow2_inspect::rules::{Judge, stopped};
-use qcow2_inspect::testkit::{Damage, damages};
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::{Damage, damages};
 
 use crate::{load, valid_images};
 

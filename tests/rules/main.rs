@@ -17,7 +17,7 @@ mod trailing;
 
 use std::path::{Path, PathBuf};
 
-use qcow2_inspect::testkit::Draft;
+use qcow2_testkit::Draft;
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")

@@ -3,9 +3,9 @@
 use qcow2_inspect::format::refcount::RefcountWidth;
 use qcow2_inspect::image::{Part, RefcountRun, Table};
 use qcow2_inspect::rules::Judge;
-use qcow2_inspect::testkit::Draft;
-use qcow2_inspect::testkit::writer::Plan;
 use qcow2_inspect::units::{Geometry, HostOffset, Span};
+use qcow2_testkit::Draft;
+use qcow2_testkit::writer::Plan;
 
 use crate::tables;
 

@@ -10,9 +10,9 @@ use qcow2_inspect::format::snapshot::{SnapshotExtra, SnapshotHead};
 use qcow2_inspect::format::{Field, Layout, part};
 use qcow2_inspect::image::{Bitmap, Section, Snapshot, Tables, Walk};
 use qcow2_inspect::rules::Judge;
-use qcow2_inspect::testkit::{Damage, Draft, damages};
 use qcow2_inspect::units::{HostOffset, Span, to_u64};
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::{Damage, Draft, damages};
 
 use crate::{load, valid_images};
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use qcow2_inspect::rules::Judge;
 use qcow2_inspect::source::ReadAt;
-use qcow2_inspect::testkit::Model;
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::Model;
 
 /// A file that somebody writes to.
 struct Moving(Mutex<(Vec<u8>, Duration)>);
