@@ -10,7 +10,7 @@ FUZZ_ARGS := -max_len=16384 -timeout=10 -rss_limit_mb=2048
 ARGS_parse_image := -dict=fuzz/qcow2.dict
 # A description has a length of its own; there is nothing to grow into.
 ARGS_valid_image := -len_control=0
-CARGO_TEST := cargo test --locked --all-features
+CARGO_TEST := cargo test --locked --workspace --all-features
 LLVM = $(shell rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -58,11 +58,11 @@ test: deps ## Run all tests, the corpus and real qemu-img included
 
 .PHONY: check
 check: ## Formatting, lints, documentation and lock files; warnings are errors
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --locked --all-targets --all-features -- -D warnings
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --all-features --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 .PHONY: replay

@@ -35,8 +35,6 @@ pub mod references;
 pub mod report;
 pub mod rules;
 pub mod source;
-#[cfg(feature = "testkit")]
-pub mod testkit;
 pub mod text;
 pub mod units;
 

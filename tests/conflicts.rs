@@ -7,8 +7,8 @@ use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::{header, snapshot};
 use qcow2_inspect::rules::named::BUDGET_SPENT;
-use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::Draft;
 
 const COUNTS: [u64; 4] = [7, 8, 9, 20];
 const CLUSTER: u64 = 512;

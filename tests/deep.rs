@@ -13,9 +13,9 @@ use qcow2_inspect::format::header::{HeaderV2, HeaderV3, MAGIC};
 use qcow2_inspect::format::scalar::{ByteSize, ClusterBits};
 use qcow2_inspect::format::snapshot::SnapshotHead;
 use qcow2_inspect::source::ReadAt;
-use qcow2_inspect::testkit::readers::FailingOnce;
 use qcow2_inspect::units::{HostOffset, Tree};
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::readers::FailingOnce;
 
 const CLUSTER_BITS: u32 = 12;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;

@@ -5,9 +5,9 @@
 use qcow2_inspect::check::{CheckOptions, Checked, check};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::header::field;
-use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::units::Tree;
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::Draft;
 
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// Offset bits of an entry that is on no cluster boundary.

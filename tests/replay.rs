@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use qcow2_inspect::testkit::{Rng, exercise_fully, mutate};
+use qcow2_testkit::{Rng, exercise_fully, mutate};
 
 fn images() -> Vec<(String, Vec<u8>)> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -37,7 +37,7 @@ fn images_cut_at_any_byte_pass_every_oracle() {
         println!("{path}");
         let step = (bytes.len() / 200).max(1) | 1;
         for len in (0..600.min(bytes.len())).chain((600..bytes.len()).step_by(step)) {
-            qcow2_inspect::testkit::exercise(&bytes[..len]);
+            qcow2_testkit::exercise(&bytes[..len]);
         }
     }
 }
@@ -54,7 +54,7 @@ fn edited_images_pass_the_oracles() {
         for _ in 0..20 {
             let max = data.len();
             len = mutate(&mut data, len, max, u32::try_from(rng.below(1 << 32)).unwrap());
-            qcow2_inspect::testkit::exercise(&data[..len]);
+            qcow2_testkit::exercise(&data[..len]);
         }
     }
 }

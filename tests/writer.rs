@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use qcow2_inspect::format::bitmap::BitmapFlags;
-use qcow2_inspect::testkit::Model;
-use qcow2_inspect::testkit::writer::{Backing, EntryPlan, Plan, SnapshotPlan, Written};
+use qcow2_testkit::Model;
+use qcow2_testkit::writer::{Backing, EntryPlan, Plan, SnapshotPlan, Written};
 use serde_json::Value;
 
 /// Images that are made.
@@ -234,7 +234,7 @@ impl Seen {
             seen("raw data file".into(), v3.data_file.as_ref().is_some_and(|file| file.raw));
             seen("unknown features".into(), v3.more_compatible | v3.more_autoclear != 0);
         }
-        let uses = qcow2_inspect::testkit::writer::Uses::of(plan);
+        let uses = qcow2_testkit::writer::Uses::of(plan);
         seen("shared table".into(), uses.tables.iter().any(|uses| *uses > 1));
         seen("shared cluster".into(), uses.clusters.iter().any(|uses| *uses > 1));
         seen("shared stream".into(), uses.streams.iter().any(|uses| *uses > 1));

@@ -2,20 +2,19 @@
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use qcow2_inspect::testkit;
 
 fuzz_target!(init: qcow2_inspect_fuzz::lift_limit_on_panic(), |bytes: &[u8]| {
     let exercise = match qcow2_inspect_fuzz::asks_for_all_oracles() {
-        true => testkit::exercise_fully,
-        false => testkit::exercise,
+        true => qcow2_testkit::exercise_fully,
+        false => qcow2_testkit::exercise,
     };
-    qcow2_inspect_fuzz::within(testkit::memory_bound(bytes.len()), || exercise(bytes));
+    qcow2_inspect_fuzz::within(qcow2_testkit::memory_bound(bytes.len()), || exercise(bytes));
 });
 
 // Half of the mutations know the format (our edits), the other half are libFuzzer's own.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     if seed % 2 == 0 {
-        testkit::mutate(data, size, max_size, seed / 2)
+        qcow2_testkit::mutate(data, size, max_size, seed / 2)
     } else {
         fuzzer_mutate(data, size, max_size)
     }

@@ -3,9 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qcow2_inspect::testkit;
 
 fuzz_target!(init: qcow2_inspect_fuzz::lift_limit_on_panic(), |description: &[u8]| {
     // An image with clusters of 64 KiB has some MiB, and a damaged copy.
-    qcow2_inspect_fuzz::within(128 << 20, || testkit::exercise_model(description));
+    qcow2_inspect_fuzz::within(128 << 20, || qcow2_testkit::exercise_model(description));
 });

@@ -90,9 +90,8 @@ mod tests {
 
     #[test]
     fn holes_are_no_bytes_of_the_file() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/valid/v3-zlib.qcow2");
-        let mut bytes = std::fs::read(path).unwrap();
-        let stored = crate::units::to_u64(bytes.len());
+        let mut bytes = b"QFI\xfb\0\0\0\x02".to_vec();
+        let stored = 5000;
         bytes.resize(1 << 20, 0);
         let len = |limits, claims: &[(u64, Option<u64>)]| {
             let image = Image::open(Sparse { bytes: bytes.clone(), data_len: stored }, limits).ok()?;

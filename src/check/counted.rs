@@ -5,8 +5,6 @@ use std::ops::Range;
 use super::conflicts::Conflicts;
 use super::context::Context;
 use super::counts::Clusters;
-#[cfg(feature = "testkit")]
-use super::counts::PAGE_LEN;
 use super::reporter::Reporter;
 use crate::Limits;
 use crate::source::ReadAt;
@@ -91,16 +89,5 @@ impl Counted {
             }
         }
         self.touched_end = self.touched_end.max(end);
-    }
-
-    /// Every cluster with a reference, and how many it has, in order.
-    #[cfg(feature = "testkit")]
-    pub(super) fn references(&self) -> Vec<(u64, u64)> {
-        let numbers = self.clusters.numbers().into_iter().flat_map(|page| {
-            let first = page.saturating_mul(PAGE_LEN);
-            first..first.saturating_add(PAGE_LEN)
-        });
-        let counts = numbers.map(|cluster| (cluster, self.clusters.count(cluster)));
-        counts.filter(|(_, count)| *count != 0).collect()
     }
 }

@@ -106,7 +106,7 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     let mut reporter = Reporter::new(image, options, watch);
     let mut judge = Judge::new(image, options.now);
     let came_of_it = match Context::new(image, *options) {
-        Some(cx) => Some(passes(&cx, &mut judge, &mut reporter).0),
+        Some(cx) => Some(passes(&cx, &mut judge, &mut reporter)),
         None => {
             lists::without_tables(image, &mut judge, &mut reporter);
             None
@@ -116,11 +116,7 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
 }
 
 /// The passes over an image whose tables can be found, in the order in which they read.
-fn passes<R: ReadAt>(
-    cx: &Context<'_, R>,
-    judge: &mut Judge<'_, R>,
-    reporter: &mut Reporter<'_>,
-) -> (Parts, Counted) {
+fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &mut Reporter<'_>) -> Parts {
     let limits = cx.image.limits();
     let mut counted = Counted::new(limits);
     let mut repeated = Repeated::new(limits.odd_tables);
@@ -189,18 +185,5 @@ fn passes<R: ReadAt>(
         image_end_offset: image_end,
         ..active.counters
     };
-    let parts =
-        Parts { counters, compressed: active.compressed, owners, losses, held: active.held, decompressed };
-    (parts, counted)
-}
-
-/// How often each host cluster is referenced as the check counts it: every cluster with a reference, in order.
-#[cfg(feature = "testkit")]
-pub fn count_references<R: ReadAt>(image: &Image<R>) -> Vec<(u64, u64)> {
-    let mut nobody = |_: Finding| ();
-    let options = CheckOptions::default();
-    let Some(cx) = Context::new(image, options) else { return Vec::new() };
-    let mut reporter = Reporter::new(image, &options, &mut nobody);
-    let (_, counted) = passes(&cx, &mut Judge::new(image, None), &mut reporter);
-    counted.references()
+    Parts { counters, compressed: active.compressed, owners, losses, held: active.held, decompressed }
 }

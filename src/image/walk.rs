@@ -377,37 +377,3 @@ impl<E> From<Error> for Stop<E> {
         Self::Unread(error)
     }
 }
-
-#[cfg(all(test, feature = "testkit"))]
-mod tests {
-    use std::convert::Infallible;
-
-    use super::*;
-    use crate::format::bitmap::field::BITMAP_TABLE_OFFSET;
-    use crate::format::extension::BITMAPS;
-    use crate::format::extension::bitmaps_field::BITMAP_DIRECTORY_SIZE;
-    use crate::testkit::Draft;
-
-    /// Whether a walk over the bitmaps left a table out for its limit.
-    fn is_spent(draft: &Draft, tables: Tables) -> bool {
-        let image = draft.image();
-        let mut walk = Walk::new(&image, tables);
-        let Ok(()) = walk.section(Section::Bitmaps, &mut |_| -> Result<(), Infallible> { Ok(()) });
-        walk.is_spent
-    }
-
-    #[test]
-    fn a_table_that_is_left_out_is_told_of_whatever_ends_the_list() {
-        let mut draft = Draft::new(include_bytes!("../../corpus/valid/v3-bitmaps.qcow2").to_vec());
-        let table = draft.bitmap(0).head.bitmap_table_offset.0;
-        draft.set_bitmap(1, BITMAP_TABLE_OFFSET, table);
-        let mut cut = Draft::new(draft.bytes.clone());
-        let at = HostOffset(cut.extension_data(BITMAPS));
-        let len = cut.get(BITMAP_DIRECTORY_SIZE.at(at).at.0, BITMAP_DIRECTORY_SIZE.width);
-        cut.set_field(at, BITMAP_DIRECTORY_SIZE, len + 8);
-        for draft in [&draft, &cut] {
-            assert!(is_spent(draft, Tables::Again(0)));
-            assert!(!is_spent(draft, Tables::Again(9)) && !is_spent(draft, Tables::Once));
-        }
-    }
-}

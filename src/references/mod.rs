@@ -9,7 +9,6 @@ mod lists;
 mod role;
 mod trees;
 
-#[cfg(feature = "testkit")]
 use std::collections::BTreeMap;
 
 use crate::Error;
@@ -182,7 +181,6 @@ impl<'i, R: ReadAt> References<'i, R> {
 ///
 /// # Errors
 /// Where something cannot be read, or a limit is spent.
-#[cfg(feature = "testkit")]
 pub fn count<R: ReadAt>(image: &Image<R>) -> Result<Vec<(u64, u64)>, Error> {
     let Some(references) = References::new(image) else { return Ok(Vec::new()) };
     let cluster_bits = references.geometry.cluster_bits();

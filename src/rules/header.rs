@@ -304,28 +304,3 @@ fn from_to(start: HostOffset, end: HostOffset) -> Option<Span> {
     let len = end.0.checked_sub(start.0).filter(|len| *len > 0)?;
     Some(Span::new(start, len))
 }
-
-#[cfg(all(test, feature = "testkit"))]
-mod tests {
-    use crate::rules::testing_header::{check_file, families};
-
-    #[test]
-    fn damages_fire_their_rule_and_near_ones_do_not() {
-        families(&["H"]);
-    }
-
-    /// Cut at each length, an image gives findings about what is there, and H01 exactly while the header is cut.
-    #[test]
-    fn a_cut_header_is_one_finding() {
-        for (base, whole) in [("valid/v2-basic", 72), ("valid/v3-basic", 112)] {
-            let bytes = crate::rules::testing_header::load(base).bytes;
-            for len in 4..160 {
-                let codes = check_file(&bytes[..len]);
-                let cut = codes.contains(&"H01");
-                assert_eq!(cut, len < whole, "{base} cut to {len}: {codes:?}");
-                let allowed = |code: &&str| ["H01", "H34", "E01"].contains(code);
-                assert!(codes.iter().all(allowed), "{base} cut to {len}: {codes:?}");
-            }
-        }
-    }
-}

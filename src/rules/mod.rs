@@ -27,16 +27,6 @@ mod refcounts;
 mod sharing;
 mod snapshot_labels;
 mod snapshots;
-#[cfg(all(test, feature = "testkit"))]
-pub(crate) mod testing_header;
-#[cfg(all(test, feature = "testkit"))]
-#[expect(
-    clippy::arithmetic_side_effects,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test may stop at what it does not expect"
-)]
-pub(crate) mod testing_tables;
 mod tool;
 
 use crate::image::{ends_past_file, is_cut};

@@ -219,33 +219,3 @@ fn table_clusters_for(clusters: u64, geometry: Geometry, width: RefcountWidth) -
     let blocks = clusters.div_ceil(width.block_entry_count(geometry).max(1));
     geometry.clusters_for(blocks.saturating_mul(8))
 }
-
-#[cfg(all(test, feature = "testkit"))]
-mod tests {
-    use super::super::testing_tables as testing;
-    use super::*;
-
-    #[test]
-    fn each_damage_breaks_its_rule() {
-        testing::each_damage_breaks_its_rule("R", &["R01", "R02", "R03", "R08", "R10"]);
-    }
-
-    #[test]
-    fn a_run_past_the_end_tells_its_first_cluster() {
-        let geometry = Geometry::new(16, false).unwrap();
-        let rules = RefcountRules { geometry, width: RefcountWidth::new(4), file_clusters: 10 };
-        let mut out = Vec::new();
-        let mut run = |first_cluster, count, value| {
-            let (at, host_offset) = (Span::default(), HostOffset(0));
-            let run = RefcountRun { index: first_cluster, count, value, at, first_cluster, host_offset };
-            rules.run(HostOffset(0x2_0000), &run, &mut out);
-            std::mem::take(&mut out)
-        };
-        assert_eq!(run(0, 10, 1), []);
-        assert_eq!(run(10, u64::MAX, 0), []);
-        let found = run(8, 4, 7);
-        assert_eq!((found[0].at, found[0].consequences), (Some(Span::new(HostOffset(0x2_0014), 4)), 2));
-        assert_eq!(found[0].found, "7 for cluster 10".to_owned().into());
-        assert_eq!(run(u64::MAX, u64::MAX, 1)[0].consequences, u64::MAX);
-    }
-}

@@ -171,28 +171,3 @@ impl Labels {
 fn id_span(snapshot: &Snapshot) -> Span {
     Span::new(snapshot.id_at(), to_u64(snapshot.id.len()))
 }
-
-#[cfg(all(test, feature = "testkit"))]
-mod tests {
-    use super::super::testing_tables as testing;
-    use super::*;
-    use crate::rules::SnapshotRules;
-
-    #[test]
-    fn names_may_repeat_and_ids_not() {
-        assert_eq!(testing::finding("S09-id").1.severity, Severity::Warning);
-        assert_eq!(testing::finding("S09-name").1.severity, Severity::Note);
-    }
-
-    #[test]
-    fn the_present_is_not_in_the_future() {
-        let draft = testing::base("valid/v3-snapshots");
-        let snapshot = draft.snapshot(0);
-        let date = i64::from(snapshot.head.date_sec.0);
-        for (now, count) in [(None, 0), (Some(date), 0), (Some(date - 1), 1)] {
-            let mut out = Vec::new();
-            SnapshotRules::new(&draft.image(), now).snapshot(&snapshot, &mut out);
-            assert_eq!(out.len(), count, "{now:?}");
-        }
-    }
-}

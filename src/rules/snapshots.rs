@@ -293,31 +293,3 @@ fn extra_data_of(fault: Error) -> Option<(Span, u64)> {
         _ => None,
     }
 }
-
-#[cfg(all(test, feature = "testkit"))]
-mod tests {
-    use super::super::testing_tables as testing;
-    use crate::finding::Severity;
-
-    #[test]
-    fn each_damage_breaks_its_rule() {
-        testing::each_damage_breaks_its_rule(
-            "S",
-            &[
-                "S01", "S02", "S03", "S04", "S05", "S06", "S07", "S08", "S09", "S10", "S11", "S12", "S13",
-                "S14", "S15", "S18",
-            ],
-        );
-    }
-
-    #[test]
-    fn what_only_qemu_refuses_is_marked() {
-        for (name, is_qemu) in
-            [("S02", true), ("S02-beyond-file", true), ("S03", true), ("S06", true), ("S04", false)]
-        {
-            assert_eq!(testing::finding(name).1.qemu_limit, is_qemu, "{name}");
-        }
-        let (_, finding) = testing::finding("S02-beyond-limit");
-        assert_eq!((finding.severity, finding.at.unwrap().len), (Severity::Fatal, 4));
-    }
-}

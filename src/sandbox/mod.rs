@@ -5,7 +5,7 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(all(feature = "testkit", unix))]
+#[cfg(all(feature = "sandbox-probe", unix))]
 mod probe;
 
 use std::path::Path;
@@ -70,7 +70,7 @@ pub(crate) fn enter(mode: Mode, output: Option<&Path>) -> Result<(), String> {
         return Ok(());
     }
     let parts = IN_FORCE.get_or_init(|| give_up(output));
-    #[cfg(all(feature = "testkit", unix))]
+    #[cfg(all(feature = "sandbox-probe", unix))]
     probe::run();
     let missing = match parts {
         Parts { landlock: Landlock::Missing, .. } => "Landlock",

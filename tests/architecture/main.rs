@@ -1,5 +1,5 @@
-//! Holds the direction of the rooms in src/ and of the modules in each room, their size, and what the top level of
-//! the repository may hold.
+//! Holds the direction of the rooms in src/ and of the modules in each room, their size and that of the test kit's, and
+//! what the top level of the repository may hold.
 //!
 //! Each room may import what stands below it, never what stands above. Every violation is listed, with file and line.
 #![expect(
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The rooms from the ground up. Those on one floor do not import one another, except on the ground floor.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 12] = [
     &["units", "limits", "error", "text"],
     &["format"],
     &["parse", "source", "finding"],
@@ -31,11 +31,12 @@ const FLOORS: [&[&str]; 13] = [
     &["check"],
     &["audit"],
     &["report"],
-    &["testkit"],
     &["sandbox"],
     &["cli"],
     &["main"],
 ];
+
+const KIT: &str = "tests/kit/src";
 
 /// A file with more lines than this before its unit tests is two rooms in one.
 const MAX_LINES: usize = 400;
@@ -49,19 +50,30 @@ const TOP_LEVEL: &str = ".cargo .ci .gitattributes .gitignore CHANGELOG.md CONTR
 
 #[test]
 fn imports_go_down_and_in_no_circle() {
+    let sources = sources_in("src");
+    none(&[judge::violations(&sources), circles::violations(&sources)].concat());
+}
+
+#[test]
+fn the_kit_is_made_of_small_files() {
+    none(&judge::violations_of_files(KIT, &sources_in(KIT)));
+}
+
+fn none(violations: &[String]) {
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+fn sources_in(folder: &str) -> Vec<source::Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<_> = rust_files(root)
+    let files: Vec<_> = rust_files(root, folder)
         .into_iter()
         .map(|name| {
-            let text = fs::read_to_string(root.join("src").join(&name)).unwrap();
+            let text = fs::read_to_string(root.join(folder).join(&name)).unwrap();
             (name, text)
         })
         .collect();
-    assert!(files.len() > 10, "only {} files found under {}/src", files.len(), root.display());
-
-    let sources = source::read(&files);
-    let violations = [judge::violations(&sources), circles::violations(&sources)].concat();
-    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+    assert!(files.len() > 10, "only {} files found under {}/{folder}", files.len(), root.display());
+    source::read(&files)
 }
 
 /// Goes by what git tracks, for whoever tries the examples of the README here has their files lying about.
@@ -77,15 +89,16 @@ fn strays(tracked: &[String]) -> Vec<&str> {
     entries.into_iter().filter(|entry| !TOP_LEVEL.split(' ').any(|agreed| agreed == *entry)).collect()
 }
 
-/// The Rust files of src/, by their names there.
-fn rust_files(root: &Path) -> BTreeSet<String> {
-    let listed = git_files(&["ls-files", "--cached", "--others", "--exclude-standard", "src"]);
+/// The Rust files of a folder, by their names there.
+fn rust_files(root: &Path, folder: &str) -> BTreeSet<String> {
+    let listed = git_files(&["ls-files", "--cached", "--others", "--exclude-standard", folder]);
     let files = listed.unwrap_or_else(|| {
         let relative = |path: PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
-        walk(&root.join("src")).into_iter().map(relative).collect()
+        walk(&root.join(folder)).into_iter().map(relative).collect()
     });
     let is_there = |file: &String| file.ends_with(".rs") && root.join(file).exists();
-    files.into_iter().filter(is_there).map(|file| file.trim_start_matches("src/").to_owned()).collect()
+    let name = |file: String| file.strip_prefix(&format!("{folder}/")).unwrap().to_owned();
+    files.into_iter().filter(is_there).map(name).collect()
 }
 
 /// What git lists, unless this is no checkout but, say, an unpacked archive.

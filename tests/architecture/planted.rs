@@ -35,32 +35,11 @@ fn planted_faults_are_seen() {
             "2: `source` imports `cli`, which stands above it",
         ),
         ("report/json.rs", "use crate::sandbox;", "1: `report` imports `sandbox`, which stands above it"),
-        (
-            "cli/dump.rs",
-            "use crate::testkit;",
-            "1: `cli` imports `testkit`, which only testkit and tests may",
-        ),
-        (
-            "cli/dump.rs",
-            "#[cfg(not(test))]\nmod real {\n    use crate::testkit;\n}",
-            "3: `cli` imports `testkit`, which only testkit and tests may",
-        ),
-        (
-            "cli/dump.rs",
-            "#[cfg(any(test, unix))]\nuse crate::testkit;",
-            "2: `cli` imports `testkit`, which only testkit and tests may",
-        ),
-        ("testkit/mod.rs", "use crate::cli;", "1: `testkit` imports `cli`, which stands above it"),
         ("check/mod.rs", "use crate::*;", "1: `*` is neither a room nor re-exported by lib.rs from one"),
         (
             "check/mod.rs",
             "f! { use crate::*; }",
             "1: `*` is neither a room nor re-exported by lib.rs from one",
-        ),
-        (
-            "main.rs",
-            "use qcow2_inspect::testkit;",
-            "1: `main` imports `testkit`, which only testkit and tests may",
         ),
         ("attic/mod.rs", "", "1: the room `attic` has no floor; give it one in tests/architecture/main.rs"),
         ("image/mod.rs", "const A: char = '\"';\nfn f() { unsafe {} }", "2: `unsafe`"),
@@ -81,6 +60,12 @@ fn planted_faults_are_seen() {
     }
     let lines = judged(&[("units.rs", &"\n".repeat(MAX_LINES + 1))]);
     assert_eq!(lines, ["src/units.rs:1: 401 lines before the unit tests, over 400: two rooms in one?"]);
+
+    let kit = source::read(&[("oracle/mod.rs", "use qcow2_inspect::cli;\nfn f() { unsafe {} }")]);
+    assert_eq!(
+        judge::violations_of_files("tests/kit/src", &kit),
+        ["tests/kit/src/oracle/mod.rs:2: `unsafe`"]
+    );
 
     let tracked = ["docs/a.md", "docs/b.md", "notes.txt", "src/lib.rs", "tests/a.rs"].map(str::to_owned);
     assert_eq!(strays(&tracked), ["docs", "notes.txt"]);
@@ -120,6 +105,12 @@ fn circles_are_seen() {
             "use super::a::A;",
         ),
         ("a chain", "use b::inner::{self};", "use super::inner::C;", "pub use super::a::A;"),
+        (
+            "more than the tests",
+            "",
+            "#[cfg(any(test, unix))] use super::b::B;",
+            "#[cfg(not(test))] mod real { use super::super::a::A; }",
+        ),
         ("macros", "", "f!(super::b::B);", "macro_rules! f { () => { $crate::check::a::A } }"),
     ] {
         let files = [("check/mod.rs", parent), ("check/a.rs", a), ("check/b.rs", b)];
@@ -154,11 +145,11 @@ fn sound_code_is_left_alone() {
         )],
         &[(
             "parse/kit.rs",
-            "pub(crate) fn unsafe_looking() {}\n#[cfg(test)]\nmod tests {\n    use super::*;\n    use crate::testkit::Draft;\n}\n",
+            "pub(crate) fn unsafe_looking() {}\n#[cfg(test)]\nmod tests {\n    use super::*;\n    use crate::units::Span;\n}\n",
         )],
         &[
             ("rules/mod.rs", "#[cfg(all(test, unix))]\nmod tests;"),
-            ("rules/tests.rs", "use super::*;\nuse crate::testkit;\npub fn f() -> IResult<A> {}"),
+            ("rules/tests.rs", "use super::*;\nuse crate::units;\npub fn f() -> IResult<A> {}"),
         ],
         &[("units.rs", "use crate::limits::Limits;"), ("limits.rs", "use crate::units::Span;")],
         &[("cli/dump.rs", "use crate::{report, sandbox};")],
@@ -175,7 +166,6 @@ fn sound_code_is_left_alone() {
             "pub enum A {}\nstruct C {\n    a: IResult<B>,\n}\npub use a::B;\nfn f() -> IResult<A> {}",
         )],
         &[("parse/mod.rs", "pub fn f() -> IResult<A> {}")],
-        &[("lib.rs", "pub mod testkit;")],
         // A module and what lies in it are one thing, and so is what the two of them need from one another.
         &[
             ("check/mod.rs", "mod a;\nmod b;\npub use a::A;\npub struct B;\nuse zstd;"),

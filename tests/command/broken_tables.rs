@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use qcow2_inspect::format::{header, snapshot};
-use qcow2_inspect::testkit::Draft;
+use qcow2_testkit::Draft;
 use serde_json::Value;
 
 use crate::process::{Ran, corpus, image, run};

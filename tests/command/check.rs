@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use qcow2_inspect::format::header::field;
-use qcow2_inspect::testkit::{Draft, damages};
+use qcow2_testkit::{Draft, damages};
 use serde_json::Value;
 
 use crate::process::{Ran, check_refusal, command, corpus, image, is_ignored, run, skipped};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use qcow2_inspect::format::snapshot::field;
-use qcow2_inspect::testkit::Draft;
+use qcow2_testkit::Draft;
 use serde_json::Value;
 
 use crate::process::{command, corpus, finish, image, run};

@@ -30,6 +30,8 @@ mod read;
 mod rules;
 #[cfg(target_os = "linux")]
 mod sandbox;
+#[cfg(all(target_os = "linux", feature = "sandbox-probe"))]
+mod sandbox_probe;
 #[cfg(unix)]
 mod scan;
 mod usage;

@@ -4,8 +4,8 @@ use std::fs;
 
 use qcow2_inspect::format::extension::{self, BACKING_FORMAT, DATA_FILE, ExtensionHead, FEATURE_TABLE};
 use qcow2_inspect::format::{Layout, header, luks};
-use qcow2_inspect::testkit::Draft;
 use qcow2_inspect::units::HostOffset;
+use qcow2_testkit::Draft;
 use serde_json::Value;
 
 use crate::process::{image, run};

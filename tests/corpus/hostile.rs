@@ -8,7 +8,7 @@ use qcow2_inspect::format::extension::{BACKING_FORMAT, DATA_FILE, END, Extension
 use qcow2_inspect::format::header::field;
 use qcow2_inspect::format::scalar::Magic;
 use qcow2_inspect::format::{Layout, snapshot};
-use qcow2_inspect::testkit::Draft;
+use qcow2_testkit::Draft;
 
 /// An image by its name, the valid image that it is made from, and what is done to that; without a base, from nothing.
 pub(crate) struct Hostile {

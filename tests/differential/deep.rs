@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use qcow2_inspect::testkit::Draft;
+use qcow2_testkit::Draft;
 use serde_json::Value;
 use zstd_safe::{CCtx, CParameter};
 

@@ -11,9 +11,9 @@ use qcow2_inspect::format::header::{HeaderV2, HeaderV3};
 use qcow2_inspect::format::scalar::ByteSize;
 use qcow2_inspect::format::snapshot::SnapshotHead;
 use qcow2_inspect::report::{self, CheckReport, Report, Subject, TextOptions, write_check};
-use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
 use qcow2_inspect::units::HostOffset;
 use qcow2_inspect::{Image, Limits};
+use qcow2_testkit::oracle::{Format, LIMITS, run};
 
 use super::images::{Sparse, bitmaps, image};
 use super::peak;

@@ -14,9 +14,9 @@ use peak_alloc::PeakAlloc;
 use qcow2_inspect::check::{CheckOptions, check};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::source::ReadAt;
-use qcow2_inspect::testkit::oracle::{Format, LIMITS, run};
-use qcow2_inspect::testkit::{exercise_fully, memory_bound};
 use qcow2_inspect::{Image, Limit, Limits};
+use qcow2_testkit::oracle::{Format, LIMITS, run};
+use qcow2_testkit::{exercise_fully, memory_bound};
 
 use images::{compressed, hostile, maps, scattered, streams};
 

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, panic, thread};
 
-use qcow2_inspect::testkit::oracle::{check_json, check_json_array, check_json_lines, check_text};
-use qcow2_inspect::testkit::{Model, Rng, mutate};
+use qcow2_testkit::oracle::{check_json, check_json_array, check_json_lines, check_text};
+use qcow2_testkit::{Model, Rng, mutate};
 
 /// What is to be heard of a call beside its exit code.
 #[derive(Clone, Copy)]

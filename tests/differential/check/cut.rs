@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use qcow2_inspect::format::header::field;
-use qcow2_inspect::testkit::Draft;
+use qcow2_testkit::Draft;
 
 use super::Comparison;
 use super::damaged::{compare, corpus};

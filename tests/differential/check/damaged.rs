@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
-use qcow2_inspect::testkit::{Draft, damages};
+use qcow2_testkit::{Draft, damages};
 use serde_json::Value;
 
 use super::Comparison;
