@@ -1,11 +1,12 @@
 //! Tables without any entry, beside clusters in use that nothing refers to: they may be what is left of lost tables (L30).
 
+use std::collections::HashMap;
+
+use super::reporter::Reporter;
 use crate::finding::{Finding, Guest, Structure};
 use crate::image::{DiskTree, Table};
 use crate::rules::named::TABLE_MAY_BE_LOST;
 use crate::units::{Geometry, GuestOffset};
-
-use super::reporter::Reporter;
 
 /// So many are remembered one by one, and more only counted.
 const KEPT: usize = 4096;
@@ -17,9 +18,26 @@ const FEW: u64 = 1;
 pub(super) struct Emptied {
     tables: Vec<(Table, Guest)>,
     further: u64,
+    /// How many of the parts that L1 tables were swept in had an entry so far, and how many before each table.
+    filled: u64,
+    filled_before: HashMap<usize, u64>,
 }
 
 impl Emptied {
+    /// Takes note of a part of the file that L1 tables have, and whether it had an entry.
+    pub(super) fn l1_part(&mut self, has_entry: bool) {
+        self.filled = self.filled.saturating_add(u64::from(has_entry));
+    }
+
+    /// Takes note of where an L1 table starts or ends among these parts.
+    pub(super) fn l1_edge(&mut self, place: usize, tree: DiskTree, is_start: bool) {
+        if is_start {
+            self.filled_before.insert(place, self.filled);
+        } else if self.filled_before.remove(&place) == Some(self.filled) {
+            self.add(Table::l1(tree), tree, GuestOffset(0), tree.disk_size);
+        }
+    }
+
     /// Takes one more, which would map this part of the guest's disk. Where the disk ends before that, nothing is missed.
     pub(super) fn add(&mut self, table: Table, tree: DiskTree, start: GuestOffset, len: u64) {
         let (tree, disk_size) = (tree.l1.tree, tree.disk_size);

@@ -25,6 +25,8 @@ pub(super) struct Lists {
     pub(super) cut: Option<DiskTree>,
     /// Whether a bitmap's table was left out, because too many lie one over the other.
     pub(super) is_spent: bool,
+    /// Clusters of bitmaps that QEMU does not load: it takes them for leaks, but it is known what they were.
+    pub(super) unloaded: u64,
 }
 
 /// Judges the first cluster and the lists, and counts the clusters that they take and lead to.
@@ -48,8 +50,8 @@ pub(super) fn count<R: ReadAt>(
             counted.claim(cx, reference.span, 1, reporter);
         }
     }
-    let is_spent = bitmaps(cx, judge, counted, reporter);
-    Lists { snapshot_table: table.span, cut: table.cut, is_spent }
+    let (is_spent, unloaded) = bitmaps(cx, judge, counted, reporter);
+    Lists { snapshot_table: table.span, cut: table.cut, is_spent, unloaded }
 }
 
 /// Judges the first cluster, and the lists that need no clusters.
@@ -165,19 +167,27 @@ fn snapshots<R: ReadAt>(
     table
 }
 
-/// Judges and counts the bitmaps; whether a table was left out.
+/// Judges and counts the bitmaps; whether a table was left out, and how many clusters have those that are not loaded.
 fn bitmaps<R: ReadAt>(
     cx: &Context<'_, R>,
     judge: &mut Judge<'_, R>,
     counted: &mut Counted,
     reporter: &mut Reporter<'_>,
-) -> bool {
+) -> (bool, u64) {
     let image = cx.image;
+    let directory = cx.references.bitmap_directory();
     // What QEMU does not load it does not count either: those clusters are leaked.
-    let directory = cx.references.bitmap_directory().filter(|directory| directory.is_followed);
-    let is_counted = directory.is_some();
+    let is_counted = directory.as_ref().is_some_and(|directory| directory.is_followed);
+    let mut unloaded = 0_u64;
+    let mut take = |span: Span, reporter: &mut Reporter<'_>| {
+        if is_counted {
+            counted.claim(cx, span, 1, reporter);
+        } else {
+            unloaded = unloaded.saturating_add(cx.geometry.clusters_for(span.len));
+        }
+    };
     if let Some(directory) = directory {
-        counted.claim(cx, directory.span, 1, reporter);
+        take(directory.span, reporter);
     }
     let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
     let mut is_broken = false;
@@ -187,15 +197,13 @@ fn bitmaps<R: ReadAt>(
             Part::Table(table) => {
                 reporter.hand_on_each();
                 is_broken = false;
-                if is_counted {
-                    counted.claim(cx, table.span, 1, reporter);
-                }
+                take(table.span, reporter);
             }
             Part::Entry(_, entry) => {
                 reporter.keep_few();
                 match data_of(cx, BitmapTableEntry(entry.raw)) {
-                    Ok(Some(data)) if is_counted => counted.claim(cx, data, 1, reporter),
-                    Ok(_) => {}
+                    Ok(Some(data)) => take(data, reporter),
+                    Ok(None) => {}
                     Err(Broken) => is_broken = true,
                 }
             }
@@ -211,7 +219,7 @@ fn bitmaps<R: ReadAt>(
         }
         Ok(())
     });
-    walk.is_spent
+    (walk.is_spent, unloaded)
 }
 
 /// An entry that QEMU does not take.

@@ -33,7 +33,6 @@ mod tables;
 mod trailing;
 mod trees;
 
-use std::collections::BTreeSet;
 use std::num::NonZero;
 
 use crate::finding::{Finding, Structure};
@@ -139,7 +138,6 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         reporter,
         trees: Trees::default(),
         further_repeats: 0,
-        used: BTreeSet::new(),
     }
     .trees(&lists);
     let block_clusters = stored.claim_blocks(cx, &mut counted);
@@ -165,7 +163,8 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         let known = (&mut counted, &mut flags);
         let compared = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
         image_end = compared.image_end;
-        emptied.report(compared.orphans, cx.geometry, reporter);
+        let orphans = compared.orphans.saturating_sub(lists.unloaded);
+        emptied.report(orphans, cx.geometry, reporter);
         flags.report(cx, &stored, &counted, reporter);
         if !reporter.is_incomplete {
             trailing_data(cx, image_end, counted.touched_end, reporter);

@@ -18,7 +18,7 @@ use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{GuestOffset, HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
@@ -115,8 +115,6 @@ pub(super) struct Sweep<'p, 'a, 'w, R> {
     pub(super) reporter: &'p mut Reporter<'w>,
     pub(super) trees: Trees,
     pub(super) further_repeats: u64,
-    /// The places of L1 tables that have an entry.
-    pub(super) used: BTreeSet<usize>,
 }
 
 impl<R: ReadAt> Sweep<'_, '_, '_, R> {
@@ -143,12 +141,11 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             for (places, is_start) in [(ends, false), (starts, true)] {
                 for place in places {
                     here.change(&uses, place, is_start);
+                    let tree = uses.get(place).map(|table| table.tree);
+                    tree.into_iter().for_each(|tree| self.emptied.l1_edge(place, tree, is_start));
                 }
             }
             from = at;
-        }
-        for (_, table) in uses.iter().enumerate().filter(|(place, _)| !self.used.contains(place)) {
-            self.emptied.add(Table::l1(table.tree), table.tree, GuestOffset(0), table.tree.disk_size);
         }
         if self.further_repeats != 0 {
             let further = self.further_repeats;
@@ -206,7 +203,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     }
 
     /// The entries from one edge to the next, which are those of the same tables; `false` where no more can be kept. Takes note
-    /// of those that have an entry there.
+    /// of whether there is one.
     fn sweep(&mut self, uses: &[L1Use], here: &TablesHere, from: u64, to: u64) -> bool {
         let Some((place, table)) = here.stands_for(uses) else { return true };
         let span = Span::new(HostOffset(from), to.saturating_sub(from));
@@ -239,9 +236,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             }
         }
         self.end_l1_table();
-        if is_used {
-            self.used.extend(here.tables.iter().map(|(_, place)| *place));
-        }
+        self.emptied.l1_part(is_used);
         true
     }
 
