@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::units::to_u64;
+
 /// A writer that takes so many bytes and no more.
 #[derive(Debug)]
 pub struct Limited<W> {
@@ -24,8 +26,22 @@ impl<W: Write> Write for Limited<W> {
             return Err(output_spent(self.limit));
         }
         let written = self.out.write(bytes.get(..len).unwrap_or_default())?;
-        self.left = self.left.saturating_sub(u64::try_from(written).unwrap_or(u64::MAX));
+        self.left = self.left.saturating_sub(to_u64(written));
         Ok(written)
+    }
+
+    /// As long as there is room, at once: reports are written in many small pieces.
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
+        self.left = self.left.saturating_sub(to_u64(bytes.len()));
+        match bytes.get(..room) {
+            Some(fitting) if room < bytes.len() => {
+                self.out.write_all(fitting)?;
+                Err(output_spent(self.limit))
+            }
+            _ => self.out.write_all(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -71,11 +87,33 @@ impl<W: Write> Write for Roomy<W> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
-        self.left = self.left.saturating_sub(u64::try_from(written).unwrap_or(u64::MAX));
+        self.left = self.left.saturating_sub(to_u64(written));
         Ok(written)
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.left = self.left.saturating_sub(to_u64(bytes.len()));
+        self.out.write_all(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_written_and_no_more() {
+        for pieces in [&[b"abc".as_slice(), b"defg"][..], &[b"abcde", b"f"], &[b"abcdefg"]] {
+            let mut written = Vec::new();
+            let mut limited = Limited::new(&mut written, 5);
+            let failed = pieces.iter().find_map(|piece| limited.write_all(piece).err());
+            assert!(failed.is_some_and(|error| error.to_string().contains("output_bytes of 5")));
+            assert_eq!(written, b"abcde");
+        }
     }
 }

@@ -81,6 +81,7 @@ pub fn write_map<R: ReadAt>(
     })?;
     sink.list(List::new("extents", "extent"))?;
     let mut walked = Walked { cut: unknown, ..Walked::default() };
+    let mut text = Vec::new();
     for extent in disk.extents(range) {
         let extent = match extent {
             Ok(extent) => extent,
@@ -91,7 +92,7 @@ pub fn write_map<R: ReadAt>(
         };
         walked.add(&extent);
         sink.item(&ExtentItem::new(&extent, backing.is_some()))?;
-        sink.text(|out, _| line(out, &extent, backing.is_some()))?;
+        sink.text(|out, _| line(out, &mut text, &extent, backing.is_some()))?;
     }
     sink.end()?;
     sink.text(|out, _| end(out, &walked, backing.as_deref()))?;
@@ -104,15 +105,18 @@ pub fn write_map<R: ReadAt>(
     Ok(walked)
 }
 
-fn line(out: &mut dyn Write, extent: &Extent, has_backing: bool) -> io::Result<()> {
+/// There may be millions of them: each is put together in `line` first, and written at once.
+fn line(out: &mut dyn Write, line: &mut Vec<u8>, extent: &Extent, has_backing: bool) -> io::Result<()> {
     let (start, len, kind) = (extent.guest.start.0, extent.guest.len, extent.state.as_str());
-    write!(out, "{start:#018x} {len:#018x} {kind:<12}")?;
+    line.clear();
+    write!(line, "{start:#018x} {len:#018x} {kind:<12}")?;
     match (extent.state, extent.host) {
-        (State::Broken(rule), _) => writeln!(out, " {}: {}", rule.code, rule.title),
-        (_, Some(host)) => writeln!(out, " {:#x}", host.0),
-        (State::Unallocated, None) if has_backing => writeln!(out, " backing file"),
-        (_, None) => writeln!(out),
+        (State::Broken(rule), _) => writeln!(line, " {}: {}", rule.code, rule.title)?,
+        (_, Some(host)) => writeln!(line, " {:#x}", host.0)?,
+        (State::Unallocated, None) if has_backing => writeln!(line, " backing file")?,
+        (_, None) => writeln!(line)?,
     }
+    out.write_all(line)
 }
 
 fn end(out: &mut dyn Write, walked: &Walked, backing: Option<&str>) -> io::Result<()> {
