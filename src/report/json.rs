@@ -19,6 +19,8 @@ use crate::units::{HostOffset, to_u64};
 pub struct JsonSink<W> {
     document: Document<Roomy<W>>,
     context: Context,
+    /// Whether the item at hand was left out as a whole.
+    is_skipped: bool,
 }
 
 /// What every document begins with.
@@ -37,7 +39,11 @@ impl<W: Write> JsonSink<W> {
 
     /// Into `out`, without further items where `limit` bytes were written.
     pub(super) fn within(out: W, limit: u64) -> Self {
-        Self { document: Document::new(Roomy::new(out, limit)), context: Context::default() }
+        Self {
+            document: Document::new(Roomy::new(out, limit)),
+            context: Context::default(),
+            is_skipped: false,
+        }
     }
 }
 
@@ -62,12 +68,19 @@ impl<W: Write> Sink for JsonSink<W> {
     }
 
     fn open<T: Serialize>(&mut self, item: &T, list: List) -> io::Result<()> {
+        self.is_skipped = !self.document.out.has_room();
+        if self.is_skipped {
+            return Ok(());
+        }
         self.document.begin_object()?;
         self.document.entries(item)?;
         self.document.begin_array(list.key)
     }
 
     fn close<T: Serialize>(&mut self, rest: &T) -> io::Result<()> {
+        if std::mem::take(&mut self.is_skipped) {
+            return Ok(());
+        }
         self.document.end()?;
         self.document.entries(rest)?;
         self.document.end()

@@ -25,6 +25,8 @@ pub struct JsonlSink<W> {
     is_first: bool,
     /// The entries of the last line.
     summary: Vec<u8>,
+    /// Whether the item at hand was left out as a whole.
+    is_skipped: bool,
     /// Whether findings were told as they came.
     has_followed: bool,
 }
@@ -43,6 +45,7 @@ impl<W: Write> JsonlSink<W> {
             lists: Vec::new(),
             is_first: false,
             summary: Vec::new(),
+            is_skipped: false,
             has_followed: false,
         }
     }
@@ -101,6 +104,7 @@ impl<W: Write> Sink for JsonlSink<W> {
     }
 
     fn open<T: Serialize>(&mut self, item: &T, list: List) -> io::Result<()> {
+        self.is_skipped = !self.out.has_room();
         self.item(item)?;
         self.list(list)
     }
@@ -108,8 +112,10 @@ impl<W: Write> Sink for JsonlSink<W> {
     fn close<T: Serialize>(&mut self, rest: &T) -> io::Result<()> {
         self.lists.pop();
         match self.lists.last() {
-            Some(list) => self.line(&format!("{}_end", list.item), rest),
-            None => Ok(()),
+            Some(list) if !std::mem::take(&mut self.is_skipped) => {
+                self.line(&format!("{}_end", list.item), rest)
+            }
+            _ => Ok(()),
         }
     }
 

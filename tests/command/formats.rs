@@ -145,6 +145,30 @@ fn json_that_is_cut_is_whole_json() {
     }
 }
 
+/// A bitmap that is left out has neither a beginning nor an end.
+#[test]
+fn bitmaps_that_are_cut_are_left_out_whole() {
+    let image = corpus("valid/v3-bitmaps");
+    let image = image.to_str().unwrap();
+    let told = |format, limit: usize| {
+        let limit = format!("output_bytes={limit}");
+        values(&run(&["bitmap", "--format", format, "--limit", &limit, image]).stdout)
+    };
+    let all = told("json", 1 << 20)[0]["bitmaps"].as_array().unwrap().len();
+    let mut counts = Vec::new();
+    for limit in (1..1200).step_by(40) {
+        let lines = told("jsonl", limit);
+        let count = |kind| lines.iter().filter(|line| line["type"] == kind).count();
+        assert_eq!(count("bitmap"), count("bitmap_end"), "{limit}");
+        let [document] = told("json", limit).try_into().unwrap();
+        counts.push(document["bitmaps"].as_array().unwrap().len());
+    }
+    assert!(
+        counts.is_sorted() && counts.first() == Some(&0) && counts.last() == Some(&all),
+        "{counts:?} of {all}"
+    );
+}
+
 #[test]
 fn a_map_that_is_cut_is_a_whole_array() {
     let image = corpus("valid/v3-snapshots");
