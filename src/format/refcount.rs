@@ -1,6 +1,6 @@
 //! The refcount table and its blocks.
 
-use crate::units::{Geometry, HostOffset, Span, to_usize};
+use crate::units::{Geometry, HostOffset, Span, to_u64, to_usize};
 
 /// An entry of the refcount table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,29 @@ impl RefcountWidth {
             _ => be(block, at).map(u64::from_be_bytes),
         }
     }
+
+    /// How many refcounts from this one on are the same, as far as whole bytes tell: 1 at least.
+    pub fn equal_from(self, block: &[u8], index: u64) -> u64 {
+        let len = self.byte_len();
+        let here = block.get(to_usize(self.byte_offset(index))..).unwrap_or_default();
+        let (Some(next), Some(value)) = (here.get(to_usize(len)..), self.get(block, index)) else { return 1 };
+        // Narrow refcounts must fill their byte with the same bits.
+        let filled = value.saturating_mul(u64::from(u8::MAX).checked_div(self.max()).unwrap_or(0));
+        let is_whole = self.order >= 3 || here.first().is_some_and(|&byte| u64::from(byte) == filled);
+        if !is_whole || self.index_in_byte(index) != 0 {
+            return 1;
+        }
+        self.count_in(to_u64(equal_len(here, next)).saturating_add(len))
+    }
+}
+
+/// How many bytes two slices have in common at their start.
+fn equal_len(left: &[u8], right: &[u8]) -> usize {
+    const PIECE: usize = 64;
+    let pieces = left.chunks_exact(PIECE).zip(right.chunks_exact(PIECE));
+    let start = pieces.take_while(|(left, right)| left == right).count().saturating_mul(PIECE);
+    let rest = left.iter().skip(start).zip(right.iter().skip(start));
+    start.saturating_add(rest.take_while(|(left, right)| left == right).count())
 }
 
 fn be<const N: usize>(block: &[u8], at: usize) -> Option<[u8; N]> {
@@ -129,6 +152,37 @@ mod tests {
             assert_ne!(width.get(block, 7), Some(1), "order {order}");
         }
         assert_eq!(RefcountWidth::new(7), None);
+    }
+
+    #[test]
+    fn equal_refcounts_are_counted_by_whole_bytes() {
+        let runs = [(0_u64, 1), (1, 200), (2, 3), (3, 1)];
+        for order in 0..=6_u32 {
+            let width = RefcountWidth::new(order).unwrap();
+            let values: Vec<u64> =
+                runs.iter().flat_map(|&(value, count)| vec![value & width.max(); count]).collect();
+            let mut block = vec![0; to_usize(width.byte_offset(256)) + 8];
+            for (index, value) in values.iter().enumerate() {
+                let at = to_usize(width.byte_offset(to_u64(index)));
+                if order < 3 {
+                    block[at] |=
+                        u8::try_from(value << (width.index_in_byte(to_u64(index)) << order)).unwrap();
+                } else {
+                    let len = to_usize(width.byte_len());
+                    block[at..at + len].copy_from_slice(&value.to_be_bytes()[8 - len..]);
+                }
+            }
+            for (index, value) in values.iter().enumerate() {
+                let same = values[index..].iter().take_while(|other| *other == value).count();
+                let told = to_usize(width.equal_from(&block, to_u64(index)));
+                let behind = values.get(index + told - 1);
+                assert!(
+                    told >= 1 && told <= same && behind == Some(value),
+                    "order {order}, index {index}: {told}"
+                );
+                assert!(order < 3 || told == same, "order {order}, index {index}: {told} of {same}");
+            }
+        }
     }
 
     #[test]

@@ -111,7 +111,11 @@ impl<R: ReadAt> RefcountRuns<'_, R> {
         let Some(value) = self.peek()? else { return Ok(None) };
         let index = self.index;
         loop {
-            self.index = self.index.saturating_add(1).max(if value == 0 { self.from } else { 0 });
+            let equal = match self.index.checked_sub(self.from) {
+                Some(index) => self.width.equal_from(&self.bytes, index),
+                None => self.from.saturating_sub(self.index),
+            };
+            self.index = self.index.saturating_add(equal);
             match self.peek() {
                 Ok(next) if next == Some(value) => {}
                 Ok(_) => break,
