@@ -83,6 +83,7 @@ impl Span {
 
 /// A run of guest bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct GuestSpan {
     /// The first byte.
     pub start: GuestOffset,

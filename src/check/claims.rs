@@ -20,6 +20,7 @@ const NAMED: usize = 8;
 
 /// An owner of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Owner {
     /// What the cluster is to it.
     pub role: Role,

@@ -24,6 +24,7 @@ const STEP_ENTRIES: u64 = 16;
 
 /// What the faults of an image mean for the disk of one tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Loss {
     /// Which one.
     pub tree: Tree,

@@ -12,6 +12,7 @@ use crate::source::ReadAt;
 
 /// What the image is, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// QEMU would not open it.
@@ -51,6 +52,7 @@ impl Verdict {
 
 /// The counters that `qemu-img check` shows, counted as it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Counters {
     /// Clusters of the virtual disk.
     pub total_clusters: u64,
@@ -66,6 +68,7 @@ pub struct Counters {
 
 /// What `qemu-img check` would answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct QemuAnswer {
     /// Its exit code.
     pub exit_code: u8,

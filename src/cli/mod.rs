@@ -19,6 +19,7 @@ mod read;
 mod rules;
 #[cfg(unix)]
 mod scan;
+mod schema;
 mod sparse;
 mod threads;
 
@@ -60,6 +61,7 @@ enum Command {
     Locate(locate::Args),
     Rules(rules::Args),
     Explain(explain::Args),
+    Schema(schema::Args),
 }
 
 impl Command {
@@ -138,6 +140,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Locate(args) => args.run(),
         Command::Rules(args) => args.run(arguments.color),
         Command::Explain(args) => args.run(),
+        Command::Schema(args) => args.run(),
     };
     exit_code(outcome, arguments.command.judges())
 }

@@ -24,6 +24,7 @@ pub use structure::Structure;
 
 /// A range of guest offsets that a finding concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Guest {
     /// In which tree.
     pub tree: Tree,

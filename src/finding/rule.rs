@@ -74,6 +74,7 @@ pub(crate) const fn is_slug_of(slug: &str, name: &str) -> bool {
 
 /// How bad a finding is; the greater, the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; nothing is wrong.
@@ -103,6 +104,7 @@ impl Severity {
 
 /// Where a rule comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// A MUST of the specification.
@@ -117,6 +119,7 @@ pub enum Origin {
 
 /// What QEMU does when it opens an image that breaks a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Opens {
     /// It opens, and nothing is said.
@@ -131,6 +134,7 @@ pub enum Opens {
 
 /// What `qemu-img check` makes of an image that breaks a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Checks {
     /// No error is reported: a blind spot, or nothing wrong.
@@ -149,6 +153,7 @@ pub enum Checks {
 
 /// One row of the catalogue.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Rule {
     /// The public name, such as `H08`.
     pub code: &'static str,

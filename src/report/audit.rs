@@ -3,11 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::human::Size;
 use super::info::{compression, encryption};
-use super::sink::{List, Sink};
+use super::schema::{List, Shape, keys};
+use super::sink::Sink;
 use super::subject::Subject;
 use super::text::write_findings;
 use crate::audit::{Audit, Capabilities, Decision, Reason};
@@ -15,14 +17,19 @@ use crate::check::Verdict;
 use crate::finding::Severity;
 use crate::units::HostOffset;
 
-const SCHEMA: &str = "qcow2-inspect/audit/1";
+pub(super) const SHAPE: Shape = Shape::of_image("qcow2-inspect/audit/1")
+    .facts(&[keys::<Decided<'_>>(), keys::<Rest>()])
+    .lists(&[REASONS]);
+const REASONS: List = List::new("reasons", "reason", keys::<ReasonItem<'_>>());
+/// The lines of a scan.
+pub(super) const SCAN: Shape = Shape::line("qcow2-inspect/scan/1", &[keys::<ScanLine<'_>>()]);
 
 /// Bytes of the longest line of a scan. A reason for each rule has a tenth of it; where that is too little, the line
 /// has no messages.
 pub const LONGEST_SCAN_LINE: usize = 1 << 20;
 
 /// A reason as a JSON object.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ReasonItem<'a> {
     rule: Option<&'static str>,
     slug: Option<&'static str>,
@@ -50,7 +57,7 @@ impl<'a> From<&'a Reason> for ReasonItem<'a> {
 }
 
 /// What an image asks of its readers, as JSON.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CapabilitiesItem {
     needs: Vec<&'static str>,
     version: u32,
@@ -97,14 +104,14 @@ impl From<&Capabilities> for CapabilitiesItem {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Decided<'a> {
     decision: &'static str,
     policy: &'a str,
 }
 
 /// What was found out beside the reasons.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Rest {
     complete: bool,
     verdict: Verdict,
@@ -117,10 +124,10 @@ struct Rest {
 /// # Errors
 /// Only what the sink returns.
 pub fn write_audit(audit: &Audit, subject: &Subject<'_>, sink: &mut impl Sink) -> io::Result<()> {
-    sink.begin(SCHEMA, Some(subject))?;
+    sink.begin(&SHAPE, Some(subject))?;
     sink.text(|out, color| write_text(out, audit, subject, color))?;
     sink.facts(&Decided { decision: audit.decision.as_str(), policy: &audit.policy })?;
-    sink.list(List::new("reasons", "reason"))?;
+    sink.list(REASONS)?;
     audit.reasons.iter().try_for_each(|reason| sink.item(&ReasonItem::from(reason)))?;
     sink.end()?;
     sink.facts(&Rest {
@@ -134,7 +141,7 @@ pub fn write_audit(audit: &Audit, subject: &Subject<'_>, sink: &mut impl Sink) -
 }
 
 /// One image of a scan, on one line.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ScanLine<'a> {
     schema: &'static str,
     file: Subject<'a>,
@@ -164,7 +171,7 @@ pub fn write_scan_line(
 ) -> io::Result<()> {
     let done = audit.ok();
     let mut line = ScanLine {
-        schema: "qcow2-inspect/scan/1",
+        schema: SCAN.schema,
         file: *subject,
         decision: done.map_or(Decision::Reject, |audit| audit.decision).as_str(),
         policy,

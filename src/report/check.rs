@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::human::Size;
+use super::schema::{Shape, keys};
 use super::sink::Sink;
 use super::subject::Subject;
 use super::text::write_findings;
@@ -17,7 +19,7 @@ use crate::finding::{Finding, Severity};
 use crate::rules::named::TABLE_MAY_BE_LOST;
 use crate::source::ReadAt;
 
-const SCHEMA: &str = "qcow2-inspect/check/1";
+pub(super) const SHAPE: Shape = Shape::of_image("qcow2-inspect/check/1").facts(&[keys::<Body<'_>>()]);
 
 /// What is reported, beside the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub fn write_check<R: ReadAt>(
     sink: &mut impl Sink,
     progress: &mut dyn FnMut(Progress),
 ) -> io::Result<(Checked, Findings)> {
-    sink.begin(SCHEMA, Some(&report.subject))?;
+    sink.begin(&SHAPE, Some(&report.subject))?;
     let findings = Findings::new(if sink.is_following() { 0 } else { image.limits().findings_per_rule });
     let mut follower = Follower { sink, findings, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
@@ -77,7 +79,7 @@ pub fn write_check<R: ReadAt>(
 }
 
 /// What is said of the check as a whole.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Body<'a> {
     verdict: Verdict,
     complete: bool,
@@ -105,7 +107,7 @@ struct Body<'a> {
     held_further_bytes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RuleCount {
     rule: &'static str,
     slug: &'static str,
@@ -113,7 +115,7 @@ struct RuleCount {
 }
 
 /// What is lost of a tree.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LossItem<'a> {
     #[serde(flatten)]
     loss: &'a Loss,
@@ -147,7 +149,7 @@ impl<'a> LossItem<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ClusterOwners<'a> {
     cluster: u64,
     owners: &'a [Owner],

@@ -2,14 +2,21 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::sink::{List, Sink};
+use super::schema::{List, Shape, keys};
+use super::sink::Sink;
 use crate::finding::{Checks, Opens, Origin, Rule, Severity};
 use crate::rules::{Example, find};
 
+pub(super) const EXPLAIN: Shape = Shape::alone("qcow2-inspect/explain/1").facts(&[keys::<Explained>()]);
+pub(super) const RULES: Shape =
+    Shape::alone("qcow2-inspect/rules/1").lists(&[ALL]).totals(&[keys::<Totals>()]);
+const ALL: List = List::new("rules", "rule", keys::<Rule>());
+
 /// A rule, with what a reader needs beside the catalogue's row.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Explained {
     #[serde(flatten)]
     rule: &'static Rule,
@@ -25,13 +32,13 @@ struct Explained {
 /// Only what the sink returns.
 pub fn write_rule(rule: &'static Rule, sink: &mut impl Sink) -> io::Result<()> {
     let Rule { why, advice, .. } = *rule;
-    sink.begin("qcow2-inspect/explain/1", None)?;
+    sink.begin(&EXPLAIN, None)?;
     sink.text(|out, _| write_text(out, rule))?;
     sink.facts(&Explained { rule, why, advice, example: rule.example() })?;
     sink.finish()
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Totals {
     rule_count: usize,
 }
@@ -41,8 +48,8 @@ struct Totals {
 /// # Errors
 /// Only what the sink returns.
 pub fn write_rules(rules: &[&'static Rule], sink: &mut impl Sink) -> io::Result<()> {
-    sink.begin("qcow2-inspect/rules/1", None)?;
-    sink.list(List::new("rules", "rule"))?;
+    sink.begin(&RULES, None)?;
+    sink.list(ALL)?;
     for rule in rules {
         sink.text(|out, _| {
             let severity = rule.severity.as_str();

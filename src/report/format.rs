@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::json::JsonSink;
@@ -9,7 +10,8 @@ use super::jsonl::JsonlSink;
 use super::limited::Limited;
 use super::row::{Heading, Row};
 use super::sarif::SarifSink;
-use super::sink::{List, Sink};
+use super::schema::{List, Shape, keys};
+use super::sink::Sink;
 use super::subject::{Named, Subject};
 use super::text::{TextOptions, TextSink};
 use crate::finding::{Finding, Findings};
@@ -68,8 +70,8 @@ macro_rules! to_sink {
 }
 
 impl<W: Write> Sink for Report<W> {
-    fn begin(&mut self, schema: &'static str, subject: Option<&Subject<'_>>) -> io::Result<()> {
-        to_sink!(self, sink => sink.begin(schema, subject))
+    fn begin(&mut self, shape: &'static Shape, subject: Option<&Subject<'_>>) -> io::Result<()> {
+        to_sink!(self, sink => sink.begin(shape, subject))
     }
 
     fn head<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
@@ -151,29 +153,34 @@ impl<W: Write> Sink for Report<W> {
     }
 }
 
+/// The report on a file that there is no report on.
+pub(super) const ERROR: Shape = Shape::line("qcow2-inspect/error/1", &[keys::<Refusal<'static>>()]);
+
+#[derive(Serialize, JsonSchema)]
+struct Refusal<'a> {
+    schema: &'static str,
+    file: Named<'a>,
+    /// Why there is no report.
+    error: &'a str,
+}
+
 /// Writes why there is no report on the file of this path: as one line of JSON, or as a run without results. Text says
 /// nothing: people are told elsewhere.
 ///
 /// # Errors
 /// Only what `out` returns.
 pub fn write_error(mut out: impl Write, format: Format, path: &[u8], error: &str) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        schema: &'static str,
-        file: Named<'a>,
-        error: &'a str,
-    }
-    let schema = "qcow2-inspect/error/1";
+    let schema = ERROR.schema;
     match format {
         Format::Text(_) => Ok(()),
         Format::Json | Format::JsonLines => {
-            serde_json::to_writer(&mut out, &Document { schema, file: Named(path), error })?;
+            serde_json::to_writer(&mut out, &Refusal { schema, file: Named::new(path), error })?;
             writeln!(out)?;
             out.flush()
         }
         Format::Sarif => {
             let mut sink = SarifSink::new(out);
-            sink.begin(schema, Some(&Subject { path, len: 0 }))?;
+            sink.begin(&ERROR, Some(&Subject { path, len: 0 }))?;
             sink.refuse(error);
             sink.finish()
         }

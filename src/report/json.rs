@@ -3,16 +3,16 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 
 use super::document::Document;
+use super::items::{FindingItem, RowItem, Start, bytes_row};
 use super::limited::Roomy;
 use super::row::{Context, Heading, Row};
-use super::sink::{List, Sink};
+use super::schema::{List, Shape};
+use super::sink::Sink;
 use super::subject::Subject;
-use super::value::{Value, unclean};
-use crate::finding::{Evidence, Finding, Findings, Rule};
-use crate::units::{HostOffset, to_u64};
+use crate::finding::Findings;
+use crate::units::HostOffset;
 
 /// Writes a report as one JSON document: a key for each fact, an array for each list, the findings last.
 #[derive(Debug)]
@@ -21,14 +21,6 @@ pub struct JsonSink<W> {
     context: Context,
     /// Whether the item at hand was left out as a whole.
     is_skipped: bool,
-}
-
-/// What every document begins with.
-#[derive(Serialize)]
-pub(super) struct Start<'a> {
-    pub(super) schema: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) file: Option<&'a Subject<'a>>,
 }
 
 impl<W: Write> JsonSink<W> {
@@ -48,9 +40,9 @@ impl<W: Write> JsonSink<W> {
 }
 
 impl<W: Write> Sink for JsonSink<W> {
-    fn begin(&mut self, schema: &'static str, file: Option<&Subject<'_>>) -> io::Result<()> {
+    fn begin(&mut self, shape: &'static Shape, file: Option<&Subject<'_>>) -> io::Result<()> {
         self.document.begin_object()?;
-        self.document.entries(&Start { schema, file })
+        self.document.entries(&Start { schema: shape.schema, file })
     }
 
     fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
@@ -106,7 +98,7 @@ impl<W: Write> Sink for JsonSink<W> {
 
     fn findings(&mut self, findings: &Findings) -> io::Result<()> {
         self.document.begin_array("findings")?;
-        findings.iter().try_for_each(|finding| self.document.item(&FindingItem(finding)))?;
+        findings.iter().try_for_each(|finding| self.document.item(&FindingItem::from(finding)))?;
         self.document.end()
     }
 
@@ -118,82 +110,5 @@ impl<W: Write> Sink for JsonSink<W> {
         self.document.end()?;
         self.document.out.write_all(b"\n")?;
         self.document.out.finish()
-    }
-}
-
-/// The raw bytes of a structure as a row of their own.
-pub(super) fn bytes_row(at: HostOffset, bytes: &[u8]) -> Row<'_> {
-    let label = super::row::Label::Field("bytes");
-    Row { value: Value::Bytes(bytes), ..Row::remark(label, at, to_u64(bytes.len()), &[]) }
-}
-
-/// A row as a JSON object.
-pub(super) struct RowItem<'a> {
-    pub(super) context: Context,
-    pub(super) row: &'a Row<'a>,
-}
-
-impl Serialize for RowItem<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Row { label, at, width, value, details, valid, rules } = self.row;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", label)?;
-        map.serialize_entry("offset", &at.0)?;
-        map.serialize_entry("width", width)?;
-        map.serialize_entry("value", value)?;
-        if let Value::Text(name) = value
-            && let Some(hex) = unclean(name)
-        {
-            map.serialize_entry("value_hex", &hex)?;
-        }
-        map.serialize_entry("valid", valid)?;
-        map.serialize_entry("rules", &RuleCodes(rules))?;
-        for detail in self.context.details() {
-            map.serialize_entry(detail.key, &detail.value)?;
-        }
-        for detail in *details {
-            map.serialize_entry(detail.key, &detail.value)?;
-        }
-        map.end()
-    }
-}
-
-/// The rules of a row, as their codes.
-struct RuleCodes<'a>(&'a [&'static Rule]);
-
-impl Serialize for RuleCodes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|rule| rule.code))
-    }
-}
-
-/// A finding as a JSON object.
-pub(super) struct FindingItem<'a>(pub(super) &'a Finding);
-
-/// What a finding shows.
-#[derive(Serialize)]
-struct EvidenceItem<'a> {
-    found: &'a Evidence,
-    wanted: &'a Evidence,
-}
-
-impl Serialize for FindingItem<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let finding = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("rule", finding.rule.code)?;
-        map.serialize_entry("slug", finding.rule.slug)?;
-        map.serialize_entry("severity", &finding.severity)?;
-        map.serialize_entry("structure", &finding.structure)?;
-        map.serialize_entry("offset", &finding.at.map(|at| at.at))?;
-        map.serialize_entry("length", &finding.at.map(|at| at.len))?;
-        map.serialize_entry("message", &finding.message())?;
-        map.serialize_entry("evidence", &EvidenceItem { found: &finding.found, wanted: &finding.wanted })?;
-        if finding.qemu_limit {
-            map.serialize_entry("limit", "qemu")?;
-        }
-        map.serialize_entry("guest", finding.guest.as_slice())?;
-        map.serialize_entry("consequences", &finding.consequences)?;
-        map.end()
     }
 }

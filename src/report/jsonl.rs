@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::document::write_entries;
-use super::json::{FindingItem, RowItem, Start, bytes_row};
+use super::items::{FindingItem, RowItem, Start, bytes_row};
 use super::limited::Roomy;
 use super::row::{Context, Heading, Row};
-use super::sink::{List, Sink};
+use super::schema::{List, Shape};
+use super::sink::Sink;
 use super::subject::Subject;
 use crate::finding::{Finding, Findings};
 use crate::units::HostOffset;
@@ -73,10 +74,10 @@ fn begin(out: &mut impl Write, r#type: &str) -> io::Result<()> {
 }
 
 impl<W: Write> Sink for JsonlSink<W> {
-    fn begin(&mut self, schema: &'static str, file: Option<&Subject<'_>>) -> io::Result<()> {
+    fn begin(&mut self, shape: &'static Shape, file: Option<&Subject<'_>>) -> io::Result<()> {
         self.is_first = true;
         begin(&mut self.out, if file.is_some() { "file" } else { "schema" })?;
-        write_entries(&mut self.out, &Start { schema, file }, b",", &mut false)
+        write_entries(&mut self.out, &Start { schema: shape.schema, file }, b",", &mut false)
     }
 
     fn head<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
@@ -144,14 +145,14 @@ impl<W: Write> Sink for JsonlSink<W> {
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         self.has_followed = true;
-        if self.out.has_room() { self.line("finding", &FindingItem(finding)) } else { Ok(()) }
+        if self.out.has_room() { self.line("finding", &FindingItem::from(finding)) } else { Ok(()) }
     }
 
     fn findings(&mut self, findings: &Findings) -> io::Result<()> {
         if self.has_followed {
             return Ok(());
         }
-        findings.iter().try_for_each(|finding| self.line("finding", &FindingItem(finding)))
+        findings.iter().try_for_each(|finding| self.line("finding", &FindingItem::from(finding)))
     }
 
     fn is_cut(&self) -> bool {

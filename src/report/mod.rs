@@ -11,12 +11,14 @@ mod guest;
 mod hex;
 mod human;
 mod info;
+mod items;
 mod json;
 mod jsonl;
 mod limited;
 mod policy;
 mod row;
 mod sarif;
+mod schema;
 mod sink;
 mod subject;
 mod text;
@@ -39,7 +41,23 @@ pub use limited::{Limited, output_spent};
 pub use policy::write_policy;
 pub use row::{Context, Detail, Heading, Label, Row, Summary};
 pub use sarif::SarifSink;
-pub use sink::{List, Sink};
+pub use schema::{List, Shape};
+pub use sink::Sink;
 pub use subject::Subject;
 pub use text::{TextOptions, TextSink, write_findings};
 pub use value::Value;
+
+/// What there are reports of, each with its JSON Schemas, and what stands in the place of one that cannot be made.
+pub const SHAPES: [&Shape; 11] = [
+    &check::SHAPE,
+    &audit::SHAPE,
+    &audit::SCAN,
+    &dump::SHAPE,
+    &info::SHAPE,
+    &guest::MAP,
+    &guest::BITMAP,
+    &guest::LOCATE,
+    &explain::RULES,
+    &explain::EXPLAIN,
+    &format::ERROR,
+];

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::document::Document;
 use super::limited::Roomy;
-use super::sink::{List, Sink};
+use super::schema::{List, Shape};
+use super::sink::Sink;
 use super::subject::Subject;
 use crate::finding::{Finding, Findings, Rule, Severity};
 
@@ -133,8 +134,8 @@ fn uri(path: &[u8]) -> String {
 }
 
 impl<W: Write> Sink for SarifSink<W> {
-    fn begin(&mut self, schema: &'static str, subject: Option<&Subject<'_>>) -> io::Result<()> {
-        self.properties.insert("schema".to_owned(), schema.into());
+    fn begin(&mut self, shape: &'static Shape, subject: Option<&Subject<'_>>) -> io::Result<()> {
+        self.properties.insert("schema".to_owned(), shape.schema.into());
         self.artifact = subject.map(|subject| Artifact {
             location: Location { uri: uri(subject.path) },
             length: (subject.len != 0).then_some(subject.len),

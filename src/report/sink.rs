@@ -8,32 +8,17 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::row::{Heading, Row};
+use super::schema::{List, Shape};
 use super::subject::Subject;
 use crate::finding::{Finding, Findings};
 use crate::image::Section;
 use crate::units::HostOffset;
 
-/// A list in a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct List {
-    /// The key of its array in JSON.
-    pub key: &'static str,
-    /// The `type` of each of its items in JSON Lines.
-    pub item: &'static str,
-}
-
-impl List {
-    /// A list with this key, of such items.
-    pub const fn new(key: &'static str, item: &'static str) -> Self {
-        Self { key, item }
-    }
-}
-
 /// Takes a report. Each method does nothing unless a format has use for it, and fails where it cannot be written.
 #[expect(unused_variables, reason = "what a format has no use for is named all the same")]
 pub trait Sink {
-    /// The report begins. `schema` names what its keys mean; `subject` is the file that it is about, if it is about one.
-    fn begin(&mut self, schema: &'static str, subject: Option<&Subject<'_>>) -> io::Result<()> {
+    /// The report begins. `shape` says what its keys mean; `subject` is the file that it is about, if it is about one.
+    fn begin(&mut self, shape: &'static Shape, subject: Option<&Subject<'_>>) -> io::Result<()> {
         Ok(())
     }
 
@@ -84,7 +69,7 @@ pub trait Sink {
 
     /// A section of a dump begins: a list of rows.
     fn section(&mut self, section: Section) -> io::Result<()> {
-        self.list(List::new(section.as_str(), section.as_str()))
+        self.list(List::rows(section))
     }
 
     /// A structure begins; the rows that follow are its own.

@@ -1,11 +1,12 @@
 //! The file that a report is about.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::ser::SerializeMap;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::value::unclean;
+use super::value::{Hex, unclean};
 use crate::text::escape;
 
 /// The file that a report is about. Nothing but clean text is shown of its path: JSON has the bytes of another one under
@@ -24,27 +25,36 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "File")]
+pub(super) struct FileItem<'a> {
+    #[serde(flatten)]
+    named: Named<'a>,
+    /// How many bytes it has.
+    len: u64,
+}
+
 impl Serialize for Subject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_file(self.path, Some(self.len), serializer)
+        let Self { path, len } = *self;
+        FileItem { named: Named::new(path), len }.serialize(serializer)
     }
 }
 
 /// A file whose length is not known, since it was not opened, or is nobody's business.
-pub(super) struct Named<'a>(pub(super) &'a [u8]);
-
-impl Serialize for Named<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_file(self.0, None, serializer)
-    }
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Named<'a> {
+    path: Cow<'a, str>,
+    /// The bytes of a path that is no clean text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<Hex<'a>>,
 }
 
-fn serialize_file<S: Serializer>(path: &[u8], len: Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("path", &escape(path))?;
-    unclean(path).map_or(Ok(()), |hex| map.serialize_entry("path_hex", &hex))?;
-    len.map_or(Ok(()), |len| map.serialize_entry("len", &len))?;
-    map.end()
+impl<'a> Named<'a> {
+    /// The file of this path.
+    pub(super) fn new(path: &'a [u8]) -> Self {
+        Self { path: escape(path), path_hex: unclean(path) }
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +68,9 @@ mod tests {
         assert_eq!(json(br"a\x1b"), r#"{"path":"a\\x1b","len":7}"#);
         assert_eq!(json(b"a\x1b"), r#"{"path":"a\\x1b","path_hex":"611b","len":7}"#);
         assert_eq!(Subject { path: b"\xff", len: 7 }.to_string(), r"\xff (7 bytes)");
-        assert_eq!(serde_json::to_string(&Named(b"a\n")).unwrap(), r#"{"path":"a\\x0a","path_hex":"610a"}"#);
+        assert_eq!(
+            serde_json::to_string(&Named::new(b"a\n")).unwrap(),
+            r#"{"path":"a\\x0a","path_hex":"610a"}"#
+        );
     }
 }

@@ -73,6 +73,7 @@ pub fn judges(structure: Structure, field: &str) -> bool {
 
 /// A file of this project's corpus that breaks a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
 pub struct Example {
     /// Its path in the repository.
     pub image: &'static str,

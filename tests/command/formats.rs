@@ -239,3 +239,28 @@ fn sarif_is_what_its_schema_asks_for() {
     }
     assert!(results > 1000, "only {results} results");
 }
+
+/// Every other test holds what it sees against these.
+#[test]
+fn there_is_a_schema_of_every_report() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    for command in
+        ["check", "audit", "scan", "dump", "info", "map", "bitmap", "locate", "rules", "explain", "error"]
+    {
+        assert!(command == "error" || help.contains(&format!("  {command} ")), "{command}");
+        for format in ["json", "jsonl"] {
+            let schema = run(&["schema", command, "--format", format]).json();
+            assert!(jsonschema::meta::is_valid(&schema), "{command}");
+            let is_report = |value: Value| jsonschema::is_valid(&schema, &value);
+            assert!(
+                !is_report(json!({})) && !is_report(json!(7)),
+                "{command} --format {format} takes anything"
+            );
+        }
+    }
+    // Bitmaps and their ranges are lines of their own.
+    let lines = run(&["schema", "bitmap", "--format", "jsonl"]).json();
+    let types: Vec<_> =
+        lines["oneOf"].as_array().unwrap().iter().map(|line| &line["properties"]["type"]["const"]).collect();
+    assert_eq!(json!(types), json!(["file", "bitmap", "dirty", "bitmap_end", "finding", "summary"]));
+}

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use qcow2_testkit::check_schema;
 use serde_json::{Value, json};
 
 /// Read at run time: a shell that wraps the compiler may drop a variable with such a name.
@@ -84,7 +85,12 @@ pub(crate) fn finish(mut command: Command) -> Ran {
         }
     };
     let stderr = String::from_utf8(stderr.join().unwrap()).unwrap();
-    Ran { code: status.code(), stdout: stdout.join().unwrap(), stderr }
+    let ran = Ran { code: status.code(), stdout: stdout.join().unwrap(), stderr };
+    let starts = ["{\"schema\":", "{\"type\":", "["];
+    if starts.iter().any(|start| ran.stdout.starts_with(start.as_bytes())) {
+        check_schema(&ran.stdout);
+    }
+    ran
 }
 
 fn everything(mut from: impl Read) -> Vec<u8> {

@@ -10,9 +10,11 @@ pub(super) use header::feature_names;
 
 use std::io;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::row::{Context, Detail, Heading, Label, Row, Summary};
+use super::schema::{self, Shape, keys};
 use super::sink::Sink;
 use super::subject::Subject;
 use super::text::write_findings;
@@ -49,14 +51,24 @@ impl Default for Options {
     }
 }
 
-const SCHEMA: &str = "qcow2-inspect/dump/1";
+pub(super) const SHAPE: Shape =
+    Shape::of_image("qcow2-inspect/dump/1").facts(&[keys::<Ended>()]).totals(&[keys::<Totals>()]).lists(&[
+        schema::List::rows(Section::Header),
+        schema::List::rows(Section::Extensions),
+        schema::List::rows(Section::Luks),
+        schema::List::rows(Section::Refcounts),
+        schema::List::rows(Section::Snapshots),
+        schema::List::rows(Section::L1),
+        schema::List::rows(Section::L2),
+        schema::List::rows(Section::Bitmaps),
+    ]);
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Ended {
     complete: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Totals {
     finding_count: u64,
     worst: Option<Severity>,
@@ -72,7 +84,7 @@ pub fn dump<R: ReadAt, S: Sink>(
     options: &Options,
     sink: &mut S,
 ) -> io::Result<Summary> {
-    sink.begin(SCHEMA, Some(subject))?;
+    sink.begin(&SHAPE, Some(subject))?;
     sink.text(|out, _| writeln!(out, "file {subject}"))?;
     let mut dumper = Dumper {
         image,

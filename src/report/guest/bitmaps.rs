@@ -2,6 +2,7 @@
 
 use std::io;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Error;
@@ -9,12 +10,18 @@ use crate::finding::{BitmapTrust, Findings, Rule};
 use crate::guest::{Combine, Combined, Trust, Trusts};
 use crate::image::{Bitmap, Image};
 use crate::report::human::Size;
-use crate::report::sink::{List, Sink};
+use crate::report::schema::{List, Shape, keys};
+use crate::report::sink::Sink;
 use crate::report::subject::Subject;
 use crate::report::value::{Hex, unclean};
 use crate::source::ReadAt;
 use crate::text;
 use crate::units::{GuestOffset, GuestSpan};
+
+pub(in crate::report) const SHAPE: Shape =
+    Shape::of_image("qcow2-inspect/bitmap/1").facts(&[keys::<Ended>()]).lists(&[BITMAPS]);
+const BITMAPS: List = List::new("bitmaps", "bitmap", keys::<Head<'_>>()).holding(&DIRTY, keys::<Dirty>());
+const DIRTY: List = List::new("dirty", "dirty", keys::<GuestSpan>());
 
 /// Which bitmaps, and what of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +48,7 @@ pub struct BitmapsTold {
 /// Ranges of the guest's disk.
 type Runs<'i> = Box<dyn Iterator<Item = Result<GuestSpan, Error>> + 'i>;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Head<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,14 +61,14 @@ struct Head<'a> {
 }
 
 /// What is dirty in all; unknown where the bitmap could not be read.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Dirty {
     dirty_bytes: Option<u64>,
     dirty_percent: Option<f64>,
 }
 
 /// How the report ended.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Ended {
     complete: bool,
     error: Option<String>,
@@ -77,9 +84,9 @@ pub fn write_bitmaps<R: ReadAt>(
     subject: &Subject<'_>,
     sink: &mut impl Sink,
 ) -> io::Result<BitmapsTold> {
-    sink.begin("qcow2-inspect/bitmap/1", Some(subject))?;
+    sink.begin(&SHAPE, Some(subject))?;
     sink.text(|out, _| writeln!(out, "file {subject}"))?;
-    sink.list(List::new("bitmaps", "bitmap"))?;
+    sink.list(BITMAPS)?;
     let told = tell(image, options, sink)?;
     sink.end()?;
     sink.text(|out, _| {
@@ -201,7 +208,7 @@ fn begin(bitmap: &Bitmap, trust: Trust, sink: &mut impl Sink) -> io::Result<()> 
         reason: trust.against.map(reason),
         tail_bits: trust.has_tail_bits,
     };
-    sink.open(&head, List::new("dirty", "dirty"))?;
+    sink.open(&head, DIRTY)?;
     sink.text(|out, _| {
         write!(out, "\nbitmap \"{name}\"")?;
         if let Some(granularity) = granularity {

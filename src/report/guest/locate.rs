@@ -2,15 +2,20 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Error;
 use crate::finding::Findings;
 use crate::guest::{Owner, Owners, State, Trace};
+use crate::report::schema::{Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
 use crate::report::value::Value;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
+
+pub(in crate::report) const SHAPE: Shape =
+    Shape::of_image("qcow2-inspect/locate/1").facts(&[keys::<Answer<'_>>()]);
 
 /// One of the two answers.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +36,7 @@ impl Located<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct GuestItem<'a> {
     tree: Tree,
     offset: GuestOffset,
@@ -78,7 +83,7 @@ impl GuestItem<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct HostItem<'a> {
     offset: HostOffset,
     in_file: bool,
@@ -101,7 +106,7 @@ impl<'a> HostItem<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct OwnerItem<'a> {
     structure: &'a str,
     offset: HostOffset,
@@ -128,7 +133,7 @@ impl<'a> OwnerItem<'a> {
 }
 
 /// The answer to one of the two questions, and whether it is whole.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     guest: Option<GuestItem<'a>>,
@@ -143,7 +148,7 @@ struct Answer<'a> {
 /// # Errors
 /// Only what the sink returns.
 pub fn write_located(located: Located<'_>, subject: &Subject<'_>, sink: &mut impl Sink) -> io::Result<()> {
-    sink.begin("qcow2-inspect/locate/1", Some(subject))?;
+    sink.begin(&SHAPE, Some(subject))?;
     sink.text(|out, _| {
         writeln!(out, "file {subject}")?;
         match located {

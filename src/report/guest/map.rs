@@ -2,25 +2,35 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::map_json::range;
 use super::{Walked, backing};
 use crate::finding::Findings;
 use crate::guest::{Disk, Extent, State};
 use crate::report::human::Size;
-use crate::report::sink::{List, Sink};
+use crate::report::schema::{List, Shape, keys};
+use crate::report::sink::Sink;
 use crate::report::subject::Subject;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
 
-#[derive(Serialize)]
+pub(in crate::report) const SHAPE: Shape = Shape::of_image("qcow2-inspect/map/1")
+    .head(&[keys::<Head<'_>>()])
+    .facts(&[keys::<Ended>()])
+    .lists(&[EXTENTS])
+    .as_array_of(range);
+const EXTENTS: List = List::new("extents", "extent", keys::<ExtentItem>());
+
+#[derive(Serialize, JsonSchema)]
 struct Head<'a> {
     tree: Tree,
     length: u64,
     backing_file: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ExtentItem {
     start: GuestOffset,
     length: u64,
@@ -48,7 +58,7 @@ impl ExtentItem {
 }
 
 /// How the walk ended, and guest bytes in each state.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Ended {
     complete: bool,
     error: Option<String>,
@@ -71,7 +81,7 @@ pub fn write_map<R: ReadAt>(
 ) -> io::Result<Walked> {
     let (backing, unknown) = backing(disk.image());
     let tree = disk.tree().l1.tree;
-    sink.begin("qcow2-inspect/map/1", Some(subject))?;
+    sink.begin(&SHAPE, Some(subject))?;
     sink.head(&Head { tree, length: disk.len(), backing_file: backing.as_deref() })?;
     sink.text(|out, _| {
         writeln!(out, "file {subject}")?;
@@ -79,7 +89,7 @@ pub fn write_map<R: ReadAt>(
         let host = if disk.image().has_external_data() { "data file" } else { "file" };
         writeln!(out, "{:<18} {:<18} {:<12} {host}", "guest", "length", "kind")
     })?;
-    sink.list(List::new("extents", "extent"))?;
+    sink.list(EXTENTS)?;
     let mut walked = Walked { cut: unknown, ..Walked::default() };
     let mut text = Vec::new();
     for extent in disk.extents(range) {

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 
 use itoa::Buffer;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
 
 use super::Walked;
 use crate::Error;
@@ -83,6 +85,21 @@ impl Entry {
         };
         offsets && self.kind == next.kind && self.kind != Kind::Nothing && self.broken == next.broken
     }
+}
+
+/// The keys of an object.
+pub(super) fn range(_: &mut SchemaGenerator) -> Schema {
+    let (offset, flag) = (json!({ "type": "integer", "minimum": 0 }), json!({ "type": "boolean" }));
+    json_schema!({
+        "type": "object",
+        "properties": {
+            "start": offset, "length": offset, "depth": { "const": 0 },
+            "present": flag, "zero": flag, "data": flag, "compressed": flag,
+            "offset": offset,
+            "error": { "description": "Why the guest cannot be told what is there; QEMU has no such key.", "type": "string" },
+        },
+        "required": ["start", "length", "depth", "present", "zero", "data", "compressed"],
+    })
 }
 
 /// What ends the walk early.

@@ -6,9 +6,12 @@ mod locate;
 mod map;
 mod map_json;
 
+pub(super) use bitmaps::SHAPE as BITMAP;
 pub use bitmaps::{BitmapOptions, BitmapsTold, write_bitmaps};
 pub use hexdump::HexdumpSink;
+pub(super) use locate::SHAPE as LOCATE;
 pub use locate::{Located, write_located};
+pub(super) use map::SHAPE as MAP;
 pub use map::write_map;
 pub use map_json::write_map_json;
 

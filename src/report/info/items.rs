@@ -2,26 +2,28 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::Serializer;
+use serde_json::Map;
 
 use super::{compression, encryption};
 use crate::Image;
 use crate::finding::Severity;
 use crate::format::features::FeatureSet;
-use crate::format::header::field;
+use crate::format::header::{HeaderAdditional, HeaderV2, HeaderV3, field};
 use crate::format::luks::SLOT_ENABLED;
-use crate::format::{Field, FieldValue, extension};
+use crate::format::{Field, FieldValue, Layout, extension};
 use crate::image::{Bitmap, Extension, Luks, Snapshot};
 use crate::report::feature_names;
 use crate::report::human::Timestamp;
 use crate::report::value::{Hex, Value, unclean};
 use crate::source::ReadAt;
 use crate::text;
-use crate::units::SECTOR;
+use crate::units::{HostOffset, SECTOR};
 
 /// What the header says, and the names that it leads to.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Head<'a> {
     header: Fields,
     version: Option<u32>,
@@ -76,16 +78,30 @@ impl<'a> Head<'a> {
 }
 
 /// What is known at the end.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Rest<'a> {
-    pub(super) luks: Option<LuksItem>,
+    pub(super) luks: Option<LuksItem<'a>>,
     pub(super) worst: Option<Severity>,
     pub(super) sandbox: &'a str,
     pub(super) complete: bool,
 }
 
-/// The fields of a layout as an object.
+/// The header's fields as an object, as far as it has them and the file holds them.
 struct Fields(Vec<(Field, FieldValue)>);
+
+impl JsonSchema for Fields {
+    fn schema_name() -> Cow<'static, str> {
+        "Header".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let fields = [HeaderV2::FIELDS, HeaderV3::FIELDS, HeaderAdditional::FIELDS].concat();
+        let value = generator.subschema_for::<Value<'_>>();
+        let properties: Map<_, _> =
+            fields.iter().map(|field| (field.name.to_owned(), value.clone().to_value())).collect();
+        json_schema!({ "type": "object", "properties": properties })
+    }
+}
 
 impl Serialize for Fields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -93,14 +109,14 @@ impl Serialize for Fields {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Features {
     incompatible: Vec<String>,
     compatible: Vec<String>,
     autoclear: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct ExtensionItem {
     magic: String,
     name: Option<&'static str>,
@@ -114,80 +130,128 @@ impl From<&Extension<'_>> for ExtensionItem {
     }
 }
 
+#[derive(Serialize, JsonSchema)]
 pub(super) struct SnapshotItem<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) virtual_size: u64,
+    /// Its place in the snapshot table.
+    index: u32,
+    id: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_hex: Option<Hex<'a>>,
+    name: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_hex: Option<Hex<'a>>,
+    /// When it was taken, in UTC.
+    date: String,
+    date_sec: u32,
+    date_nsec: u32,
+    vm_clock_nsec: u64,
+    vm_state_size: u64,
+    disk_size: u64,
+    icount: Option<u64>,
+    l1_table_offset: HostOffset,
+    l1_size: u32,
 }
 
-impl Serialize for SnapshotItem<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Snapshot { index, head, id, name, .. } = self.snapshot;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("index", index)?;
-        text_entry(&mut map, ["id", "id_hex"], id)?;
-        text_entry(&mut map, ["name", "name_hex"], name)?;
-        map.serialize_entry("date", &Timestamp::new(head.date_sec.0.into(), head.date_nsec).to_string())?;
-        map.serialize_entry("date_sec", &head.date_sec.0)?;
-        map.serialize_entry("date_nsec", &head.date_nsec)?;
-        map.serialize_entry("vm_clock_nsec", &head.vm_clock_nsec)?;
-        map.serialize_entry("vm_state_size", &self.snapshot.vm_state_size())?;
-        map.serialize_entry("disk_size", &self.snapshot.disk_size().unwrap_or(self.virtual_size))?;
-        map.serialize_entry("icount", &self.snapshot.icount())?;
-        map.serialize_entry("l1_table_offset", &head.l1_table_offset)?;
-        map.serialize_entry("l1_size", &head.l1_size)?;
-        map.end()
+impl<'a> SnapshotItem<'a> {
+    /// `virtual_size` is the disk's, for a snapshot that says nothing of its own.
+    pub(super) fn new(snapshot: &'a Snapshot, virtual_size: u64) -> Self {
+        let Snapshot { index, head, id, name, .. } = snapshot;
+        Self {
+            index: *index,
+            id: text::escape(id),
+            id_hex: unclean(id),
+            name: text::escape(name),
+            name_hex: unclean(name),
+            date: Timestamp::new(head.date_sec.0.into(), head.date_nsec).to_string(),
+            date_sec: head.date_sec.0,
+            date_nsec: head.date_nsec,
+            vm_clock_nsec: head.vm_clock_nsec,
+            vm_state_size: snapshot.vm_state_size(),
+            disk_size: snapshot.disk_size().unwrap_or(virtual_size),
+            icount: snapshot.icount(),
+            l1_table_offset: head.l1_table_offset,
+            l1_size: head.l1_size,
+        }
     }
 }
 
-pub(super) struct BitmapItem<'a>(pub(super) &'a Bitmap);
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BitmapItem<'a> {
+    name: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_hex: Option<Hex<'a>>,
+    /// Bytes that a bit stands for; `null` where that is no number.
+    granularity: Option<u64>,
+    flags: Vec<&'static str>,
+}
 
-impl Serialize for BitmapItem<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Bitmap { head, name, .. } = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        text_entry(&mut map, ["name", "name_hex"], name)?;
-        map.serialize_entry("granularity", &1_u64.checked_shl(head.granularity_bits.0.into()))?;
-        map.serialize_entry("flags", &head.flags.names().collect::<Vec<_>>())?;
-        map.end()
+impl<'a> From<&'a Bitmap> for BitmapItem<'a> {
+    fn from(bitmap: &'a Bitmap) -> Self {
+        let Bitmap { head, name, .. } = bitmap;
+        Self {
+            name: text::escape(name),
+            name_hex: unclean(name),
+            granularity: 1_u64.checked_shl(head.granularity_bits.0.into()),
+            flags: head.flags.names().collect(),
+        }
     }
 }
 
-pub(super) struct LuksItem(pub(super) Luks);
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LuksItem<'a> {
+    version: u16,
+    cipher_name: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cipher_name_hex: Option<Hex<'a>>,
+    cipher_mode: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cipher_mode_hex: Option<Hex<'a>>,
+    hash_spec: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_spec_hex: Option<Hex<'a>>,
+    /// Bytes from the start of the LUKS header.
+    payload_offset: u64,
+    key_bytes: u32,
+    mk_digest_iterations: u32,
+    uuid: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid_hex: Option<Hex<'a>>,
+    slots: Vec<SlotItem>,
+}
 
-impl Serialize for LuksItem {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let head = &self.0.head;
-        let slots = self.0.slots.iter().map(|(_, slot)| SlotItem {
+impl<'a> From<&'a Luks> for LuksItem<'a> {
+    fn from(luks: &'a Luks) -> Self {
+        let head = &luks.head;
+        let [name, mode] = [head.cipher_name.text(), head.cipher_mode.text()];
+        let [hash, uuid] = [head.hash_spec.text(), head.uuid.text()];
+        let slots = luks.slots.iter().map(|(_, slot)| SlotItem {
             active: slot.active.0 == SLOT_ENABLED,
             iterations: slot.iterations,
             stripes: slot.stripes,
             key_offset: u64::from(slot.key_material_offset).saturating_mul(SECTOR),
         });
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("version", &head.version)?;
-        text_entry(&mut map, ["cipher_name", "cipher_name_hex"], head.cipher_name.text())?;
-        text_entry(&mut map, ["cipher_mode", "cipher_mode_hex"], head.cipher_mode.text())?;
-        text_entry(&mut map, ["hash_spec", "hash_spec_hex"], head.hash_spec.text())?;
-        map.serialize_entry("payload_offset", &u64::from(head.payload_offset).saturating_mul(SECTOR))?;
-        map.serialize_entry("key_bytes", &head.key_bytes)?;
-        map.serialize_entry("mk_digest_iterations", &head.mk_digest_iterations)?;
-        text_entry(&mut map, ["uuid", "uuid_hex"], head.uuid.text())?;
-        map.serialize_entry("slots", &slots.collect::<Vec<_>>())?;
-        map.end()
+        Self {
+            version: head.version,
+            cipher_name: text::escape(name),
+            cipher_name_hex: unclean(name),
+            cipher_mode: text::escape(mode),
+            cipher_mode_hex: unclean(mode),
+            hash_spec: text::escape(hash),
+            hash_spec_hex: unclean(hash),
+            payload_offset: u64::from(head.payload_offset).saturating_mul(SECTOR),
+            key_bytes: head.key_bytes,
+            mk_digest_iterations: head.mk_digest_iterations,
+            uuid: text::escape(uuid),
+            uuid_hex: unclean(uuid),
+            slots: slots.collect(),
+        }
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SlotItem {
     active: bool,
     iterations: u32,
     stripes: u32,
     key_offset: u64,
-}
-
-/// Text of the image under the first key, and under the second its bytes where it cannot be shown as it is.
-fn text_entry<M: SerializeMap>(map: &mut M, keys: [&'static str; 2], bytes: &[u8]) -> Result<(), M::Error> {
-    let [key, hex_key] = keys;
-    map.serialize_entry(key, &text::escape(bytes))?;
-    unclean(bytes).map_or(Ok(()), |hex| map.serialize_entry(hex_key, &hex))
 }

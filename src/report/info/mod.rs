@@ -12,11 +12,20 @@ use crate::Image;
 use crate::finding::{Finding, Findings};
 use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
 use crate::image::{Part, Section, Tables, Walk};
-use crate::report::sink::{List, Sink};
+use crate::report::schema::{List, Shape, keys};
+use crate::report::sink::Sink;
 use crate::report::subject::Subject;
 use crate::report::text::write_findings;
 use crate::rules::Judge;
 use crate::source::ReadAt;
+
+pub(super) const SHAPE: Shape = Shape::of_image("qcow2-inspect/info/1")
+    .head(&[keys::<Head<'_>>()])
+    .facts(&[keys::<Rest<'_>>()])
+    .lists(&[EXTENSIONS, SNAPSHOTS, BITMAPS]);
+const EXTENSIONS: List = List::new("extensions", "extension", keys::<ExtensionItem>());
+const SNAPSHOTS: List = List::new("snapshots", "snapshot", keys::<SnapshotItem<'_>>());
+const BITMAPS: List = List::new("bitmaps", "bitmap", keys::<BitmapItem<'_>>());
 
 /// Tells `sink` what an image is; true if nothing cut the work. `now` is the present in seconds since 1970, `sandbox` what
 /// the process has given up.
@@ -31,12 +40,12 @@ pub fn write_info<R: ReadAt>(
     sink: &mut impl Sink,
 ) -> io::Result<bool> {
     let mut survey = Survey::new(image, now)?;
-    sink.begin("qcow2-inspect/info/1", Some(subject))?;
+    sink.begin(&SHAPE, Some(subject))?;
     sink.head(&Head::new(image))?;
     sink.text(|out, _| text::header(out, image, subject))?;
 
     let mut extensions = text::List::default();
-    sink.list(List::new("extensions", "extension"))?;
+    sink.list(EXTENSIONS)?;
     survey.section(Section::Extensions, |part| {
         let Part::Extension(extension) = part else { return Ok(()) };
         extensions.push(|| text::extension(extension));
@@ -48,27 +57,27 @@ pub fn write_info<R: ReadAt>(
     let mut luks = None;
     survey.section(Section::Luks, |part| {
         let Part::Luks(header) = part else { return Ok(()) };
-        luks = Some(LuksItem((*header).clone()));
+        luks = Some((*header).clone());
         sink.text(|out, _| text::line(out, "luks", &text::cipher(header)))
     })?;
 
     let mut snapshots = text::List::default();
     let virtual_size = image.header().v2.size.0;
-    sink.list(List::new("snapshots", "snapshot"))?;
+    sink.list(SNAPSHOTS)?;
     survey.section(Section::Snapshots, |part| {
         let Part::Snapshot(snapshot) = part else { return Ok(()) };
         snapshots.push(|| text::snapshot(snapshot));
-        sink.item(&SnapshotItem { snapshot, virtual_size })
+        sink.item(&SnapshotItem::new(snapshot, virtual_size))
     })?;
     sink.end()?;
     sink.text(|out, _| text::list(out, "snapshots", &snapshots))?;
 
     let mut bitmaps = text::List::default();
-    sink.list(List::new("bitmaps", "bitmap"))?;
+    sink.list(BITMAPS)?;
     survey.section(Section::Bitmaps, |part| {
         let Part::Bitmap(bitmap) = part else { return Ok(()) };
         bitmaps.push(|| text::bitmap(bitmap));
-        sink.item(&BitmapItem(bitmap))
+        sink.item(&BitmapItem::from(*bitmap))
     })?;
     sink.end()?;
     sink.text(|out, _| text::list(out, "bitmaps", &bitmaps))?;
@@ -79,7 +88,12 @@ pub fn write_info<R: ReadAt>(
         write_findings(out, findings.iter(), color)?;
         if complete { Ok(()) } else { writeln!(out, "incomplete: something was not read, see above") }
     })?;
-    sink.facts(&Rest { luks, worst: findings.worst(), sandbox, complete })?;
+    sink.facts(&Rest {
+        luks: luks.as_ref().map(LuksItem::from),
+        worst: findings.worst(),
+        sandbox,
+        complete,
+    })?;
     sink.findings(&findings)?;
     sink.finish()?;
     Ok(complete)

@@ -53,6 +53,8 @@ mod model;
 pub mod oracle;
 pub mod readers;
 mod rng;
+#[cfg(feature = "schemas")]
+mod schemas;
 pub mod writer;
 
 pub use damage::{Damage, damages};
@@ -62,3 +64,5 @@ pub use expect::check;
 pub use model::{Model, check_model};
 pub use oracle::{exercise, exercise_fully, exercise_model, memory_bound};
 pub use rng::Rng;
+#[cfg(feature = "schemas")]
+pub use schemas::check_schema;

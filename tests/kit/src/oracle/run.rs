@@ -7,7 +7,7 @@ use qcow2_inspect::audit::{AuditOptions, Decision, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, Verdict};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::report::{
-    self, CheckReport, Findings, Heading, Options, Report, Row, Section, Sink, Subject,
+    self, CheckReport, Findings, Heading, Options, Report, Row, Section, Shape, Sink, Subject,
 };
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::units::HostOffset;
@@ -145,8 +145,8 @@ struct Watching<'a, S> {
 }
 
 impl<S: Sink> Sink for Watching<'_, S> {
-    fn begin(&mut self, schema: &'static str, subject: Option<&Subject<'_>>) -> io::Result<()> {
-        self.sink.begin(schema, subject)
+    fn begin(&mut self, shape: &'static Shape, subject: Option<&Subject<'_>>) -> io::Result<()> {
+        self.sink.begin(shape, subject)
     }
 
     fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
