@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::bitmaps::Low;
 use super::context::Context;
 use super::counted::Counted;
 use super::counts::PAGE_LEN;
@@ -21,12 +22,14 @@ use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
 
 /// What came of the comparison.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Compared {
     /// Behind the last cluster that has a refcount or a reference.
     pub(super) image_end: u64,
     /// Clusters that have a refcount, and that nothing refers to. None are counted where references may be missing.
     pub(super) orphans: u64,
+    /// Clusters whose refcount is too low.
+    pub(super) low: Low,
 }
 
 /// The comparison under way.
@@ -43,6 +46,7 @@ struct Comparison<'p, 'a, 'w, R> {
     end: u64,
     highest: u64,
     orphans: u64,
+    low: Low,
     /// The run at hand of clusters whose refcount is wrong, and that of clusters with more references than it can say.
     run: Option<Run>,
     overflow: Option<Run>,
@@ -75,6 +79,7 @@ pub(super) fn compare<R: ReadAt>(
         end,
         highest: 0,
         orphans: 0,
+        low: Low::default(),
         run: None,
         overflow: None,
         runs: BTreeMap::new(),
@@ -87,7 +92,7 @@ pub(super) fn compare<R: ReadAt>(
         return Compared::default();
     }
     let image_end = comparison.highest.saturating_add(1).saturating_mul(cx.geometry.cluster_size());
-    Compared { image_end, orphans: comparison.orphans }
+    Compared { image_end, orphans: comparison.orphans, low: comparison.low }
 }
 
 impl<R: ReadAt> Comparison<'_, '_, '_, R> {
@@ -254,6 +259,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         };
         if stored < counted {
             self.reporter.qemu.corrupt(1);
+            self.low.add(cluster);
             self.counted.conflicts.add_low_refcount(cluster);
         } else {
             self.reporter.qemu.leaks = self.reporter.qemu.leaks.saturating_add(1);

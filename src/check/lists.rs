@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use super::bitmaps::Bitmaps;
 use super::context::Context;
 use super::counted::Counted;
 use super::reporter::Reporter;
@@ -27,6 +28,8 @@ pub(super) struct Lists {
     pub(super) is_spent: bool,
     /// Clusters of bitmaps that QEMU does not load: it takes them for leaks, but it is known what they were.
     pub(super) unloaded: u64,
+    /// What was found in each bitmap.
+    pub(super) bitmaps: Bitmaps,
 }
 
 /// Judges the first cluster and the lists, and counts the clusters that they take and lead to.
@@ -50,8 +53,7 @@ pub(super) fn count<R: ReadAt>(
             counted.claim(cx, reference.span, 1, reporter);
         }
     }
-    let (is_spent, unloaded) = bitmaps(cx, judge, counted, reporter);
-    Lists { snapshot_table: table.span, cut: table.cut, is_spent, unloaded }
+    Lists { snapshot_table: table.span, cut: table.cut, ..bitmaps(cx, judge, counted, reporter) }
 }
 
 /// Judges the first cluster, and the lists that need no clusters.
@@ -167,13 +169,13 @@ fn snapshots<R: ReadAt>(
     table
 }
 
-/// Judges and counts the bitmaps; whether a table was left out, and how many clusters have those that are not loaded.
+/// Judges and counts the bitmaps.
 fn bitmaps<R: ReadAt>(
     cx: &Context<'_, R>,
     judge: &mut Judge<'_, R>,
     counted: &mut Counted,
     reporter: &mut Reporter<'_>,
-) -> (bool, u64) {
+) -> Lists {
     let image = cx.image;
     let directory = cx.references.bitmap_directory();
     // What QEMU does not load it does not count either: those clusters are leaked.
@@ -190,9 +192,18 @@ fn bitmaps<R: ReadAt>(
         take(directory.span, reporter);
     }
     let mut walk = Walk::new(image, Tables::Again(image.limits().odd_tables));
-    let mut is_broken = false;
+    let (mut is_broken, mut at_hand, mut bitmaps) = (false, None, Bitmaps::default());
     let Ok(()) = walk.section(Section::Bitmaps, &mut |part| -> Result<(), Infallible> {
+        let before = reporter.found.len();
         judge.part(&part, &mut reporter.found);
+        match part {
+            Part::Bitmap(bitmap) => at_hand = Some(bitmap.index),
+            Part::End(..) => at_hand = None,
+            _ => {}
+        }
+        if let Some(index) = at_hand {
+            bitmaps.take(index, reporter.found.get(before..).unwrap_or_default());
+        }
         match part {
             Part::Table(table) => {
                 reporter.hand_on_each();
@@ -219,7 +230,7 @@ fn bitmaps<R: ReadAt>(
         }
         Ok(())
     });
-    (walk.is_spent, unloaded)
+    Lists { is_spent: walk.is_spent, unloaded, bitmaps, ..Lists::default() }
 }
 
 /// An entry that QEMU does not take.

@@ -6,6 +6,7 @@
 //! that are touched, and the compressed ones.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod bitmaps;
 mod claims;
 mod compare;
 mod compressed;
@@ -41,6 +42,7 @@ use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
 use crate::{Image, Limit};
 
+pub use bitmaps::{BitmapState, Bitmaps, JudgedBitmap};
 pub use claims::Owner;
 use compare::compare;
 use context::Context;
@@ -125,7 +127,7 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
 
     let stored = Stored::load(cx, judge, &mut counted, &mut repeated, reporter);
     counted.claim(cx, Span::new(HostOffset(0), cx.geometry.cluster_size()), 1, reporter);
-    let lists = lists::count(cx, judge, &mut counted, reporter);
+    let mut lists = lists::count(cx, judge, &mut counted, reporter);
     let trees = Sweep {
         cx,
         judge,
@@ -163,6 +165,7 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         let known = (&mut counted, &mut flags);
         let compared = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
         image_end = compared.image_end;
+        lists.bitmaps.claimed_twice(cx, &counted, &compared.low);
         let orphans = compared.orphans.saturating_sub(lists.unloaded);
         emptied.report(orphans, cx.geometry, reporter);
         flags.report(cx, &stored, &counted, reporter);
@@ -184,5 +187,13 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         image_end_offset: image_end,
         ..active.counters
     };
-    Parts { counters, compressed: active.compressed, owners, losses, held: active.held, decompressed }
+    Parts {
+        counters,
+        compressed: active.compressed,
+        owners,
+        losses,
+        held: active.held,
+        decompressed,
+        bitmaps: lists.bitmaps,
+    }
 }

@@ -2,12 +2,16 @@
 
 use serde::Serialize;
 
+use super::bitmaps::{BitmapState, Bitmaps, JudgedBitmap};
 use super::reporter::Reporter;
 use super::{Loss, Owner, Ranges};
 use crate::Image;
-use crate::finding::{Rule, Severity};
+use crate::finding::{BitmapTrust, Rule, Severity};
+use crate::format::bitmap::BitmapFlags;
 use crate::format::features::EXTERNAL_DATA;
 use crate::format::header::CRYPT_NONE;
+use crate::image::Bitmap;
+use crate::rules::named::BITMAP_GRANULARITY_INVALID;
 use crate::source::ReadAt;
 
 /// What the image is, the worst first.
@@ -119,6 +123,37 @@ pub struct Checked {
     /// With a backing file: which guest ranges this file holds alone, whole clusters at a time. They are all that
     /// is left where the backing file is lost.
     pub held: Option<Ranges>,
+    /// What was found in each bitmap.
+    pub bitmaps: Bitmaps,
+    /// The rule for which QEMU refuses the image.
+    pub refused: Option<&'static Rule>,
+}
+
+impl Checked {
+    /// What the check says of this bitmap of the image.
+    pub fn bitmap(&self, bitmap: &Bitmap) -> JudgedBitmap {
+        let own = self.bitmaps.own(bitmap.index);
+        let own_rule = own.against.map(|(rule, _)| rule);
+        let has = |trust: BitmapTrust| move |rule: &&'static Rule| rule.attributes.bitmap == trust;
+        let inconsistent = self.rules.iter().map(|(rule, _)| *rule).find(has(BitmapTrust::Inconsistent));
+        // Without a cluster size nobody can tell where its bits are.
+        let has_granularity = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into()).is_some();
+        let broken = own_rule.or(self.refused).or((!has_granularity).then_some(&BITMAP_GRANULARITY_INVALID));
+        let (state, rule) = if let Some(in_use) = own_rule.filter(has(BitmapTrust::InUse)) {
+            (BitmapState::InUse, Some(in_use))
+        } else if inconsistent.is_some() {
+            (BitmapState::Inconsistent, inconsistent)
+        } else if broken.is_some() || self.verdict == Verdict::Unusable {
+            (BitmapState::Broken, broken)
+        } else if !self.complete {
+            (BitmapState::Unknown, None)
+        } else if bitmap.head.flags.has(BitmapFlags::AUTO) {
+            (BitmapState::Recording, None)
+        } else {
+            (BitmapState::Disabled, None)
+        };
+        JudgedBitmap { state, rule, has_tail_bits: own.has_tail_bits }
+    }
 }
 
 /// What the passes have found out beside the findings.
@@ -130,6 +165,7 @@ pub(super) struct Parts {
     pub(super) losses: Vec<Loss>,
     pub(super) held: Option<Ranges>,
     pub(super) decompressed: Option<u64>,
+    pub(super) bitmaps: Bitmaps,
 }
 
 impl Reporter<'_> {
@@ -137,7 +173,7 @@ impl Reporter<'_> {
     pub(super) fn finish<R: ReadAt>(
         self,
         image: &Image<R>,
-        Parts { counters, compressed, owners, losses, held, decompressed }: Parts,
+        Parts { counters, compressed, owners, losses, held, decompressed, bitmaps }: Parts,
     ) -> Checked {
         let count = |severity: Severity| self.severities.get(&severity).copied().unwrap_or(0);
         let fatal = count(Severity::Fatal);
@@ -167,6 +203,8 @@ impl Reporter<'_> {
             losses,
             decompressed,
             held,
+            bitmaps,
+            refused: self.refused,
         }
     }
 

@@ -5,12 +5,12 @@ use std::ffi::{OsStr, OsString};
 use qcow2_inspect::guest::Combine;
 use qcow2_inspect::report::{self, BitmapOptions, TextOptions};
 
-use super::guest::table_limits;
 use super::input::{Input, check_unchanged};
 use super::output::{self, Format};
 use super::{Failure, Outcome};
 
-/// Show the persistent dirty bitmaps: which guest ranges were written, and whether that can be trusted.
+/// Show the persistent dirty bitmaps: which guest ranges were written, and whether an incremental backup can rest on
+/// that. The whole image is checked for it.
 ///
 /// Exit code: 0 when complete, whether trusted or not; 1 where the file is not qcow2 or could not be read, no bitmap
 /// has that name, or a limit cut the work.
@@ -39,7 +39,7 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<Outcome, Failure> {
         let path = self.input.shown_path();
-        let image = self.input.open_within(table_limits, self.format)?;
+        let image = self.input.open(self.format)?;
         let bytes = OsStr::as_encoded_bytes;
         let minus = self.minus.as_deref().map(|name| (Combine::Minus, bytes(name)));
         let and = self.and.as_deref().map(|name| (Combine::And, bytes(name)));
@@ -55,6 +55,7 @@ impl Args {
         match told.cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
             None if told.missing => Err(Failure::Refused(format!("{path}: there is no bitmap of that name"))),
+            None if told.unknown => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Complete),
         }
     }

@@ -15,7 +15,6 @@ mod pool;
 mod stream_fault;
 mod streams;
 mod table;
-mod trust;
 mod walk;
 mod zstd;
 
@@ -30,4 +29,3 @@ pub use locate::{Step, Trace};
 pub use owners::{Owner, Owners, owners};
 pub use stream_fault::StreamFault;
 pub(crate) use streams::{Batch, Outcome, Streams, decompress_all};
-pub use trust::{Trust, Trusts};

@@ -206,20 +206,6 @@ impl<'i, R: ReadAt> Walk<'i, R> {
         Ok(fault)
     }
 
-    /// Hands out one bitmap, and its table whatever was read before.
-    ///
-    /// # Errors
-    /// What `visit` says: it ends the walk.
-    pub fn bitmap<E>(
-        &self,
-        bitmap: &Bitmap,
-        visit: &mut impl FnMut(Part<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        visit(Part::Bitmap(bitmap))?;
-        let table = Table::bitmap(bitmap);
-        if table.span.at.0 == 0 { Ok(()) } else { self.table(&table, visit) }
-    }
-
     /// The refcount table, and then its blocks.
     fn refcounts<E>(&mut self, visit: &mut impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
         let Some(table) = self.image.refcount_table().filter(|_| self.tables != Tables::Unread) else {

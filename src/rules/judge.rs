@@ -28,7 +28,6 @@ pub struct Judge<'i, R> {
     tails: Tails,
     mapping: Option<MappingRules>,
     refcounts: Option<RefcountRules>,
-    error: Option<Error>,
     /// Whether it was told that a limit on the whole run is spent.
     is_over: bool,
 }
@@ -45,7 +44,6 @@ impl<'i, R: ReadAt> Judge<'i, R> {
             tails: Tails::default(),
             mapping: MappingRules::new(image),
             refcounts: RefcountRules::new(image),
-            error: None,
             is_over: false,
         }
     }
@@ -131,14 +129,8 @@ impl<'i, R: ReadAt> Judge<'i, R> {
         self.mapping.as_ref().filter(|rules| l1.is_used(rules.geometry))
     }
 
-    /// The last error that became a finding since this was asked: bytes that could not be read, or a limit that is spent.
-    pub fn take_error(&mut self) -> Option<Error> {
-        self.error.take()
-    }
-
-    fn or_stopped(&mut self, read: Result<(), Error>, structure: Structure, out: &mut Vec<Finding>) {
+    fn or_stopped(&self, read: Result<(), Error>, structure: Structure, out: &mut Vec<Finding>) {
         if let Err(error) = read {
-            self.error = Some(error);
             out.push(stopped(error, structure, cut_rule(structure)));
         }
     }
@@ -159,7 +151,6 @@ impl<'i, R: ReadAt> Judge<'i, R> {
     }
 
     fn end(&mut self, section: Section, fault: Option<Error>, out: &mut Vec<Finding>) {
-        self.error = fault.filter(|fault| !matches!(fault, Error::Cut { .. })).or(self.error);
         match section {
             Section::Extensions => self.extensions.finish(fault, out),
             Section::Snapshots => self.snapshots.finish(fault, out),

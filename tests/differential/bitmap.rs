@@ -24,7 +24,8 @@ pub(crate) fn differences(sample: &Sample, active: &View) -> (Vec<String>, usize
     let mut compared = 0;
     for bitmap in report["bitmaps"].as_array().unwrap() {
         let name = bitmap["name"].as_str().unwrap();
-        let usable = bitmap["trusted"] == true;
+        // A disabled one is loaded too.
+        let usable = bitmap["trusted"] == true || bitmap["state"] == "disabled";
         let is_in_use = bitmap["flags"].as_array().unwrap().iter().any(|flag| flag == "in-use");
         let is_loaded = !sample.fires.iter().any(|rule| rule == "E21" || rule == "E22");
         if usable != (is_loaded && !is_in_use) {

@@ -24,7 +24,6 @@ fn tail(draft: &Draft) -> (Vec<Finding>, u64) {
             }
             Ok(())
         });
-    assert_eq!(judge.take_error(), None);
     told.unwrap()
 }
 

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Error;
-use crate::finding::{BitmapTrust, Findings, Rule};
-use crate::guest::{Combine, Combined, Trust, Trusts};
+use crate::check::{BitmapState, CheckOptions, Checked, JudgedBitmap, check};
+use crate::finding::{Finding, Findings};
+use crate::guest::{Combine, Combined};
 use crate::image::{Bitmap, Image};
 use crate::report::human::Size;
 use crate::report::schema::{List, Shape, keys};
@@ -43,6 +44,8 @@ pub struct BitmapsTold {
     pub cut: Option<Error>,
     /// Whether a name was asked for that no bitmap has.
     pub missing: bool,
+    /// Whether something was not looked at that decides whether one can be used.
+    pub unknown: bool,
 }
 
 /// Ranges of the guest's disk.
@@ -55,8 +58,12 @@ struct Head<'a> {
     name_hex: Option<Hex<'a>>,
     granularity: Option<u64>,
     flags: Vec<&'static str>,
+    /// Whether an incremental backup can rest on it alone.
     trusted: bool,
+    state: BitmapState,
+    /// Why not.
     reason: Option<String>,
+    /// Whether bits are set behind the end of the disk (B18), which are left out here.
     tail_bits: bool,
 }
 
@@ -95,7 +102,7 @@ pub fn write_bitmaps<R: ReadAt>(
         }
         told.cut.map_or(Ok(()), |error| writeln!(out, "\nincomplete: {error}"))
     })?;
-    let complete = told.cut.is_none() && !sink.is_cut();
+    let complete = told.cut.is_none() && !told.unknown && !sink.is_cut();
     sink.facts(&Ended { complete, error: told.cut.map(|error| error.to_string()) })?;
     // The rules of a bitmap that is not trusted are told with it; `dump` and `check` tell all findings.
     sink.findings(&Findings::new(0))?;
@@ -123,7 +130,7 @@ fn tell<R: ReadAt>(
             }
         }
     };
-    let mut trusts = Trusts::new(image);
+    let checked = check(image, &CheckOptions::default(), &mut |_: Finding| {});
     for bitmap in image.bitmaps() {
         let bitmap = match bitmap {
             Ok(bitmap) => bitmap,
@@ -133,17 +140,12 @@ fn tell<R: ReadAt>(
             }
         };
         if !is_wanted(&bitmap) {
-            trusts.pass(&bitmap);
             continue;
         }
         told.count = told.count.saturating_add(1);
-        let mut trust = trusts.next(&bitmap);
-        if let Some((_, other)) = &second {
-            // The result is as good as the worse of the two.
-            let other = Trusts::new(image).next(other);
-            trust = trust.and_then(|one| Ok(Trust { against: one.against.or(other?.against), ..one }));
-        }
-        if let Err(error) = one(image, &bitmap, trust, second.as_ref(), options.only_list, sink)? {
+        let judged = judged(&checked, &bitmap, second.as_ref());
+        told.unknown |= judged.state == BitmapState::Unknown;
+        if let Err(error) = one(image, &bitmap, judged, second.as_ref(), options.only_list, sink)? {
             told.cut = Some(error);
         }
     }
@@ -151,17 +153,28 @@ fn tell<R: ReadAt>(
     Ok(told)
 }
 
+/// What the check says of a bitmap, or of two that are combined: that is as good as the worse of them.
+fn judged(checked: &Checked, bitmap: &Bitmap, second: Option<&(Combine, Bitmap)>) -> JudgedBitmap {
+    let judged = checked.bitmap(bitmap);
+    let Some((how, other)) = second else { return judged };
+    let other = checked.bitmap(other);
+    // What a disabled one lacks is left in where it is taken away, and left out where both must have it.
+    let is_harmless = *how == Combine::Minus && other.state == BitmapState::Disabled;
+    let worse = if other.state > judged.state && !is_harmless { other } else { judged };
+    JudgedBitmap { has_tail_bits: judged.has_tail_bits || other.has_tail_bits, ..worse }
+}
+
 /// Tells one bitmap; an [`Error`] of the image cuts it, and the next is told all the same.
 fn one<R: ReadAt>(
     image: &Image<R>,
     bitmap: &Bitmap,
-    trust: Result<Trust, Error>,
+    judged: JudgedBitmap,
     second: Option<&(Combine, Bitmap)>,
     only_list: bool,
     sink: &mut impl Sink,
 ) -> io::Result<Result<(), Error>> {
-    let mut result = trust.map(|_| ());
-    begin(bitmap, trust.unwrap_or_default(), sink)?;
+    let mut result = Ok(());
+    begin(bitmap, judged, sink)?;
     let mut dirty = None;
     if let Some(runs) = runs(image, bitmap, second) {
         let mut bytes = 0_u64;
@@ -196,7 +209,7 @@ fn runs<'i, R: ReadAt>(
     })
 }
 
-fn begin(bitmap: &Bitmap, trust: Trust, sink: &mut impl Sink) -> io::Result<()> {
+fn begin(bitmap: &Bitmap, judged: JudgedBitmap, sink: &mut impl Sink) -> io::Result<()> {
     let name = text::escape(&bitmap.name);
     let granularity = 1_u64.checked_shl(bitmap.head.granularity_bits.0.into());
     let head = Head {
@@ -204,9 +217,10 @@ fn begin(bitmap: &Bitmap, trust: Trust, sink: &mut impl Sink) -> io::Result<()> 
         name_hex: unclean(&bitmap.name),
         granularity,
         flags: bitmap.head.flags.names().collect(),
-        trusted: trust.against.is_none(),
-        reason: trust.against.map(reason),
-        tail_bits: trust.has_tail_bits,
+        trusted: judged.state == BitmapState::Recording,
+        state: judged.state,
+        reason: reason(judged),
+        tail_bits: judged.has_tail_bits,
     };
     sink.open(&head, DIRTY)?;
     sink.text(|out, _| {
@@ -217,9 +231,9 @@ fn begin(bitmap: &Bitmap, trust: Trust, sink: &mut impl Sink) -> io::Result<()> 
         for flag in &head.flags {
             write!(out, " {flag}")?;
         }
-        let verdict = head.reason.map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
+        let verdict = head.reason.map_or_else(|| "yes".to_owned(), |reason| format!("no, {reason}"));
         writeln!(out, "\ncan be used for an incremental backup: {verdict}")?;
-        if trust.has_tail_bits {
+        if judged.has_tail_bits {
             writeln!(out, "bits behind the end of the disk are set, and left out here (B18)")?;
         }
         Ok(())
@@ -238,15 +252,24 @@ fn end(dirty: Option<u64>, disk_len: u64, sink: &mut impl Sink) -> io::Result<()
     })
 }
 
-fn reason(rule: &'static Rule) -> String {
-    let code = rule.code;
-    match rule.attributes.bitmap {
-        BitmapTrust::InUse => format!("in-use: it was not saved when the image was closed ({code})"),
-        BitmapTrust::Inconsistent => {
-            format!("inconsistent: a program without support for bitmaps may have written ({code})")
+/// Why no incremental backup can rest on it alone; `None` where one can.
+fn reason(judged: JudgedBitmap) -> Option<String> {
+    let rule = judged.rule.map(|rule| format!(" ({})", rule.code)).unwrap_or_default();
+    Some(match judged.state {
+        BitmapState::Recording => return None,
+        BitmapState::Disabled => {
+            "disabled: it has no write since it was disabled, so it is not enough alone".to_owned()
         }
-        BitmapTrust::Kept => format!("{}: {} ({code})", rule.slug, rule.title),
-    }
+        BitmapState::InUse => format!("in-use: it was not saved when the image was closed{rule}"),
+        BitmapState::Inconsistent => {
+            format!("inconsistent: a program without support for bitmaps may have written{rule}")
+        }
+        BitmapState::Broken => match judged.rule {
+            Some(rule) => format!("broken: {} ({})", rule.title, rule.code),
+            None => "broken: QEMU would not open the image".to_owned(),
+        },
+        BitmapState::Unknown => "unknown: not everything could be looked at that decides".to_owned(),
+    })
 }
 
 /// Hundredths of a per cent, rounded down, as a number with two places.
