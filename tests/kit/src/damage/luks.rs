@@ -1,15 +1,14 @@
-//! Damages of family K. They are made in an image whose file ends behind the partition header, which is E13 in
-//! every case.
+//! Damages of family K.
 
 use qcow2_inspect::format::Field;
-use qcow2_inspect::format::luks::{self, SLOT_DISABLED, SLOT_ENABLED};
+use qcow2_inspect::format::luks::{SLOT_DISABLED, SLOT_ENABLED, field::*, slot_field::*};
 use qcow2_inspect::image::Luks;
 use qcow2_inspect::rules::named::*;
 use qcow2_inspect::units::{Span, to_usize};
 
-use super::Damage;
-use crate::Draft;
+use super::{Damage, Draft};
 
+/// The file ends behind the partition header, which is E13 in every row.
 const CUT: &str = "damaged/E13-luks-header-cut";
 
 #[expect(clippy::unwrap_used, reason = "a damage that does not fit its image is a mistake in the test")]
@@ -37,189 +36,51 @@ fn set_slot(draft: &mut Draft, slot: usize, field: Field, value: u64) {
     }
 }
 
-pub(super) const DAMAGES: &[Damage] = &[
-    Damage {
-        rule: &LUKS_MAGIC_VERSION,
-        variant: "magic",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::MAGIC, b"SKUL\xba\xbe"),
-        nearly: |draft| set_text(draft, luks::field::MAGIC, b"LUKS\xba\xbe"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_MAGIC_VERSION,
-        variant: "version",
-        base: CUT,
-        breaks: |draft| set(draft, luks::field::VERSION, 2),
-        nearly: |draft| set(draft, luks::field::VERSION, 1),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_NAME_MALFORMED,
-        variant: "no-nul",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, &[b'a'; 32]),
-        nearly: |draft| set_text(draft, luks::field::CIPHER_NAME, &[b'a'; 31]),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_NAME_MALFORMED,
-        variant: "not-printable",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha256\x1b"),
-        nearly: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha256"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_PAYLOAD_IN_HEADER,
-        variant: "",
-        base: CUT,
-        breaks: |draft| set(draft, luks::field::PAYLOAD_OFFSET, 7),
-        nearly: |draft| set(draft, luks::field::PAYLOAD_OFFSET, 8),
-        // No key material has room before it.
-        also: &["E13", "K07"],
-    },
-    Damage {
-        rule: &LUKS_DIGEST_ITERATIONS,
-        variant: "zero",
-        base: CUT,
-        breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 0),
-        nearly: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 1000),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_DIGEST_ITERATIONS,
-        variant: "few",
-        base: CUT,
-        breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 999),
-        nearly: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 1000),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_DIGEST_ITERATIONS,
-        variant: "many",
-        base: CUT,
-        breaks: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 100_000_001),
-        nearly: |draft| set(draft, luks::field::MK_DIGEST_ITERATIONS, 100_000_000),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_SLOT_CORRUPTED,
-        variant: "stripes",
-        base: CUT,
-        breaks: |draft| set_slot(draft, 7, luks::slot_field::STRIPES, 3999),
-        nearly: |draft| set_slot(draft, 7, luks::slot_field::STRIPES, 4000),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_SLOT_CORRUPTED,
-        variant: "state",
-        base: CUT,
-        breaks: |draft| set_slot(draft, 7, luks::slot_field::ACTIVE, 0),
-        nearly: |draft| set_slot(draft, 7, luks::slot_field::ACTIVE, SLOT_DISABLED.into()),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_SLOT_ITERATIONS,
-        variant: "",
-        base: CUT,
-        breaks: |draft| {
-            set_slot(draft, 1, luks::slot_field::ACTIVE, SLOT_ENABLED.into());
-            set_slot(draft, 1, luks::slot_field::ITERATIONS, 0);
-        },
-        nearly: |draft| set_slot(draft, 1, luks::slot_field::ITERATIONS, 0),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_SLOT_OVERLAP,
-        variant: "in-header",
-        base: CUT,
-        breaks: |draft| set_slot(draft, 0, luks::slot_field::KEY_MATERIAL_OFFSET, 7),
-        nearly: |draft| set_slot(draft, 0, luks::slot_field::KEY_MATERIAL_OFFSET, 8),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_SLOT_OVERLAP,
-        variant: "in-payload",
-        base: CUT,
-        breaks: |draft| set_slot(draft, 7, luks::slot_field::KEY_MATERIAL_OFFSET, 905),
-        nearly: |draft| set_slot(draft, 7, luks::slot_field::KEY_MATERIAL_OFFSET, 904),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_SLOT_OVERLAP,
-        variant: "in-other-slot",
-        base: CUT,
-        breaks: |draft| set_slot(draft, 1, luks::slot_field::KEY_MATERIAL_OFFSET, 135),
-        nearly: |draft| set_slot(draft, 1, luks::slot_field::KEY_MATERIAL_OFFSET, 136),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_NO_ACTIVE_SLOT,
-        variant: "",
-        base: CUT,
-        breaks: |draft| set_slot(draft, 0, luks::slot_field::ACTIVE, SLOT_DISABLED.into()),
-        nearly: |draft| {
-            set_slot(draft, 0, luks::slot_field::ACTIVE, SLOT_DISABLED.into());
-            set_slot(draft, 1, luks::slot_field::ACTIVE, SLOT_ENABLED.into());
-            set_slot(draft, 1, luks::slot_field::ITERATIONS, 1);
-        },
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_CIPHER_WEAK,
-        variant: "unknown-cipher",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, b"aes2"),
-        nearly: |draft| set_text(draft, luks::field::CIPHER_NAME, b"aes"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_CIPHER_WEAK,
-        variant: "unknown-mode",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::CIPHER_MODE, b"cbc"),
-        nearly: |draft| set_text(draft, luks::field::CIPHER_MODE, b"cbc-plain"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_CIPHER_WEAK,
-        variant: "unknown-hash",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha257"),
-        nearly: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha1"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_CIPHER_WEAK,
-        variant: "weak-cipher",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::CIPHER_NAME, b"cast5"),
-        nearly: |draft| set_text(draft, luks::field::CIPHER_NAME, b"serpent"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_CIPHER_WEAK,
-        variant: "weak-mode",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::CIPHER_MODE, b"ecb-plain64"),
-        nearly: |draft| set_text(draft, luks::field::CIPHER_MODE, b"cbc-essiv:sha256"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_CIPHER_WEAK,
-        variant: "weak-hash",
-        base: CUT,
-        breaks: |draft| set_text(draft, luks::field::HASH_SPEC, b"md5"),
-        nearly: |draft| set_text(draft, luks::field::HASH_SPEC, b"sha512"),
-        also: &["E13"],
-    },
-    Damage {
-        rule: &LUKS_CIPHER_WEAK,
-        variant: "key-size",
-        base: CUT,
-        breaks: |draft| set(draft, luks::field::KEY_BYTES, 15),
-        nearly: |draft| set(draft, luks::field::KEY_BYTES, 16),
-        also: &["E13"],
-    },
-];
+rows! { d:
+    LUKS_MAGIC_VERSION "magic" in CUT
+        with text = b"SKUL\xba\xbe", nearly b"LUKS\xba\xbe" => set_text(d, MAGIC, text), also "E13";
+    LUKS_MAGIC_VERSION "version" in CUT with n = 2, nearly 1 => set(d, VERSION, n), also "E13";
+    LUKS_NAME_MALFORMED "no-nul" in CUT
+        with text = &[b'a'; 32], nearly &[b'a'; 31] => set_text(d, CIPHER_NAME, text), also "E13";
+    LUKS_NAME_MALFORMED "not-printable" in CUT
+        with text = b"sha256\x1b", nearly b"sha256" => set_text(d, HASH_SPEC, text), also "E13";
+    // No key material has room before it.
+    LUKS_PAYLOAD_IN_HEADER in CUT with n = 7, nearly 8 => set(d, PAYLOAD_OFFSET, n), also "E13" "K07";
+    LUKS_DIGEST_ITERATIONS "zero" in CUT
+        with n = 0, nearly 1000 => set(d, MK_DIGEST_ITERATIONS, n), also "E13";
+    LUKS_DIGEST_ITERATIONS "few" in CUT
+        with n = 999, nearly 1000 => set(d, MK_DIGEST_ITERATIONS, n), also "E13";
+    LUKS_DIGEST_ITERATIONS "many" in CUT
+        with n = 100_000_001, nearly 100_000_000 => set(d, MK_DIGEST_ITERATIONS, n), also "E13";
+    LUKS_SLOT_CORRUPTED "stripes" in CUT
+        with n = 3999, nearly 4000 => set_slot(d, 7, STRIPES, n), also "E13";
+    LUKS_SLOT_CORRUPTED "state" in CUT
+        with n = 0, nearly SLOT_DISABLED.into() => set_slot(d, 7, ACTIVE, n), also "E13";
+    LUKS_SLOT_ITERATIONS in CUT
+        => { set_slot(d, 1, ACTIVE, SLOT_ENABLED.into()); set_slot(d, 1, ITERATIONS, 0) },
+        nearly set_slot(d, 1, ITERATIONS, 0), also "E13";
+    LUKS_SLOT_OVERLAP "in-header" in CUT
+        with n = 7, nearly 8 => set_slot(d, 0, KEY_MATERIAL_OFFSET, n), also "E13";
+    LUKS_SLOT_OVERLAP "in-payload" in CUT
+        with n = 905, nearly 904 => set_slot(d, 7, KEY_MATERIAL_OFFSET, n), also "E13";
+    LUKS_SLOT_OVERLAP "in-other-slot" in CUT
+        with n = 135, nearly 136 => set_slot(d, 1, KEY_MATERIAL_OFFSET, n), also "E13";
+    LUKS_NO_ACTIVE_SLOT in CUT => set_slot(d, 0, ACTIVE, SLOT_DISABLED.into()), nearly {
+        set_slot(d, 0, ACTIVE, SLOT_DISABLED.into());
+        set_slot(d, 1, ACTIVE, SLOT_ENABLED.into());
+        set_slot(d, 1, ITERATIONS, 1)
+    }, also "E13";
+    LUKS_CIPHER_WEAK "unknown-cipher" in CUT
+        with text = b"aes2", nearly b"aes" => set_text(d, CIPHER_NAME, text), also "E13";
+    LUKS_CIPHER_WEAK "unknown-mode" in CUT
+        with text = b"cbc", nearly b"cbc-plain" => set_text(d, CIPHER_MODE, text), also "E13";
+    LUKS_CIPHER_WEAK "unknown-hash" in CUT
+        with text = b"sha257", nearly b"sha1" => set_text(d, HASH_SPEC, text), also "E13";
+    LUKS_CIPHER_WEAK "weak-cipher" in CUT
+        with text = b"cast5", nearly b"serpent" => set_text(d, CIPHER_NAME, text), also "E13";
+    LUKS_CIPHER_WEAK "weak-mode" in CUT
+        with text = b"ecb-plain64", nearly b"cbc-essiv:sha256" => set_text(d, CIPHER_MODE, text), also "E13";
+    LUKS_CIPHER_WEAK "weak-hash" in CUT
+        with text = b"md5", nearly b"sha512" => set_text(d, HASH_SPEC, text), also "E13";
+    LUKS_CIPHER_WEAK "key-size" in CUT with n = 15, nearly 16 => set(d, KEY_BYTES, n), also "E13";
+}

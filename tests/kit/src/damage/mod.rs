@@ -1,22 +1,52 @@
 //! Damages by name: for each rule one that makes it fire, and one that nearly does.
+//!
+//! Each file has those of one part of the format, as rows of the form that `rows!` declares.
 
-mod backing;
-mod bitmap_tables;
+/// Declares the damages of a file, one a row:
+///
+/// - `RULE "variant" in "base" with n = 96, nearly 104 => edit;` has one edit, which breaks the rule with the first `n`
+///   and nearly does with the second. `n` may be any pattern.
+/// - `RULE "variant" in "base" => edit, nearly edit;` has two edits. Without the second, the near miss is the image as it
+///   is.
+///
+/// Either may end with `, also "H34" "R01"`, and do without the variant; [`Damage`] says what these are. An edit is an
+/// expression, which knows the draft by the name before the rows: a method of [`Draft`], a function of steps.rs or of the
+/// file, or a block of several.
+macro_rules! rows {
+    ($draft:ident: $(
+        $rule:ident $($variant:literal)? in $base:tt
+        $(with $n:pat_param = $breaking:expr, nearly $near:expr)?
+        => $edit:expr $(, nearly $nearly:expr)? $(, also $($also:literal)+)?;
+    )*) => {
+        pub(super) const DAMAGES: &[Damage] = &[$(Damage {
+            rule: &$rule,
+            variant: concat!($($variant)?),
+            base: $base,
+            breaks: |$draft| {
+                $(let $n = $breaking;)?
+                $edit;
+            },
+            nearly: |$draft| {
+                let _ = &$draft;
+                $(let $n = $near; $edit;)?
+                $($nearly;)?
+            },
+            also: &[$($($also),+)?],
+        }),*];
+    };
+}
+
 mod bitmaps;
-mod counts;
 mod extensions;
 mod header;
 mod luks;
 mod mapping;
 mod overlap;
-mod payload;
 mod refcounts;
 mod snapshots;
-mod streams;
-mod tables;
+mod steps;
 
 use qcow2_inspect::finding::Rule;
-use qcow2_inspect::format::Field;
 
 use super::Draft;
 
@@ -37,30 +67,16 @@ pub struct Damage {
     pub also: &'static [&'static str],
 }
 
-/// Changes a field of the header.
-pub(super) fn set(draft: &mut Draft, field: Field, value: u64) {
-    draft.set_header(field, value);
-}
-
-/// Leaves the image as it is.
-pub(super) fn unchanged(_: &mut Draft) {}
-
 /// All of them.
 pub fn damages() -> impl Iterator<Item = &'static Damage> {
     [
         header::DAMAGES,
-        tables::DAMAGES,
-        backing::DAMAGES,
         extensions::DAMAGES,
-        payload::DAMAGES,
         mapping::DAMAGES,
         refcounts::DAMAGES,
         snapshots::DAMAGES,
-        streams::DAMAGES,
-        bitmap_tables::DAMAGES,
         bitmaps::DAMAGES,
         luks::DAMAGES,
-        counts::DAMAGES,
         overlap::DAMAGES,
     ]
     .into_iter()

@@ -1,28 +1,20 @@
-//! Damages of the snapshot table.
+//! Damages of family S: the snapshot table.
 
 use qcow2_inspect::format::scalar::{ByteSize, Seconds};
-use qcow2_inspect::format::snapshot::{self, SnapshotExtra, SnapshotHead};
+use qcow2_inspect::format::snapshot::{SnapshotExtra, SnapshotHead, extra_field::*, field::*};
 use qcow2_inspect::format::{Layout, header};
 use qcow2_inspect::image::Snapshot;
-use qcow2_inspect::rules::named::{
-    DUPLICATE_SNAPSHOT, SNAPSHOT_DATE_IMPLAUSIBLE, SNAPSHOT_DATE_NANOSECONDS, SNAPSHOT_DISK_SIZE_IMPLAUSIBLE,
-    SNAPSHOT_EXTRA_DATA_TOO_LARGE, SNAPSHOT_EXTRA_DATA_TOO_SHORT, SNAPSHOT_L1_BEYOND_FILE,
-    SNAPSHOT_L1_TOO_LARGE, SNAPSHOT_L1_TOO_SMALL, SNAPSHOT_L1_UNALIGNED, SNAPSHOT_NAME_MALFORMED,
-    SNAPSHOT_PADDING_NONZERO, SNAPSHOT_TABLE_BEYOND_FILE, SNAPSHOT_TABLE_TOO_LARGE, SNAPSHOT_VM_STATE_SIZES,
-    SNAPSHOTS_WITH_DATA_FILE,
-};
+use qcow2_inspect::rules::named::*;
 use qcow2_inspect::units::HostOffset;
 
+use super::steps::moved;
 use super::{Damage, Draft};
 
-/// Moves a snapshot's L1 table of `size` entries into new clusters, `further` bytes in, and says where it is.
+/// Moves the first snapshot's L1 table of `size` entries into new clusters, `further` bytes in, and says where it is.
 fn move_l1(draft: &mut Draft, size: u64, further: u64) -> u64 {
-    let (old, cluster_size) = (draft.snapshot(0).l1(), draft.cluster_size());
-    let at = draft.allocate((further + size * 8).div_ceil(cluster_size)) + further;
-    draft.put_u64(at, draft.get(old.at.0, 8));
-    draft.free(old.span());
-    draft.set_snapshot(0, snapshot::field::L1_TABLE_OFFSET, at);
-    draft.set_snapshot(0, snapshot::field::L1_SIZE, size);
+    let at = moved(draft, draft.snapshot(0).l1().span(), size * 8, further);
+    draft.set_snapshot(0, L1_TABLE_OFFSET, at);
+    draft.set_snapshot(0, L1_SIZE, size);
     at
 }
 
@@ -34,17 +26,20 @@ fn cut_last_name(draft: &mut Draft, less: u64) {
     draft.truncate(end - less);
 }
 
-fn resize_extra(draft: &mut Draft, len: usize) {
-    draft.edit_snapshots(|list| list.iter_mut().take(1).for_each(|snapshot| snapshot.extra.resize(len, 0)));
+fn with_snapshot(draft: &mut Draft, index: usize, edit: impl Fn(&mut Snapshot)) {
+    draft.edit_snapshots(|list| list.iter_mut().skip(index).take(1).for_each(edit));
 }
 
-fn rename(draft: &mut Draft, index: usize, id: Option<&[u8]>, name: Option<&[u8]>) {
-    draft.edit_snapshots(|list| {
-        for snapshot in list.iter_mut().skip(index).take(1) {
-            snapshot.id = id.map_or(snapshot.id.clone(), <[u8]>::to_vec);
-            snapshot.name = name.map_or(snapshot.name.clone(), <[u8]>::to_vec);
-        }
-    });
+fn resize_extra(draft: &mut Draft, len: usize) {
+    with_snapshot(draft, 0, |snapshot| snapshot.extra.resize(len, 0));
+}
+
+fn set_id(draft: &mut Draft, index: usize, id: &[u8]) {
+    with_snapshot(draft, index, |snapshot| snapshot.id = id.to_vec());
+}
+
+fn set_name(draft: &mut Draft, index: usize, name: &[u8]) {
+    with_snapshot(draft, index, |snapshot| snapshot.name = name.to_vec());
 }
 
 fn new_snapshot(index: u32, disk_size: u64, id: Vec<u8>, name: Vec<u8>) -> Snapshot {
@@ -79,287 +74,63 @@ fn add_snapshot(draft: &mut Draft) {
     });
 }
 
-pub(super) static DAMAGES: &[Damage] = &[
-    Damage {
-        rule: &SNAPSHOT_TABLE_BEYOND_FILE,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| cut_last_name(draft, 1),
-        nearly: |draft| cut_last_name(draft, 0),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_EXTRA_DATA_TOO_LARGE,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| resize_extra(draft, 1025),
-        nearly: |draft| resize_extra(draft, 1024),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_EXTRA_DATA_TOO_LARGE,
-        variant: "beyond-file",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 0x1_0000);
-        },
-        nearly: |draft| {
-            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 24);
-        },
-        also: &["S01"],
-    },
-    Damage {
-        rule: &SNAPSHOT_EXTRA_DATA_TOO_LARGE,
-        variant: "beyond-limit",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 0xffff_ffff);
-        },
-        nearly: |draft| {
-            draft.set_snapshot(1, snapshot::field::EXTRA_DATA_SIZE, 24);
-        },
-        also: &["T01"],
-    },
-    Damage {
-        rule: &SNAPSHOT_TABLE_TOO_LARGE,
-        variant: "",
-        base: "valid/v3-refcount-1",
-        breaks: |draft| fill_table(draft, (64 << 20) + 1),
-        nearly: |draft| fill_table(draft, 64 << 20),
-        also: &["S12", "S14"],
-    },
-    Damage {
-        rule: &SNAPSHOT_EXTRA_DATA_TOO_SHORT,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| resize_extra(draft, 15),
-        nearly: |draft| resize_extra(draft, 16),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_L1_UNALIGNED,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            move_l1(draft, 1, 512);
-        },
-        nearly: |draft| {
-            move_l1(draft, 1, 0);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_L1_TOO_LARGE,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            move_l1(draft, (4 << 20) + 1, 0);
-        },
-        nearly: |draft| {
-            move_l1(draft, 4 << 20, 0);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_L1_TOO_SMALL,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, (128 << 10) + 512);
-        },
-        nearly: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 128 << 10);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_L1_TOO_SMALL,
-        variant: "vm-state",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, (128 << 10) + 1);
-            move_l1(draft, 2, 0);
-        },
-        nearly: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, 128 << 10);
-            move_l1(draft, 2, 0);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_L1_BEYOND_FILE,
-        variant: "",
-        base: "valid/v3-snapshots",
-        // The file's length counts as rounded up to 512: 64 entries.
-        breaks: |draft| {
-            let at = move_l1(draft, 1, 0);
-            draft.truncate(at + 8);
-            draft.set_snapshot(0, snapshot::field::L1_SIZE, 128 + 64);
-        },
-        nearly: |draft| {
-            move_l1(draft, 128, 0);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_L1_BEYOND_FILE,
-        variant: "cut",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            let at = move_l1(draft, 2, 0);
-            draft.truncate(at + 8);
-        },
-        nearly: |draft| {
-            let at = move_l1(draft, 2, 0);
-            draft.truncate(at + 16);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &DUPLICATE_SNAPSHOT,
-        variant: "id",
-        base: "valid/v3-snapshots",
-        breaks: |draft| rename(draft, 1, Some(b"1"), None),
-        nearly: |draft| rename(draft, 1, Some(b"01"), None),
-        also: &[],
-    },
-    Damage {
-        rule: &DUPLICATE_SNAPSHOT,
-        variant: "name",
-        base: "valid/v3-snapshots",
-        breaks: |draft| rename(draft, 1, None, Some(b"before-update")),
-        nearly: |draft| rename(draft, 1, None, Some(b"Before-update")),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_DATE_NANOSECONDS,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot(0, snapshot::field::DATE_NSEC, 1_000_000_000);
-        },
-        nearly: |draft| {
-            draft.set_snapshot(0, snapshot::field::DATE_NSEC, 999_999_999);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_VM_STATE_SIZES,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            move_l1(draft, 2, 0);
-            draft.set_snapshot(0, snapshot::field::VM_STATE_SIZE, 1);
-            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, 2);
-        },
-        nearly: |draft| {
-            move_l1(draft, 2, 0);
-            draft.set_snapshot(0, snapshot::field::VM_STATE_SIZE, 2);
-            draft.set_snapshot_extra(0, snapshot::extra_field::VM_STATE_SIZE_LARGE, 2);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_DISK_SIZE_IMPLAUSIBLE,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 0xffff);
-        },
-        nearly: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 0xfe00);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_DISK_SIZE_IMPLAUSIBLE,
-        variant: "zero",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 0);
-        },
-        nearly: |draft| {
-            draft.set_snapshot_extra(0, snapshot::extra_field::DISK_SIZE, 3 << 10);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOTS_WITH_DATA_FILE,
-        variant: "",
-        base: "valid/v3-data-file",
-        breaks: add_snapshot,
-        // A table without entries.
-        nearly: |draft| draft.edit_snapshots(|_| ()),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_NAME_MALFORMED,
-        variant: "id-empty",
-        base: "valid/v3-snapshots",
-        breaks: |draft| rename(draft, 0, Some(b""), None),
-        nearly: |draft| rename(draft, 0, Some(b"0"), None),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_NAME_MALFORMED,
-        variant: "nul",
-        base: "valid/v3-snapshots",
-        breaks: |draft| rename(draft, 0, None, Some(b"before\0update")),
-        nearly: |draft| rename(draft, 0, None, Some(b"before update")),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_NAME_MALFORMED,
-        variant: "not-utf8",
-        base: "valid/v3-snapshots",
-        breaks: |draft| rename(draft, 0, None, Some(b"gr\xf6\xdfe")),
-        nearly: |draft| rename(draft, 0, None, Some("größe".as_bytes())),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_NAME_MALFORMED,
-        variant: "escape",
-        base: "valid/v3-snapshots",
-        breaks: |draft| rename(draft, 0, Some(b"\x1b[31m"), None),
-        nearly: |draft| rename(draft, 0, Some(b"[31m"), None),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_PADDING_NONZERO,
-        variant: "",
-        base: "valid/v3-snapshots",
-        breaks: |draft| draft.put(draft.snapshot(0).end().0 - 1, b"x"),
-        nearly: |draft| draft.put(draft.snapshot(0).padding_at().0 - 1, b"x"),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_DATE_IMPLAUSIBLE,
-        variant: "before-2009",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot(0, snapshot::field::DATE_SEC, 1_230_767_999);
-        },
-        nearly: |draft| {
-            draft.set_snapshot(0, snapshot::field::DATE_SEC, 1_230_768_000);
-        },
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_DATE_IMPLAUSIBLE,
-        variant: "in-future",
-        base: "valid/v3-snapshots",
-        breaks: |draft| {
-            draft.set_snapshot(0, snapshot::field::DATE_SEC, u32::MAX.into());
-        },
-        nearly: |_| (),
-        also: &[],
-    },
-    Damage {
-        rule: &SNAPSHOT_DATE_IMPLAUSIBLE,
-        variant: "ids-fall",
-        base: "valid/v3-snapshots",
-        breaks: |draft| rename(draft, 0, Some(b"10"), None),
-        nearly: |draft| rename(draft, 1, Some(b"10"), None),
-        also: &[],
-    },
-];
+rows! { d:
+    SNAPSHOT_TABLE_BEYOND_FILE in "valid/v3-snapshots" with less = 1, nearly 0 => cut_last_name(d, less);
+    SNAPSHOT_EXTRA_DATA_TOO_LARGE in "valid/v3-snapshots"
+        with len = 1025, nearly 1024 => resize_extra(d, len);
+    SNAPSHOT_EXTRA_DATA_TOO_LARGE "beyond-file" in "valid/v3-snapshots"
+        with len = 0x1_0000, nearly 24 => d.set_snapshot(1, EXTRA_DATA_SIZE, len), also "S01";
+    SNAPSHOT_EXTRA_DATA_TOO_LARGE "beyond-limit" in "valid/v3-snapshots"
+        with len = 0xffff_ffff, nearly 24 => d.set_snapshot(1, EXTRA_DATA_SIZE, len), also "T01";
+    SNAPSHOT_TABLE_TOO_LARGE in "valid/v3-refcount-1"
+        with len = (64 << 20) + 1, nearly 64 << 20 => fill_table(d, len), also "S12" "S14";
+    SNAPSHOT_EXTRA_DATA_TOO_SHORT in "valid/v3-snapshots" with len = 15, nearly 16 => resize_extra(d, len);
+    SNAPSHOT_L1_UNALIGNED in "valid/v3-snapshots" with further = 512, nearly 0 => move_l1(d, 1, further);
+    SNAPSHOT_L1_TOO_LARGE in "valid/v3-snapshots"
+        with size = (4 << 20) + 1, nearly 4 << 20 => move_l1(d, size, 0);
+    SNAPSHOT_L1_TOO_SMALL in "valid/v3-snapshots"
+        with n = (128 << 10) + 512, nearly 128 << 10 => d.set_snapshot_extra(0, DISK_SIZE, n);
+    SNAPSHOT_L1_TOO_SMALL "vm-state" in "valid/v3-snapshots" with n = (128 << 10) + 1, nearly 128 << 10 => {
+        d.set_snapshot_extra(0, VM_STATE_SIZE_LARGE, n);
+        move_l1(d, 2, 0)
+    };
+    // The file's length counts as rounded up to 512: 64 entries.
+    SNAPSHOT_L1_BEYOND_FILE in "valid/v3-snapshots" => {
+        let at = move_l1(d, 1, 0);
+        d.truncate(at + 8);
+        d.set_snapshot(0, L1_SIZE, 128 + 64)
+    }, nearly move_l1(d, 128, 0);
+    SNAPSHOT_L1_BEYOND_FILE "cut" in "valid/v3-snapshots"
+        with len = 8, nearly 16 => { let at = move_l1(d, 2, 0); d.truncate(at + len) };
+    DUPLICATE_SNAPSHOT "id" in "valid/v3-snapshots" with id = b"1", nearly b"01" => set_id(d, 1, id);
+    DUPLICATE_SNAPSHOT "name" in "valid/v3-snapshots"
+        with name = b"before-update", nearly b"Before-update" => set_name(d, 1, name);
+    SNAPSHOT_DATE_NANOSECONDS in "valid/v3-snapshots"
+        with n = 1_000_000_000, nearly 999_999_999 => d.set_snapshot(0, DATE_NSEC, n);
+    SNAPSHOT_VM_STATE_SIZES in "valid/v3-snapshots" with n = 1, nearly 2 => {
+        move_l1(d, 2, 0);
+        d.set_snapshot(0, VM_STATE_SIZE, n);
+        d.set_snapshot_extra(0, VM_STATE_SIZE_LARGE, 2)
+    };
+    SNAPSHOT_DISK_SIZE_IMPLAUSIBLE in "valid/v3-snapshots"
+        with n = 0xffff, nearly 0xfe00 => d.set_snapshot_extra(0, DISK_SIZE, n);
+    SNAPSHOT_DISK_SIZE_IMPLAUSIBLE "zero" in "valid/v3-snapshots"
+        with n = 0, nearly 3 << 10 => d.set_snapshot_extra(0, DISK_SIZE, n);
+    // A table without entries.
+    SNAPSHOTS_WITH_DATA_FILE in "valid/v3-data-file" => add_snapshot(d), nearly d.edit_snapshots(|_| ());
+    SNAPSHOT_NAME_MALFORMED "id-empty" in "valid/v3-snapshots" with id = b"", nearly b"0" => set_id(d, 0, id);
+    SNAPSHOT_NAME_MALFORMED "nul" in "valid/v3-snapshots"
+        with name = b"before\0update", nearly b"before update" => set_name(d, 0, name);
+    SNAPSHOT_NAME_MALFORMED "not-utf8" in "valid/v3-snapshots"
+        with name = b"gr\xf6\xdfe", nearly "größe".as_bytes() => set_name(d, 0, name);
+    SNAPSHOT_NAME_MALFORMED "escape" in "valid/v3-snapshots"
+        with id = b"\x1b[31m", nearly b"[31m" => set_id(d, 0, id);
+    SNAPSHOT_PADDING_NONZERO in "valid/v3-snapshots"
+        => d.put(d.snapshot(0).end().0 - 1, b"x"), nearly d.put(d.snapshot(0).padding_at().0 - 1, b"x");
+    SNAPSHOT_DATE_IMPLAUSIBLE "before-2009" in "valid/v3-snapshots"
+        with n = 1_230_767_999, nearly 1_230_768_000 => d.set_snapshot(0, DATE_SEC, n);
+    SNAPSHOT_DATE_IMPLAUSIBLE "in-future" in "valid/v3-snapshots"
+        => d.set_snapshot(0, DATE_SEC, u32::MAX.into());
+    SNAPSHOT_DATE_IMPLAUSIBLE "ids-fall" in "valid/v3-snapshots"
+        with index = 0, nearly 1 => set_id(d, index, b"10");
+}
