@@ -2,7 +2,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -91,6 +91,35 @@ fn push_hex(shown: &mut String, bytes: &[u8]) {
     for byte in bytes {
         // Writing to a string does not fail.
         let _ = write!(shown, r"\x{byte:02x}");
+    }
+}
+
+/// A length in bytes with a binary unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let mut unit = "B";
+        let mut scale = 1_u64;
+        for (name, bits) in UNITS.iter().zip((10..).step_by(10)) {
+            let next = 1_u64.unbounded_shl(bits);
+            if self.0 < next {
+                break;
+            }
+            (unit, scale) = (name, next);
+        }
+        let (whole, part) =
+            (self.0.checked_div(scale).unwrap_or_default(), self.0.checked_rem(scale).unwrap_or_default());
+        // Hundredths, rounded down, so that 1023.999 KiB is never shown as 1024 KiB.
+        let hundredths =
+            u128::from(part).saturating_mul(100).checked_div(u128::from(scale)).unwrap_or_default();
+        match (hundredths, hundredths % 10) {
+            (0, _) => write!(f, "{whole} {unit}"),
+            (_, 0) => write!(f, "{whole}.{} {unit}", hundredths / 10),
+            _ => write!(f, "{whole}.{hundredths:02} {unit}"),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use serde::Serialize;
 
+use super::cluster_runs::ClusterRuns;
 use super::context::Context;
 use super::counted::Counted;
 use crate::finding::{BitmapTrust, Finding, Rule, Severity};
@@ -76,8 +77,13 @@ impl Bitmaps {
 
     /// Takes note of the bitmaps over whose clusters something else can write: there are more references to one than its
     /// refcount says, or more than that of the bitmap.
-    pub(super) fn claimed_twice<R: ReadAt>(&mut self, cx: &Context<'_, R>, counted: &Counted, low: &Low) {
-        if low.is_empty() && counted.conflicts.len() == 0 {
+    pub(super) fn claimed_twice<R: ReadAt>(
+        &mut self,
+        cx: &Context<'_, R>,
+        counted: &Counted,
+        low: &ClusterRuns,
+    ) {
+        if low.count() == 0 && counted.conflicts.len() == 0 {
             return;
         }
         let (mut own, mut all) = (BTreeMap::new(), None);
@@ -85,7 +91,7 @@ impl Bitmaps {
             let is_counted = span.len != 0 && !cx.is_past_file(span);
             is_counted.then(|| cx.clusters_of(span))?.find_map(|cluster| {
                 let is_shared = counted.clusters.count(cluster) > 1;
-                is_shared.then_some(&BITMAP_OVERLAP).or(low.contains(cluster).then_some(&REFCOUNT_TOO_LOW))
+                is_shared.then_some(&BITMAP_OVERLAP).or(low.may_have(cluster).then_some(&REFCOUNT_TOO_LOW))
             })
         };
         if let Some(directory) = cx.references.bitmap_directory().filter(|directory| directory.is_followed) {
@@ -118,57 +124,5 @@ impl Own {
         if is_worse {
             self.against = Some((rule, severity));
         }
-    }
-}
-
-/// The clusters whose refcount is too low, as many of them as are remembered.
-#[derive(Debug, Default)]
-pub(super) struct Low {
-    runs: Vec<(u64, u64)>,
-    has_more: bool,
-}
-
-/// How many runs of clusters are remembered.
-const REMEMBERED: usize = 4096;
-
-impl Low {
-    /// Takes one more cluster; they come in order.
-    pub(super) fn add(&mut self, cluster: u64) {
-        let end = cluster.saturating_add(1);
-        if let Some(run) = self.runs.last_mut().filter(|run| run.1 == cluster) {
-            run.1 = end;
-        } else if self.runs.len() < REMEMBERED {
-            self.runs.push((cluster, end));
-        } else {
-            self.has_more = true;
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
-    /// Whether the refcount of a cluster is too low, or may be.
-    fn contains(&self, cluster: u64) -> bool {
-        let behind = self.runs.partition_point(|(start, _)| *start <= cluster);
-        let run = behind.checked_sub(1).and_then(|place| self.runs.get(place));
-        run.is_some_and(|(_, end)| cluster < *end) || self.has_more && behind == self.runs.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn low_refcounts_are_found_and_beyond_the_limit_suspected() {
-        let mut low = Low::default();
-        assert!(low.is_empty());
-        [3, 4, 9].into_iter().for_each(|cluster| low.add(cluster));
-        let found: Vec<u64> = (0..12).filter(|cluster| low.contains(*cluster)).collect();
-        assert_eq!(found, [3, 4, 9]);
-        (0..10_000).for_each(|n| low.add(100 + 2 * n));
-        assert!(low.contains(100) && !low.contains(101));
-        assert!(low.contains(1_000_001), "it may be one that was not remembered");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::bitmaps::Low;
+use super::cluster_runs::ClusterRuns;
 use super::context::Context;
 use super::counted::Counted;
 use super::counts::PAGE_LEN;
@@ -27,9 +27,9 @@ pub(super) struct Compared {
     /// Behind the last cluster that has a refcount or a reference.
     pub(super) image_end: u64,
     /// Clusters that have a refcount, and that nothing refers to. None are counted where references may be missing.
-    pub(super) orphans: u64,
+    pub(super) orphans: ClusterRuns,
     /// Clusters whose refcount is too low.
-    pub(super) low: Low,
+    pub(super) low: ClusterRuns,
 }
 
 /// The comparison under way.
@@ -45,8 +45,8 @@ struct Comparison<'p, 'a, 'w, R> {
     /// Where the file ends, or the last reference.
     end: u64,
     highest: u64,
-    orphans: u64,
-    low: Low,
+    orphans: ClusterRuns,
+    low: ClusterRuns,
     /// The run at hand of clusters whose refcount is wrong, and that of clusters with more references than it can say.
     run: Option<Run>,
     overflow: Option<Run>,
@@ -78,8 +78,8 @@ pub(super) fn compare<R: ReadAt>(
         width,
         end,
         highest: 0,
-        orphans: 0,
-        low: Low::default(),
+        orphans: ClusterRuns::default(),
+        low: ClusterRuns::default(),
         run: None,
         overflow: None,
         runs: BTreeMap::new(),
@@ -268,7 +268,9 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         if stored > counted && self.reporter.is_incomplete {
             return self.end_run();
         }
-        self.orphans = self.orphans.saturating_add(u64::from(counted == 0));
+        if counted == 0 {
+            self.orphans.add(cluster);
+        }
         let flags = u64::from(is_flagged && stored < counted);
         self.add(Run::new(rule, cluster, (stored, counted)).with_flags(flags));
     }

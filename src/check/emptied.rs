@@ -1,12 +1,18 @@
-//! Tables without any entry, beside clusters in use that nothing refers to: they may be what is left of lost tables (L30).
+//! Tables that lead to no cluster, beside clusters in use that nothing refers to: they may be what is left of lost tables (L30).
 
 use std::collections::HashMap;
 
+use super::cluster_runs::ClusterRuns;
+use super::context::Context;
+use super::lists::Lists;
 use super::reporter::Reporter;
-use crate::finding::{Finding, Guest, Structure};
+use crate::finding::{Finding, Guest, Severity, Structure};
+use crate::format::header::field;
 use crate::image::{DiskTree, Table};
 use crate::rules::named::TABLE_MAY_BE_LOST;
-use crate::units::{Geometry, GuestOffset};
+use crate::source::ReadAt;
+use crate::text::Size;
+use crate::units::GuestOffset;
 
 /// So many are remembered one by one, and more only counted.
 const KEPT: usize = 4096;
@@ -51,22 +57,48 @@ impl Emptied {
         }
     }
 
-    /// Tells them, if there are clusters that could have belonged to them.
-    pub(super) fn report(self, orphans: u64, geometry: Geometry, reporter: &mut Reporter<'_>) {
-        if orphans <= FEW {
+    /// Tells them, if there are clusters that could have belonged to them; and snapshots that cannot be read likewise.
+    pub(super) fn report<R: ReadAt>(
+        self,
+        cx: &Context<'_, R>,
+        orphans: &ClusterRuns,
+        lists: &Lists,
+        reporter: &mut Reporter<'_>,
+    ) {
+        let count = orphans.count().saturating_sub(lists.unloaded);
+        let is_missed = !self.tables.is_empty() || lists.unread_snapshots != 0;
+        if count <= FEW || !is_missed {
             return;
         }
-        let bytes = orphans.saturating_mul(geometry.cluster_size());
-        for (table, guest) in self.tables {
-            let found = format!("no entry, and {orphans} clusters ({bytes} bytes) that nothing refers to");
+        let looked = match orphans.look(cx) {
+            Ok(looked) => looked,
+            Err(error) => return reporter.stop(error, Structure::File),
+        };
+        let bytes = Size(count.saturating_mul(cx.geometry.cluster_size()));
+        let clusters = format!("{count} clusters ({bytes}) that nothing refers to, {looked}");
+        let finding = |structure, span, found: String| {
             let wanted = "an entry for what they hold, or no such clusters";
-            let structure = table.kind.structure();
-            let finding = Finding::new(&TABLE_MAY_BE_LOST, structure, table.span, found, wanted);
-            reporter.found.push(finding.hurting(guest));
+            let finding = Finding::new(&TABLE_MAY_BE_LOST, structure, span, found, wanted);
+            // Its older copy speaks for a table that was there; without one it may never have been written.
+            if looked.table.is_some() { finding } else { finding.at_most(Severity::Warning) }
+        };
+        if lists.unread_snapshots != 0 {
+            let claimed = match lists.unread_snapshots {
+                1 => "1 snapshot".to_owned(),
+                several => format!("{several} snapshots"),
+            };
+            let found = format!("{claimed} that cannot be read, and {clusters}");
+            let span = cx.image.header().span(field::SNAPSHOTS_OFFSET);
+            reporter.found.push(finding(Structure::Snapshot, span, found));
+        }
+        for (table, guest) in self.tables {
+            let found = format!("no entry that leads to a cluster, and {clusters}");
+            reporter.found.push(finding(table.kind.structure(), table.span, found).hurting(guest));
             reporter.keep_few();
         }
         if self.further != 0 {
-            reporter.found.push(Finding::more(&TABLE_MAY_BE_LOST, Structure::L2Table, self.further));
+            let more = Finding::more(&TABLE_MAY_BE_LOST, Structure::L2Table, self.further);
+            reporter.found.push(more.at_most(Severity::Warning));
         }
         reporter.end_table();
     }

@@ -16,6 +16,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
         entry: L2Entry,
         bitmap: Option<SubclusterBitmap>,
     ) {
+        table.seen.entry(self.cx, entry);
         // The header is no table, whatever QEMU counts in it.
         if !table.is_header() {
             let here = Entry { index, at: table.l2.entry_at(index), raw: entry.0, bitmap };

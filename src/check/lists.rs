@@ -30,6 +30,8 @@ pub(super) struct Lists {
     pub(super) unloaded: u64,
     /// What was found in each bitmap.
     pub(super) bitmaps: Bitmaps,
+    /// Snapshots that the header claims and that cannot be read.
+    pub(super) unread_snapshots: u64,
 }
 
 /// Judges the first cluster and the lists, and counts the clusters that they take and lead to.
@@ -53,7 +55,9 @@ pub(super) fn count<R: ReadAt>(
             counted.claim(cx, reference.span, 1, reporter);
         }
     }
-    Lists { snapshot_table: table.span, cut: table.cut, ..bitmaps(cx, judge, counted, reporter) }
+    let unread_snapshots = table.unread;
+    let bitmaps = bitmaps(cx, judge, counted, reporter);
+    Lists { snapshot_table: table.span, cut: table.cut, unread_snapshots, ..bitmaps }
 }
 
 /// Judges the first cluster, and the lists that need no clusters.
@@ -100,6 +104,8 @@ struct SnapshotTable {
     span: Span,
     /// Entries behind the end of the file, which QEMU reads as zeros.
     missing: u64,
+    /// See [`Lists::unread_snapshots`].
+    unread: u64,
     /// See [`Lists`].
     cut: Option<DiskTree>,
 }
@@ -131,8 +137,9 @@ fn snapshots<R: ReadAt>(
         }
         Ok(())
     });
-    let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, cut: None };
     let all = u64::from(image.header().v2.nb_snapshots);
+    let unread = all.saturating_sub(index);
+    let mut table = SnapshotTable { span: Span::new(at, 0), missing: 0, unread, cut: None };
     // QEMU refuses an image with more, and counts nothing.
     if let (Some(Error::Cut { .. }), true) = (fault, all <= qemu::MAX_SNAPSHOTS.into()) {
         let start = end.saturating_add(end.0.wrapping_neg() & 7);

@@ -8,9 +8,11 @@
 
 mod bitmaps;
 mod claims;
+mod cluster_runs;
 mod compare;
 mod compressed;
 mod conflicts;
+mod contents;
 mod context;
 mod counted;
 mod counts;
@@ -21,7 +23,9 @@ mod flags;
 mod groups;
 mod lists;
 mod lost;
+mod orphans;
 mod outcome;
+mod overwritten;
 mod owners;
 mod ranges;
 mod repeated;
@@ -166,8 +170,7 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         let compared = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
         image_end = compared.image_end;
         lists.bitmaps.claimed_twice(cx, &counted, &compared.low);
-        let orphans = compared.orphans.saturating_sub(lists.unloaded);
-        emptied.report(orphans, cx.geometry, reporter);
+        emptied.report(cx, &compared.orphans, &lists, reporter);
         flags.report(cx, &stored, &counted, reporter);
         if !reporter.is_incomplete {
             trailing_data(cx, image_end, counted.touched_end, reporter);

@@ -6,13 +6,14 @@ use super::counts::PAGE_LEN;
 use super::emptied::Emptied;
 use super::flags::{Flag, Flags};
 use super::lost::Losses;
+use super::overwritten::{self, Seen};
 use super::reporter::Reporter;
 use super::stored::Stored;
 use super::streams::StreamList;
 use super::trees::{L2Use, Trees};
 use super::{Counters, Ranges};
 use crate::Image;
-use crate::finding::Structure;
+use crate::finding::{Guest, Structure};
 use crate::format::mapping::{L2Entry, SubclusterBitmap};
 use crate::image::{DiskTree, Table};
 use crate::rules::Judge;
@@ -44,6 +45,8 @@ pub(super) struct L2Reading {
     disk_end: u64,
     /// Where the next cluster lies if it is not fragmented; 0 at the start, as QEMU has it.
     pub(super) next_offset: u64,
+    /// Whether it holds entries at all.
+    pub(super) seen: Seen,
 }
 
 impl L2Reading {
@@ -64,6 +67,7 @@ impl L2Reading {
             // Behind the disk lies VM state, and the rules of the disk's end do not hold.
             disk_end: if left == 0 { u64::MAX } else { cx.geometry.clusters_for(left) },
             next_offset: 0,
+            seen: Seen::default(),
         }
     }
 
@@ -75,6 +79,12 @@ impl L2Reading {
     /// Whether it is the header, which an L1 entry with flags alone makes QEMU take for a table.
     pub(super) fn is_header(&self) -> bool {
         self.at().0 == 0
+    }
+
+    /// All that it maps.
+    pub(super) fn guest(&self, geometry: Geometry) -> Guest {
+        let start = GuestOffset(self.guest_offset(0, geometry));
+        Guest::new(self.tree.l1.tree, start, geometry.l2_coverage(), self.tree.disk_size)
     }
 
     /// The guest offset of an entry.
@@ -175,9 +185,14 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
                 index = index.saturating_add(to_u64(len));
             }
         }
+        let is_empty = is_empty || table.seen.are_all_zeros(table.l2.entry_count());
         if is_empty && !table.is_header() {
             let start = GuestOffset(table.guest_offset(0, self.cx.geometry));
             self.emptied.add(table.l2, table.tree, start, self.cx.geometry.l2_coverage());
+        }
+        if !table.is_header() {
+            let guest = table.guest(self.cx.geometry);
+            overwritten::judge(self.cx, (table.l2, guest), table.seen, self.reporter);
         }
         self.note_losses(&table);
         self.reporter.end_table();

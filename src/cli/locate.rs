@@ -12,7 +12,8 @@ use super::{Failure, Outcome};
 
 /// Follow a guest offset through the tables to the file, or tell what a byte of the file is and who uses it.
 ///
-/// Exit code: 0 when complete; 1 where the file is not qcow2 or could not be read, or a limit cut the work.
+/// Exit code: 0 when complete; 1 where the guest's byte is missing, the file is not qcow2 or could not be read, or a limit
+/// cut the work.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("offset-of").required(true).args(["guest", "host"]))]
 pub(super) struct Args {
@@ -39,7 +40,7 @@ impl Args {
         let subject = self.input.subject(&image);
         let mut sink = self.input.report(self.format, TextOptions::default());
         let mut tell = |located: Located<'_>| report::write_located(located, &subject, &mut sink);
-        let mut cut = None;
+        let (mut cut, mut is_missing) = (None, false);
         let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {
             let found = owners(&image, HostOffset(host)).map_err(|error| refuse(error.to_string()))?;
@@ -49,8 +50,13 @@ impl Args {
             let disk = self.view.disk(&image).map_err(refuse)?;
             let trace = disk.locate(GuestOffset(guest)).map_err(|error| refuse(error.to_string()))?;
             tell(Located::Guest(disk.tree().l1.tree, &trace))?;
+            is_missing = trace.lost_for.is_some();
         }
         check_unchanged(&image, &path)?;
-        cut.map_or(Ok(Outcome::Complete), |error| Err(Failure::Refused(format!("{path}: {error}"))))
+        match cut {
+            Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
+            None if is_missing => Ok(Outcome::Incomplete),
+            None => Ok(Outcome::Complete),
+        }
     }
 }

@@ -9,14 +9,15 @@ use super::input::{Input, check_unchanged};
 use super::output::{self, Format};
 use super::{Failure, Outcome};
 
-/// Show where the bytes of the guest's disk come from: data, zeros, compressed clusters, or the backing file.
+/// Show where the bytes of the guest's disk come from: data, zeros, compressed clusters, or the backing file. They are
+/// missing where tables are broken, or where the file does not reach so far.
 ///
-/// `--format json` is what `qemu-img map --output=json` prints of the image without its backing file; a range that comes
-/// from nowhere has a key `error` there, and is zero only where QEMU reads zeros. No backing file and no data file is
+/// `--format json` is what `qemu-img map --output=json` prints of the image without its backing file; a range at which QEMU
+/// would stop has a key `error` there. No backing file and no data file is
 /// ever opened.
 ///
-/// Exit code: 0 when complete; 1 where the file is not qcow2 or could not be read, where tables are broken so that a
-/// range comes from nowhere, or a limit cut the work.
+/// Exit code: 0 when complete; 1 where the file is not qcow2 or could not be read, where bytes are missing, or a limit cut
+/// the work.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -48,14 +49,14 @@ impl Args {
                 report::write_map(&disk, range, &subject, &mut sink)?
             }
         };
-        if walked.broken() != 0 {
-            let broken = walked.broken();
-            let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {broken} guest bytes have broken tables");
+        if walked.missing() != 0 {
+            let missing = walked.missing();
+            let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {missing} guest bytes are missing");
         }
         check_unchanged(&image, &path)?;
         match walked.cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
-            None if walked.broken() != 0 => Ok(Outcome::Incomplete),
+            None if walked.missing() != 0 => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Complete),
         }
     }

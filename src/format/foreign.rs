@@ -93,6 +93,12 @@ const OTHERS: &[Signature] = &[
     (510, b"\x55\xaa", "a raw disk with a boot sector"),
 ];
 
+/// What has its signature at the start of these bytes.
+pub fn signature(start: &[u8]) -> Option<&'static str> {
+    let other = || OTHERS.iter().find(|signature| is_in(start, signature)).map(|(.., name)| *name);
+    disk_image(start).or_else(other)
+}
+
 /// The format that these bytes look like: `start` is the file's start, `tail` its last bytes.
 pub fn identify(start: &[u8], tail: &[u8]) -> &'static str {
     if start.is_empty() {
@@ -103,8 +109,7 @@ pub fn identify(start: &[u8], tail: &[u8]) -> &'static str {
     if let Some((_, name)) = footer {
         return name;
     }
-    let other = || OTHERS.iter().find(|signature| is_in(start, signature)).map(|(.., name)| *name);
-    if let Some(name) = disk_image(start).or_else(other) {
+    if let Some(name) = signature(start) {
         return name;
     }
     if start.iter().all(|byte| *byte == 0) {

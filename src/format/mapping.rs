@@ -35,7 +35,7 @@ impl L1Entry {
 }
 
 /// An entry of an L2 table: its first 64 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct L2Entry(pub u64);
 
 /// What an L2 entry says of its guest cluster.
@@ -116,7 +116,7 @@ impl L2Entry {
     }
 
     /// Splits a compressed entry: the number of further sectors takes `cluster_bits - 8` bits below bit 62.
-    fn compressed(self, geometry: Geometry) -> Compressed {
+    pub fn compressed(self, geometry: Geometry) -> Compressed {
         let sector_bits = geometry.cluster_bits().saturating_sub(8);
         let offset_bits = 62_u32.saturating_sub(sector_bits);
         let at = self.0 & low_bits(offset_bits);

@@ -2,13 +2,14 @@
 
 use crate::finding::Rule;
 use crate::format::mapping::{Compressed, L2Entry, Mapping, Subcluster, SubclusterBitmap};
-use crate::image::Image;
+use crate::image::{Image, sector_end};
 use crate::rules::named::{
-    COMPRESSED_WITH_DATA_FILE, DATA_CLUSTER_UNALIGNED, DATA_FILE_OFFSET_MISMATCH,
-    SUBCLUSTER_ALLOCATED_AND_ZERO, SUBCLUSTER_WITHOUT_CLUSTER, ZERO_FLAG_IN_VERSION_2,
+    COMPRESSED_BEYOND_FILE, COMPRESSED_WITH_DATA_FILE, DATA_CLUSTER_BEYOND_FILE, DATA_CLUSTER_UNALIGNED,
+    DATA_FILE_OFFSET_MISMATCH, SUBCLUSTER_ALLOCATED_AND_ZERO, SUBCLUSTER_WITHOUT_CLUSTER,
+    ZERO_FLAG_IN_VERSION_2,
 };
 use crate::source::ReadAt;
-use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset};
+use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span};
 
 /// Where the bytes of a run of guest offsets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub enum State {
     Broken(&'static Rule),
 }
 
+/// The word for bytes that nobody can tell.
+const MISSING: &str = "missing";
+
 impl State {
     /// The word that reports use.
     pub const fn as_str(self) -> &'static str {
@@ -34,7 +38,7 @@ impl State {
             Self::Zero => "zero",
             Self::Compressed => "compressed",
             Self::Unallocated => "unallocated",
-            Self::Broken(_) => "broken",
+            Self::Broken(_) => MISSING,
         }
     }
 
@@ -55,12 +59,33 @@ pub struct Extent {
     /// Where the first of them stands in the image file, or in the external data file where the image has one. With
     /// states other than [`State::Data`] the room is kept for later writes. Encrypted data stands there as ciphertext.
     pub host: Option<HostOffset>,
+    /// The rule for which the bytes are not in the file although the tables say so: they would lie behind its end. QEMU
+    /// takes them for what `state` says, and reads zeros or gives an error.
+    pub missing: Option<&'static Rule>,
     /// Bytes of the compressed stream at `host`, up to the end of its last sector, where clusters were asked for one
     /// by one; else 0.
     pub stream_len: u64,
 }
 
 impl Extent {
+    /// The word that reports use for where its bytes come from.
+    pub fn kind(&self) -> &'static str {
+        if self.missing.is_some() { MISSING } else { self.state.as_str() }
+    }
+
+    /// The rule for which nobody can tell the bytes.
+    pub fn lost_for(&self) -> Option<&'static Rule> {
+        match self.state {
+            State::Broken(rule) => Some(rule),
+            _ => self.missing,
+        }
+    }
+
+    /// Whether both are missing for the same rule.
+    pub(super) fn is_missing_with(&self, next: &Self) -> bool {
+        self.missing.is_some() && (self.state, self.missing) == (next.state, next.missing)
+    }
+
     /// Whether `next` goes on where this one ends, in the guest and, if both have a place there, in the file.
     pub(super) fn goes_on_with(&self, next: &Self) -> bool {
         let hosts = match (self.host, next.host) {
@@ -68,7 +93,11 @@ impl Extent {
             (None, None) => true,
             _ => false,
         };
-        hosts && self.state == next.state && self.stream_len == 0 && next.stream_len == 0
+        hosts
+            && self.state == next.state
+            && self.missing == next.missing
+            && self.stream_len == 0
+            && next.stream_len == 0
     }
 }
 
@@ -78,6 +107,8 @@ pub(super) struct Reading {
     pub(super) geometry: Geometry,
     pub(super) external_data: bool,
     has_zero_bit: bool,
+    file_end: u64,
+    sound_end: u64,
 }
 
 /// What an entry gives a whole cluster, or with subclusters the start of it.
@@ -87,12 +118,20 @@ pub(super) struct Cluster {
     /// Where the cluster starts in the file, whether its bytes count or are only kept for later.
     pub(super) host: Option<HostOffset>,
     pub(super) stream: Option<Compressed>,
+    /// See [`Extent::missing`].
+    pub(super) missing: Option<&'static Rule>,
 }
 
 impl Reading {
     pub(super) fn new<R: ReadAt>(image: &Image<R>, geometry: Geometry) -> Self {
         let external_data = image.has_external_data();
-        Self { geometry, external_data, has_zero_bit: image.header().has_v3() }
+        Self {
+            geometry,
+            external_data,
+            has_zero_bit: image.header().has_v3(),
+            file_end: sector_end(image.file_len()),
+            sound_end: image.sound_end(),
+        }
     }
 
     /// What an entry without subclusters says, or a compressed one.
@@ -106,9 +145,41 @@ impl Reading {
             Mapping::Compressed(stream) => (State::Compressed, None, Some(stream)),
         };
         match self.broken(entry, state, host, guest) {
-            Some(rule) => Cluster { state: State::Broken(rule), host: None, stream: None },
-            None => Cluster { state, host, stream },
+            Some(rule) => Cluster { state: State::Broken(rule), host: None, stream: None, missing: None },
+            None => Cluster { state, host, stream, missing: self.missing(state, host, stream) },
         }
+    }
+
+    /// The rule for which the bytes of a cluster are not in the file.
+    #[inline]
+    fn missing(
+        &self,
+        state: State,
+        host: Option<HostOffset>,
+        stream: Option<Compressed>,
+    ) -> Option<&'static Rule> {
+        if let Some(stream) = stream {
+            let span = Span::new(stream.at, stream.len);
+            let is_there = stream.high_bits == 0
+                && span.end().0.saturating_sub(self.file_end) < self.geometry.cluster_size();
+            return (!is_there).then_some(&COMPRESSED_BEYOND_FILE);
+        }
+        host.filter(|host| host.0 >= self.data_end(state)).map(|_| &DATA_CLUSTER_BEYOND_FILE)
+    }
+
+    /// Where a cluster in this state must start before. One of zeros needs no room in the file, but one that is further
+    /// away than any file of this image was never meant as zeros.
+    pub(super) fn data_end(&self, state: State) -> u64 {
+        match state {
+            _ if self.external_data => u64::MAX,
+            State::Data => self.file_end,
+            _ => self.sound_end,
+        }
+    }
+
+    /// Whether a cluster is further away than any file of this image.
+    pub(super) fn is_unsound(&self, host: Option<HostOffset>) -> bool {
+        host.is_some_and(|host| host.0 >= self.data_end(State::Zero))
     }
 
     /// What QEMU refuses about an entry, in its order (block/qcow2-cluster.c, `qcow2_get_host_offset`).

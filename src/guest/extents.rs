@@ -31,6 +31,11 @@ impl<R: ReadAt> Iterator for Extents<'_, R> {
                     Some(open) if open.goes_on_with(&next) => {
                         open.guest.len = open.guest.len.saturating_add(next.guest.len);
                     }
+                    // Where bytes would be that are missing nobody asks for each.
+                    Some(open) if open.is_missing_with(&next) => {
+                        open.guest.len = open.guest.len.saturating_add(next.guest.len);
+                        (open.host, open.stream_len) = (None, 0);
+                    }
                     open => {
                         if let Some(whole) = open.replace(next) {
                             return Some(Ok(whole));

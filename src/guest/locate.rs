@@ -1,7 +1,8 @@
 //! One guest offset on its way through the tables, with every value that it meets.
 
-use super::{Disk, Extent, State};
+use super::{Disk, State};
 use crate::Error;
+use crate::finding::Rule;
 use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
 use crate::source::{Metered, ReadAt};
 use crate::units::{GuestOffset, GuestSpan, HostOffset};
@@ -36,6 +37,10 @@ pub struct Trace {
     pub subcluster: Option<u64>,
     /// What comes of it.
     pub state: State,
+    /// The rule for which nobody can tell the byte.
+    pub lost_for: Option<&'static Rule>,
+    /// The word for all that.
+    pub kind: &'static str,
     /// Where the byte stands in the file, or where its compressed stream starts.
     pub host: Option<HostOffset>,
     /// Bytes of the compressed stream, up to the end of its last sector.
@@ -71,14 +76,15 @@ impl<R: ReadAt> Disk<'_, R> {
         }
         // What it means is decided in one place.
         let extent = self.clusters(GuestSpan { start: guest, len: 1 }).next().transpose()?;
-        let (state, host, stream_len) = match extent {
-            Some(Extent { state, host, stream_len, .. }) => (state, host, stream_len),
-            None => (State::Unallocated, None, 0),
+        let (state, kind, lost_for) = match &extent {
+            Some(extent) => (extent.state, extent.kind(), extent.lost_for()),
+            None => (State::Unallocated, State::Unallocated.as_str(), None),
         };
+        let (host, stream_len) = extent.map_or((None, 0), |extent| (extent.host, extent.stream_len));
         let shift = geometry.subcluster_size().trailing_zeros();
         let subcluster = geometry.extended_l2().then(|| within.unbounded_shr(shift));
         let in_disk = guest.0 < self.len();
-        Ok(Trace { guest, in_disk, l1, l2, bitmap, subcluster, state, host, stream_len })
+        Ok(Trace { guest, in_disk, l1, l2, bitmap, subcluster, state, lost_for, kind, host, stream_len })
     }
 }
 

@@ -113,7 +113,7 @@ impl<'i, R: ReadAt> ExtentWalk<'i, R> {
         let none = |state, count: u64| {
             let len = count.saturating_mul(coverage).saturating_sub(in_l2);
             let guest = GuestSpan { start: GuestOffset(self.at), len };
-            Ok(Some(Extent { guest, state, host: None, stream_len: 0 }))
+            Ok(Some(Extent { guest, state, host: None, missing: None, stream_len: 0 }))
         };
         if let Some((state, count)) = self.l1.beyond(l1_index) {
             return none(state, count);
@@ -205,7 +205,8 @@ impl Place {
     fn extent(&self, state: State, host: Option<HostOffset>, count: u64) -> Extent {
         let len = count.saturating_mul(self.reading.geometry.cluster_size()).saturating_sub(self.within);
         let host = host.map(|host| host.saturating_add(self.within));
-        Extent { guest: GuestSpan { start: GuestOffset(self.at), len }, state, host, stream_len: 0 }
+        let guest = GuestSpan { start: GuestOffset(self.at), len };
+        Extent { guest, state, host, missing: None, stream_len: 0 }
     }
 
     fn cluster(&self, raw: u64) -> Cluster {
@@ -229,24 +230,38 @@ impl Place {
                     Some(stream) => (Some(stream.at), stream.len),
                     None => (None, 0),
                 };
-                return Extent { host, stream_len, ..self.extent(cluster.state, None, 1) };
+                let missing = cluster.missing;
+                return Extent { host, missing, stream_len, ..self.extent(cluster.state, None, 1) };
             }
-            State::Compressed => rest.take_while(|raw| L2Entry(*raw).is_compressed()).count(),
+            State::Compressed => {
+                let is_alike = |raw: &u64| {
+                    L2Entry(*raw).is_compressed() && self.cluster(*raw).missing == cluster.missing
+                };
+                rest.take_while(is_alike).count()
+            }
             _ => {
                 // An entry of 0 with COPIED is data of an external file, and one of that cluster alone.
                 let ignored = if self.reading.external_data { 0 } else { u64::MAX };
                 let step = if cluster.host.is_some() { self.reading.geometry.cluster_size() } else { 0 };
                 let copied = L2Entry(first).copied();
                 let mut wanted = L2Entry(first).mapping_bits();
-                rest.take_while(|raw| {
-                    wanted = wanted.wrapping_add(step);
-                    L2Entry(*raw).mapping_bits() == wanted
-                        && (ignored != 0 || L2Entry(*raw).copied() == copied)
-                })
-                .count()
+                // Those that start behind the end are missing, and a run of their own.
+                let most = cluster.host.filter(|_| cluster.missing.is_none()).map_or(usize::MAX, |host| {
+                    let room = self.reading.data_end(cluster.state).saturating_sub(host.0);
+                    let clusters = room.saturating_sub(1).unbounded_shr(self.reading.geometry.cluster_bits());
+                    to_usize(clusters)
+                });
+                rest.take(most)
+                    .take_while(|raw| {
+                        wanted = wanted.wrapping_add(step);
+                        L2Entry(*raw).mapping_bits() == wanted
+                            && (ignored != 0 || L2Entry(*raw).copied() == copied)
+                    })
+                    .count()
             }
         };
-        self.extent(cluster.state, cluster.host, to_u64(further).saturating_add(1))
+        let count = to_u64(further).saturating_add(1);
+        Extent { missing: cluster.missing, ..self.extent(cluster.state, cluster.host, count) }
     }
 
     fn extended(&self, entries: &[[u8; 16]]) -> Extent {
@@ -269,6 +284,8 @@ impl Place {
         };
         let here = index(self.within);
         let state = Reading::subcluster(cluster, bitmap, here);
+        let is_missing = state == State::Data || self.reading.is_unsound(cluster.host);
+        let cluster = Cluster { missing: cluster.missing.filter(|_| is_missing), ..cluster };
         let alike =
             (here..Geometry::SUBCLUSTERS).take_while(|n| Reading::subcluster(cluster, bitmap, *n) == state);
         let to = u64::from(here).saturating_add(to_u64(alike.count()));
@@ -276,11 +293,12 @@ impl Place {
             let len = to.saturating_mul(subcluster_size).saturating_sub(self.within);
             let extent = self.extent(state, cluster.host, 1);
             let host = if matches!(state, State::Broken(_)) { None } else { extent.host };
-            return Extent { guest: GuestSpan { len, ..extent.guest }, host, ..extent };
+            let missing = cluster.missing.filter(|_| host.is_some());
+            return Extent { guest: GuestSpan { len, ..extent.guest }, host, missing, ..extent };
         }
         // The whole cluster is of one kind; so are those that follow with the same bitmap.
         let alike = rest.take_while(|(_, further)| *further == bits).map(|(raw, _)| raw);
         let whole = self.whole(Cluster { state, ..cluster }, first, alike);
-        if matches!(state, State::Broken(_)) { Extent { host: None, ..whole } } else { whole }
+        if matches!(state, State::Broken(_)) { Extent { host: None, missing: None, ..whole } } else { whole }
     }
 }

@@ -1,5 +1,7 @@
 //! When a structure counts as lying behind the end of the file.
 
+use super::Image;
+use crate::source::ReadAt;
 use crate::units::{Geometry, SECTOR, Span};
 
 /// Whether a table passes the end of a file of `file_len` bytes. QEMU writes every table whole, and reads zeros where
@@ -12,8 +14,22 @@ pub fn is_cut(file_len: u64, table: Span) -> bool {
 /// it a corruption. Of data, less is normal: QEMU does not fill up the last cluster, and reads zeros there. The
 /// file's length counts in whole sectors (block/qcow2-refcount.c, `inc_refcounts`).
 pub fn ends_past_file(file_len: u64, span: Span, geometry: Geometry) -> bool {
-    let file_end = file_len.div_ceil(SECTOR).saturating_mul(SECTOR);
-    span.end().0.saturating_sub(file_end) >= geometry.cluster_size()
+    span.end().0.saturating_sub(sector_end(file_len)) >= geometry.cluster_size()
+}
+
+/// Where a file ends in whole sectors, as QEMU's check counts: a cluster that starts there or behind is not there.
+pub fn sector_end(file_len: u64) -> u64 {
+    file_len.div_ceil(SECTOR).saturating_mul(SECTOR)
+}
+
+impl<R: ReadAt> Image<R> {
+    /// An end that no sound file of this image reaches, however much of it was cut off: twice what is there and what each
+    /// tree could need. An entry that leads further is no entry.
+    pub fn sound_end(&self) -> u64 {
+        let header = &self.header.v2;
+        let trees = u64::from(header.nb_snapshots).saturating_add(1);
+        self.file_len().saturating_add(header.size.0).saturating_mul(trees).saturating_mul(2)
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{Error, Limits};
 
 pub use crate::parse::extensions::Extension;
 pub use bitmaps::{Bitmap, Bitmaps};
-pub use bounds::{ends_past_file, is_cut};
+pub use bounds::{ends_past_file, is_cut, sector_end};
 pub use chunks::{Chunk, Chunks};
 pub use entries::{Entries, Entry, EntryChunk, Table, TableKind};
 use extensions::ExtensionArea;

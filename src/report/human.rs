@@ -2,31 +2,7 @@
 
 use std::fmt;
 
-/// A length in bytes with a binary unit.
-pub(super) struct Size(pub(super) u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        let mut unit = "B";
-        let mut scale = 1_u64;
-        for (name, bits) in UNITS.iter().zip((10..).step_by(10)) {
-            let next = 1_u64.unbounded_shl(bits);
-            if self.0 < next {
-                break;
-            }
-            (unit, scale) = (name, next);
-        }
-        let whole = self.0 / scale;
-        // Hundredths, rounded down, so that 1023.999 KiB is never shown as 1024 KiB.
-        let hundredths = (u128::from(self.0 % scale) * 100 / u128::from(scale)) % 100;
-        match (hundredths, hundredths % 10) {
-            (0, _) => write!(f, "{whole} {unit}"),
-            (_, 0) => write!(f, "{whole}.{} {unit}", hundredths / 10),
-            _ => write!(f, "{whole}.{hundredths:02} {unit}"),
-        }
-    }
-}
+pub(super) use crate::text::Size;
 
 /// A point in time, as RFC 3339 in UTC.
 pub(super) struct Timestamp(Option<jiff::Timestamp>);

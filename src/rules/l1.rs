@@ -84,6 +84,8 @@ rules! {
 pub(super) struct MappingRules {
     pub(super) geometry: Geometry,
     pub(super) file_len: u64,
+    /// See [`Image::sound_end`].
+    pub(super) sound_end: u64,
     pub(super) has_v3: bool,
     pub(super) external_data: bool,
     virtual_size: u64,
@@ -111,6 +113,7 @@ impl MappingRules {
         Some(Self {
             geometry: image.geometry()?,
             file_len: image.file_len(),
+            sound_end: image.sound_end(),
             has_v3: image.header().has_v3(),
             external_data: image.has_external_data(),
             virtual_size: image.header().v2.size.0,

@@ -272,7 +272,9 @@ impl EntryJudge<'_> {
             }
         } else if ends_past_file(self.rules.file_len, Span::new(at, cluster_size), self.rules.geometry) {
             let finding = self.finding(&DATA_CLUSTER_BEYOND_FILE, self.rules.inside_file());
-            self.out.push(if has_data { finding.hurting(self.guest()) } else { finding });
+            // A cluster of zeros needs no room; but one so far away was never meant as zeros.
+            let is_lost = has_data || at.0 >= self.rules.sound_end;
+            self.out.push(if is_lost { finding.hurting(self.guest()) } else { finding });
         } else if has_data {
             self.cut(at);
         }

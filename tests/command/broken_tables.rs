@@ -94,13 +94,18 @@ fn what_no_table_reaches_is_told_and_never_silent() {
             let ran = map(&path, format, options);
             assert_eq!(ran.code, Some(1), "{case}: {}", ran.stderr);
             assert_eq!(ran.stderr.lines().count(), 1, "{case}: {}", ran.stderr);
-            assert!(ran.stderr.ends_with(" guest bytes have broken tables\n"), "{case}: {}", ran.stderr);
+            assert!(
+                ran.stderr.ends_with(&format!(": {lost} guest bytes are missing\n")),
+                "{case}: {}",
+                ran.stderr
+            );
             let text = String::from_utf8(ran.stdout).unwrap();
-            assert!(text.contains(rule), "{case}: {text}");
-            if format == "json" {
+            // QEMU's own array has no word for what QEMU takes for zeros.
+            assert_eq!(text.contains(rule), format != "json" || !is_zero, "{case}: {text}");
+            if format == "json" && !is_zero {
                 let ranges: Vec<Value> = serde_json::from_str(&text).unwrap();
                 let bad: Vec<_> = ranges.iter().filter(|range| range.get("error").is_some()).collect();
-                assert!(bad.iter().all(|range| range["zero"] == is_zero && range["data"] == false), "{text}");
+                assert!(bad.iter().all(|range| range["zero"] == false && range["data"] == false), "{text}");
                 assert_eq!(bad[0]["start"], there, "{case}: {text}");
                 let sum: u64 = bad.iter().map(|range| range["length"].as_u64().unwrap()).sum();
                 assert_eq!(sum, lost, "{case}: {text}");
@@ -144,7 +149,12 @@ fn an_l1_table_that_is_longer_than_its_disk_or_shorter_by_what_the_disk_has_not_
     draft.set_header(header::field::SIZE, cover + 512);
     fs::write(&path, &draft.bytes).unwrap();
     let ran = map(&path, "json", &[]);
-    assert_eq!((ran.code, ran.stderr.contains(": 512 guest bytes have")), (Some(1), true), "{}", ran.stderr);
+    assert_eq!(
+        (ran.code, ran.stderr.contains(": 512 guest bytes are missing")),
+        (Some(1), true),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod formats;
 mod golden;
 mod limits;
 mod map;
+#[cfg(unix)]
+mod missing;
 mod names;
 mod options;
 #[cfg(unix)]

@@ -85,7 +85,7 @@ fn a_range_cuts_at_the_byte() {
 fn a_range_that_comes_from_nowhere_is_told_and_exits_1() {
     let ran = map("damaged/L08-data-cluster-unaligned", &["--format=json"]);
     assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.ends_with(" guest bytes have broken tables\n"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with(" guest bytes are missing\n"), "{}", ran.stderr);
     let map: Value = serde_json::from_slice(&ran.stdout).unwrap();
     let broken: Vec<_> = map.as_array().unwrap().iter().filter(|part| part.get("error").is_some()).collect();
     assert!(broken.iter().all(|part| part["data"] == false && part["zero"] == false), "{broken:?}");

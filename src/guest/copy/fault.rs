@@ -23,6 +23,9 @@ pub enum Cause {
     /// The tables break this rule.
     #[error("{}: {}", .0.code, .0.title)]
     Tables(&'static Rule),
+    /// They would lie behind the end of the file.
+    #[error("{}: missing, its place is behind the end of the file", .0.code)]
+    Missing(&'static Rule),
     /// The compressed stream is no good.
     #[error("L15: {fault}, compressed at {at}")]
     Stream {

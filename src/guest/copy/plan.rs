@@ -163,6 +163,9 @@ impl<'i, R: ReadAt> Plan<'i, R> {
 
     fn source(&mut self, extent: &Extent, in_hole: bool) -> Result<Source, Cause> {
         let unreadable = self.disk.is_encrypted() && !self.options.ciphertext;
+        if let Some(rule) = extent.missing {
+            return Err(Cause::Missing(rule));
+        }
         Ok(match (extent.state, extent.host) {
             (State::Broken(rule), _) => return Err(Cause::Tables(rule)),
             (State::Zero, _) => Source::Zeros,

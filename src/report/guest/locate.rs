@@ -72,11 +72,8 @@ impl GuestItem<'_> {
             l2_entry: trace.l2.map(|step| Value::Entry(step.entry.0)),
             subcluster_bitmap: trace.bitmap.map(Value::Subclusters),
             subcluster: trace.subcluster,
-            kind: trace.state.as_str(),
-            rule: match trace.state {
-                State::Broken(rule) => Some(rule.code),
-                _ => None,
-            },
+            kind: trace.kind,
+            rule: trace.lost_for.map(|rule| rule.code),
             host_offset: trace.host,
             stream_length: (trace.stream_len > 0).then_some(trace.stream_len),
         }
@@ -186,8 +183,11 @@ fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace) -> io::Result<()> 
             )?;
         }
     }
+    if let Some(rule) = trace.lost_for {
+        let at = trace.host.map(|host| format!(" at {host}")).unwrap_or_default();
+        return writeln!(out, "{}{at}: {}: {}", trace.kind, rule.code, rule.title);
+    }
     match (trace.state, trace.host) {
-        (State::Broken(rule), _) => writeln!(out, "broken: {}: {}", rule.code, rule.title),
         (State::Compressed, Some(host)) => {
             writeln!(out, "{:016x}: compressed, {} bytes at most", host.0, trace.stream_len)
         }

@@ -46,13 +46,10 @@ impl ExtentItem {
         Self {
             start: extent.guest.start,
             length: extent.guest.len,
-            kind: extent.state.as_str(),
+            kind: extent.kind(),
             offset: extent.host,
             backing: extent.state == State::Unallocated && has_backing,
-            rule: match extent.state {
-                State::Broken(rule) => Some(rule.code),
-                _ => None,
-            },
+            rule: extent.lost_for().map(|rule| rule.code),
         }
     }
 }
@@ -66,7 +63,7 @@ struct Ended {
     zero: u64,
     compressed: u64,
     unallocated: u64,
-    broken: u64,
+    missing: u64,
 }
 
 /// Tells `sink` of the extents as they come, and says how the walk ended.
@@ -106,10 +103,10 @@ pub fn write_map<R: ReadAt>(
     }
     sink.end()?;
     sink.text(|out, _| end(out, &walked, backing.as_deref()))?;
-    let [data, zero, compressed, unallocated, broken] = walked.bytes;
+    let [data, zero, compressed, unallocated, missing] = walked.bytes;
     let error = walked.cut.map(|error| error.to_string());
     let complete = error.is_none() && !sink.is_cut();
-    sink.facts(&Ended { complete, error, data, zero, compressed, unallocated, broken })?;
+    sink.facts(&Ended { complete, error, data, zero, compressed, unallocated, missing })?;
     sink.findings(&Findings::new(0))?;
     sink.finish()?;
     Ok(walked)
@@ -117,21 +114,21 @@ pub fn write_map<R: ReadAt>(
 
 /// There may be millions of them: each is put together in `line` first, and written at once.
 fn line(out: &mut dyn Write, line: &mut Vec<u8>, extent: &Extent, has_backing: bool) -> io::Result<()> {
-    let (start, len, kind) = (extent.guest.start.0, extent.guest.len, extent.state.as_str());
+    let (start, len, kind) = (extent.guest.start.0, extent.guest.len, extent.kind());
     line.clear();
     write!(line, "{start:#018x} {len:#018x} {kind:<12}")?;
-    match (extent.state, extent.host) {
-        (State::Broken(rule), _) => writeln!(line, " {}: {}", rule.code, rule.title)?,
-        (_, Some(host)) => writeln!(line, " {:#x}", host.0)?,
-        (State::Unallocated, None) if has_backing => writeln!(line, " backing file")?,
-        (_, None) => writeln!(line)?,
+    match (extent.lost_for(), extent.host) {
+        (Some(rule), _) => writeln!(line, " {}: {}", rule.code, rule.title)?,
+        (None, Some(host)) => writeln!(line, " {:#x}", host.0)?,
+        (None, None) if extent.state == State::Unallocated && has_backing => writeln!(line, " backing file")?,
+        (None, None) => writeln!(line)?,
     }
     out.write_all(line)
 }
 
 fn end(out: &mut dyn Write, walked: &Walked, backing: Option<&str>) -> io::Result<()> {
     writeln!(out)?;
-    let names = ["data", "zero", "compressed", "unallocated", "broken"];
+    let names = ["data", "zero", "compressed", "unallocated", "missing"];
     for (name, bytes) in names.iter().zip(walked.bytes).filter(|(_, bytes)| *bytes != 0) {
         writeln!(out, "{name}: {} ({bytes} bytes)", Size(bytes))?;
     }

@@ -63,7 +63,8 @@ impl Entry {
             State::Compressed => (Kind::Compressed, None),
             State::Zero => (Kind::Zero, None),
             State::Unallocated => (Kind::Unallocated, None),
-            State::Broken(rule) if extent.state.is_lost_silently() => (Kind::Unallocated, Some(rule)),
+            // QEMU does not notice, and joins it with what is unallocated around it.
+            State::Broken(_) if extent.state.is_lost_silently() => (Kind::Unallocated, None),
             State::Broken(rule) => (Kind::Nothing, Some(rule)),
         };
         // Ciphertext is not what the guest would read there.
@@ -122,9 +123,8 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Writes the array as it goes, in bounded memory, and says how the walk ended. A range whose tables are broken, and
-/// the rest where the walk was cut, has a key `error`. It is neither data nor zero where QEMU would stop; where QEMU takes
-/// it for unallocated, so it is here. Behind `limit` bytes the rest is one such range.
+/// Writes the array as it goes, in bounded memory, and says how the walk ended. A range at which QEMU would stop, and the rest
+/// where the walk was cut, has a key `error`, and is neither data nor zero. Behind `limit` bytes the rest is one such range.
 ///
 /// # Errors
 /// Where the array cannot be written, or had no room within the limit.

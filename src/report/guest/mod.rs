@@ -24,7 +24,7 @@ use crate::{Error, Image, text};
 /// How a walk along a guest's disk ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// Guest bytes in each state: data, zero, compressed, unallocated, broken.
+    /// Guest bytes in each state: data, zero, compressed, unallocated, missing.
     pub bytes: [u64; 5],
     /// What cut the walk.
     pub cut: Option<Error>,
@@ -32,22 +32,21 @@ pub struct Walked {
 
 impl Walked {
     fn add(&mut self, extent: &Extent) {
-        if let Some(bytes) = self.bytes.get_mut(place(extent.state)) {
+        if let Some(bytes) = self.bytes.get_mut(place(extent)) {
             *bytes = bytes.saturating_add(extent.guest.len);
         }
     }
 
-    /// Guest bytes that the tables break a rule for.
-    pub fn broken(&self) -> u64 {
-        self.bytes
-            .get(place(State::Broken(&crate::rules::named::DATA_CLUSTER_UNALIGNED)))
-            .copied()
-            .unwrap_or_default()
+    /// Guest bytes that nobody can tell: their tables break a rule, or they would lie behind the end of the file.
+    pub fn missing(&self) -> u64 {
+        let [.., missing] = self.bytes;
+        missing
     }
 
     /// Guest bytes that a backing file would fill.
     pub fn unallocated(&self) -> u64 {
-        self.bytes.get(place(State::Unallocated)).copied().unwrap_or_default()
+        let [.., unallocated, _] = self.bytes;
+        unallocated
     }
 }
 
@@ -60,8 +59,9 @@ fn backing<R: ReadAt>(image: &Image<R>) -> (Option<Cow<'_, str>>, Option<Error>)
     }
 }
 
-const fn place(state: State) -> usize {
-    match state {
+fn place(extent: &Extent) -> usize {
+    match extent.state {
+        _ if extent.lost_for().is_some() => 4,
         State::Data => 0,
         State::Zero => 1,
         State::Compressed => 2,

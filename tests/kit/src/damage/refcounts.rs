@@ -2,6 +2,7 @@
 //! blocks are, and what only counting the references shows.
 
 use qcow2_inspect::rules::named::*;
+use qcow2_inspect::units::to_usize;
 
 use super::steps::{COPIED, file_len, point_at_new, target};
 use super::{Damage, Draft};
@@ -23,6 +24,12 @@ fn wipe_l2(draft: &mut Draft, leaked: usize) {
     used.retain(|entry| target(draft, *entry) != 0);
     used.iter().skip(leaked).for_each(|entry| set_refcount(draft, *entry, 0));
     entries.iter().for_each(|entry| draft.put_u64(*entry, 0));
+}
+
+/// Writes a pattern over the first L2 table.
+fn overwrite_l2(draft: &mut Draft, pattern: &[u8]) {
+    let bytes: Vec<u8> = pattern.iter().copied().cycle().take(to_usize(draft.cluster_size())).collect();
+    draft.put(draft.l2_entry(0), &bytes);
 }
 
 rows! { d:
@@ -68,6 +75,10 @@ rows! { d:
     TABLE_MAY_BE_LOST "l2" in "valid/v3-basic" with leaked = 2, nearly 1 => wipe_l2(d, leaked), also "R06";
     TABLE_MAY_BE_LOST "l1" in "valid/v3-basic"
         => (0..8).for_each(|n| d.put_u64(d.l1_entry(n), 0)), also "R06";
+    TABLE_OVERWRITTEN "refcounts" in "valid/v3-basic"
+        => overwrite_l2(d, &[0, 1]), also "L09" "R06";
+    TABLE_OVERWRITTEN "text" in "valid/v3-basic"
+        => overwrite_l2(d, b"hidden? "), also "L13" "R06";
     TRAILING_DATA in "valid/v3-basic"
         with text = b"hidden", nearly &[0; 6] => d.put(file_len(d) + 2048, text);
 }

@@ -140,7 +140,8 @@ fn goes_on(first: &Extent, second: &Extent) -> bool {
         (None, None) => true,
         _ => false,
     };
-    first.state == second.state && is_next
+    let is_missing = first.missing.is_some();
+    first.state == second.state && first.missing == second.missing && (is_next || is_missing)
 }
 
 /// Copies the beginning twice, and compares.
