@@ -3,6 +3,7 @@
 FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= 2
 TARGET ?= parse_image
+SEEDS ?= 2000
 
 TARGETS := parse_image valid_image
 # In 16 KiB an image with clusters of 512 bytes has every structure at full depth.
@@ -105,6 +106,10 @@ plant: cargo-fuzz ## Plant known bugs into a copy, one at a time, and show what 
 .PHONY: soak
 soak: ## Run every command on the corpus and SOAK_IMAGES=100000 others, seed SOAK_SEED=1, as processes
 	$(CARGO_TEST) --release --test soak -- --nocapture
+
+.PHONY: torn
+torn: deps ## Damage SEEDS=2000 images by one write each: is all named that it took? SEED=n keeps that image
+	TORN_SEEDS=$(SEEDS) TORN_SEED=$(SEED) $(CARGO_TEST) --test torn -- --nocapture
 
 .PHONY: coverage
 coverage: ## Print the line coverage of src/format, src/parse and src/image under the corpus alone
