@@ -12,7 +12,7 @@ use crate::source::ReadAt;
 
 /// What the image is, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// QEMU would not open it.
     Unusable,
@@ -20,6 +20,8 @@ pub enum Verdict {
     Corrupt,
     /// A limit or an I/O error cut the check: what was seen is not worse than a leak.
     Incomplete,
+    /// The dirty bit is set, and refcounts are stale: QEMU mends them when it next opens the image for writing.
+    NotClosed,
     /// Clusters are allocated that nothing uses.
     Leaks,
     /// Nothing worse than a warning.
@@ -33,6 +35,7 @@ impl Verdict {
             Self::Unusable => "unusable",
             Self::Corrupt => "corrupt",
             Self::Incomplete => "incomplete",
+            Self::NotClosed => "not-closed",
             Self::Leaks => "leaks",
             Self::Clean => "clean",
         }
@@ -43,7 +46,7 @@ impl Verdict {
         match self {
             Self::Unusable | Self::Corrupt => 2,
             Self::Incomplete => 1,
-            Self::Leaks => 3,
+            Self::NotClosed | Self::Leaks => 3,
             Self::Clean => 0,
         }
     }
@@ -144,6 +147,7 @@ impl Reporter<'_> {
             () if fatal != 0 => Verdict::Unusable,
             () if corruptions != 0 => Verdict::Corrupt,
             () if self.is_incomplete => Verdict::Incomplete,
+            () if self.excused != 0 => Verdict::NotClosed,
             () if leaks != 0 => Verdict::Leaks,
             () => Verdict::Clean,
         };
