@@ -5,7 +5,7 @@ use qcow2_inspect::report::{self, Located, TextOptions};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
 use super::guest::{View, table_limits};
-use super::input::{Input, check_unchanged};
+use super::input::{Input, check_unchanged, tell_writer};
 use super::number::number;
 use super::output::{self, Format};
 use super::{Failure, Outcome};
@@ -50,6 +50,7 @@ impl Args {
             let trace = disk.locate(GuestOffset(guest)).map_err(|error| refuse(error.to_string()))?;
             tell(Located::Guest(disk.tree().l1.tree, &trace))?;
         }
+        tell_writer(&image, &path);
         check_unchanged(&image, &path)?;
         cut.map_or(Ok(Outcome::Complete), |error| Err(Failure::Refused(format!("{path}: {error}"))))
     }
