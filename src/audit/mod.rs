@@ -16,7 +16,7 @@ use std::num::NonZero;
 
 use crate::Image;
 use crate::check::{CheckOptions, Verdict, check};
-use crate::finding::{Findings, Rule, Severity};
+use crate::finding::{Findings, Risk, Rule, Severity};
 use crate::source::ReadAt;
 use crate::units::Span;
 
@@ -95,6 +95,13 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// Whether the image was rejected while another process had it open for writing, so that the same bytes may be
+    /// accepted once that is over.
+    pub fn is_of_the_moment(&self) -> bool {
+        let is_written = |rule: &Rule| rule.attributes.risk == Some(Risk::BeingWritten);
+        self.exit_code() == 2 && self.reasons.iter().any(|reason| reason.rule.is_some_and(is_written))
+    }
+
     /// The exit code of `audit`: 0 accepted, 2 rejected, 1 where all that is against the image is that a part of it
     /// could not be judged.
     pub fn exit_code(&self) -> u8 {

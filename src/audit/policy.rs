@@ -231,9 +231,11 @@ impl Policy {
             limits: Quotas::default(),
             default: Bar::Corruption,
             rules: by_risk(|risk| match risk {
-                Risk::TwoReadings | Risk::FalseName | Risk::UnclearDataFile | Risk::Unsound => {
-                    Some(Bar::Always)
-                }
+                Risk::TwoReadings
+                | Risk::FalseName
+                | Risk::UnclearDataFile
+                | Risk::Unsound
+                | Risk::BeingWritten => Some(Bar::Always),
                 Risk::OtherFile | Risk::FromWarning => Some(Bar::Warning),
                 Risk::HiddenBytes | Risk::NotClosed => None,
             }),

@@ -17,7 +17,7 @@ use crate::source::ReadAt;
 /// What the image is, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "report", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// QEMU would not open it.
     Unusable,
@@ -25,6 +25,8 @@ pub enum Verdict {
     Corrupt,
     /// A limit or an I/O error cut the check: what was seen is not worse than a leak.
     Incomplete,
+    /// The dirty bit is set, and refcounts are stale: QEMU mends them when it next opens the image for writing.
+    NotClosed,
     /// Clusters are allocated that nothing uses.
     Leaks,
     /// Nothing worse than a warning.
@@ -38,6 +40,7 @@ impl Verdict {
             Self::Unusable => "unusable",
             Self::Corrupt => "corrupt",
             Self::Incomplete => "incomplete",
+            Self::NotClosed => "not-closed",
             Self::Leaks => "leaks",
             Self::Clean => "clean",
         }
@@ -48,7 +51,7 @@ impl Verdict {
         match self {
             Self::Unusable | Self::Corrupt => 2,
             Self::Incomplete => 1,
-            Self::Leaks => 3,
+            Self::NotClosed | Self::Leaks => 3,
             Self::Clean => 0,
         }
     }
@@ -183,6 +186,7 @@ impl Reporter<'_> {
             () if fatal != 0 => Verdict::Unusable,
             () if corruptions != 0 => Verdict::Corrupt,
             () if self.is_incomplete => Verdict::Incomplete,
+            () if self.excused != 0 => Verdict::NotClosed,
             () if leaks != 0 => Verdict::Leaks,
             () => Verdict::Clean,
         };

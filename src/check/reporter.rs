@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::groups::Group;
 use super::{CheckOptions, Progress, Watch};
 use crate::finding::{Checks, Cut, Finding, Rule, Severity, Structure};
-use crate::format::features::DIRTY;
+use crate::format::features::{CORRUPT, DIRTY};
 use crate::rules::named::READ_ERROR;
 use crate::rules::stopped;
 use crate::source::ReadAt;
@@ -33,7 +33,8 @@ pub(super) struct Reporter<'w> {
     stopped_by: HashSet<Error>,
     /// Whether it was told that a limit on the whole run is spent.
     is_over: bool,
-    is_dirty: bool,
+    /// Whether refcounts may be stale by design (R11).
+    may_be_stale: bool,
     has_v3: bool,
     pub(super) rules: BTreeMap<&'static str, (&'static Rule, u64)>,
     pub(super) severities: BTreeMap<Severity, u64>,
@@ -67,6 +68,13 @@ fn is_refusal(rule: &Rule, has_v3: bool) -> bool {
     !is_opened && !matches!(rule.checks, Checks::Corruption | Checks::Leak | Checks::Silently)
 }
 
+/// Whether the image was not closed, so that QEMU brings its refcounts up to date when it next opens it for writing. It
+/// does not open an image for writing that calls itself corrupt: what is wrong there stays wrong.
+fn may_be_stale<R: ReadAt>(image: &Image<R>) -> bool {
+    let features = image.header().v3().incompatible_features;
+    features.contains(DIRTY) && !features.contains(CORRUPT)
+}
+
 impl<'w> Reporter<'w> {
     /// Nothing found yet.
     pub(super) fn new<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &'w mut dyn Watch) -> Self {
@@ -77,7 +85,7 @@ impl<'w> Reporter<'w> {
             groups: BTreeMap::new(),
             stopped_by: HashSet::new(),
             is_over: false,
-            is_dirty: image.header().v3().incompatible_features.contains(DIRTY),
+            may_be_stale: may_be_stale(image),
             has_v3: image.header().has_v3(),
             rules: BTreeMap::new(),
             severities: BTreeMap::new(),
@@ -95,14 +103,14 @@ impl<'w> Reporter<'w> {
         self.hand_on(finding);
     }
 
-    /// Under the dirty bit, refcounts are expected to be stale (R11).
+    /// Where refcounts may be stale by design, what they say is a note.
     fn hand_on(&mut self, finding: Finding) {
         if finding.ends_run() && std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let may_be_stale = finding.rule.attributes.stale_when_dirty;
         let (severity, count) = (finding.severity, finding.consequences);
-        let finding = if self.is_dirty && may_be_stale { finding.at_most(Severity::Note) } else { finding };
+        let is_excused = self.may_be_stale && finding.rule.attributes.stale_when_dirty;
+        let finding = if is_excused { finding.at_most(Severity::Note) } else { finding };
         if finding.severity != severity {
             self.excused = self.excused.saturating_add(count);
         }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use qcow2_inspect::guest::Combine;
 use qcow2_inspect::report::{self, BitmapOptions, TextOptions};
 
-use super::input::{Input, check_unchanged};
+use super::input::{Input, check_unchanged, tell_writer};
 use super::output::{self, Format};
 use super::{Failure, Outcome};
 
@@ -51,6 +51,7 @@ impl Args {
         let subject = self.input.subject(&image);
         let mut sink = self.input.report(self.format, TextOptions::default());
         let told = report::write_bitmaps(&image, &options, &subject, &mut sink)?;
+        tell_writer(&image, &path);
         check_unchanged(&image, &path)?;
         match told.cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),

@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use qcow2_inspect::Limits;
 use qcow2_inspect::check::{CheckOptions, Progress};
 use qcow2_inspect::finding::Severity;
 use qcow2_inspect::report::{self, CheckReport};
+use qcow2_inspect::{Image, Limits};
 
-use super::input::Input;
+use super::input::{FilePart, Input};
 use super::output::{self, Color, Format};
 use super::threads::threads;
 use super::{Failure, Outcome};
@@ -21,8 +21,9 @@ const LISTED: usize = 1 << 14;
 ///
 /// Neighbouring breaches with one cause are one finding. No backing file, no data file and no key is needed.
 ///
-/// Exit code: 0 clean, 2 corrupt or unusable, 3 leaks only, 1 incomplete or not a qcow2 file. Warnings and notes
-/// change neither verdict nor exit code, unless --fail-on makes them 2.
+/// Exit code: 0 clean, 2 corrupt or unusable, 3 leaks only or not closed (the dirty bit is set and refcounts are stale),
+/// 1 incomplete or not a qcow2 file. Warnings and notes change neither verdict nor exit code, unless --fail-on makes
+/// them 2.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -42,6 +43,8 @@ pub(super) struct Args {
     #[arg(long, value_enum, value_name = "SEVERITY")]
     fail_on: Option<FailOn>,
     /// Say what `qemu-img check` would answer.
+    ///
+    /// Refused where a lock of another process would keep it from opening the image.
     #[arg(long)]
     as_qemu: bool,
     /// How to tell the progress, on standard error.
@@ -79,6 +82,7 @@ impl Args {
         let kept = if self.all { LISTED } else { Limits::DEFAULT.findings_per_rule };
         let limits = Limits { findings_per_rule: kept, ..Limits::DEFAULT };
         let image = self.input.open_within(|_, _| limits, self.format)?;
+        self.refuse_locked(&image)?;
         let report = CheckReport {
             subject: self.input.subject(&image),
             options: CheckOptions { each: self.all, deep, now: output::now() },
@@ -98,6 +102,16 @@ impl Args {
         let fails = least.is_some_and(|least| findings.worst().is_some_and(|worst| worst >= least));
         // Leaks are worse than a warning, but have a code of their own.
         Ok(Outcome::Exit(if fails && code == 0 { 2 } else { code }))
+    }
+
+    /// What `qemu-img check` would answer is not asked of an image that it would not open.
+    fn refuse_locked(&self, image: &Image<FilePart>) -> Result<(), Failure> {
+        let Some(lock) = image.lock_against_qemu_check().filter(|_| self.as_qemu) else { return Ok(()) };
+        let (name, byte) = (lock.as_str(), lock.byte());
+        let reason = format!(
+            "--as-qemu: qemu-img check could not open it: another process holds QEMU's {name} lock (byte {byte})"
+        );
+        Err(self.input.refuse(&reason, self.format))
     }
 }
 

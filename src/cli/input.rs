@@ -67,8 +67,13 @@ impl ReadAt for FilePart {
         self.file.stored_len()
     }
 
-    fn modified(&self) -> Option<SystemTime> {
-        self.file.modified()
+    fn changed(&self) -> Option<SystemTime> {
+        self.file.changed()
+    }
+
+    /// Of the file as a whole, which is what QEMU locks wherever in it the image starts.
+    fn is_locked(&self, byte: u64) -> bool {
+        self.file.is_locked(byte)
     }
 }
 
@@ -192,12 +197,20 @@ impl FilePart {
     }
 }
 
+/// Says where another process has the image open for writing: for the commands that have no findings.
+pub(super) fn tell_writer(image: &Image<impl ReadAt>, path: &str) {
+    if image.writer().is_some() {
+        let what = "T06: another process has it open for writing: what was read may be of several moments";
+        let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {what}");
+    }
+}
+
 /// Fails where the file is no longer what it was when it was opened: for the commands that have no findings.
 pub(super) fn check_unchanged(image: &Image<impl ReadAt>, path: &str) -> Result<(), Failure> {
     let fail = |reason: &str| Failure::Refused(format!("{path}: {reason}"));
     match image.has_changed() {
         Ok(false) => Ok(()),
-        Ok(true) => Err(fail("T03: the file changed while it was read")),
+        Ok(true) => Err(fail("T03: the file or its attributes changed while it was read")),
         Err(error) => Err(fail(&error.to_string())),
     }
 }

@@ -5,7 +5,7 @@ use qcow2_inspect::report::{self, Located, TextOptions};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
 use super::guest::{View, table_limits};
-use super::input::{Input, check_unchanged};
+use super::input::{Input, check_unchanged, tell_writer};
 use super::number::number;
 use super::output::{self, Format};
 use super::{Failure, Outcome};
@@ -52,6 +52,7 @@ impl Args {
             tell(Located::Guest(disk.tree().l1.tree, &trace))?;
             is_missing = trace.lost_for.is_some();
         }
+        tell_writer(&image, &path);
         check_unchanged(&image, &path)?;
         match cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),

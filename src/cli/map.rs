@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use qcow2_inspect::report::{self, TextOptions};
 
 use super::guest::{Range, View, table_limits};
-use super::input::{Input, check_unchanged};
+use super::input::{Input, check_unchanged, tell_writer};
 use super::output::{self, Format};
 use super::{Failure, Outcome};
 
@@ -53,6 +53,7 @@ impl Args {
             let missing = walked.missing();
             let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {missing} guest bytes are missing");
         }
+        tell_writer(&image, &path);
         check_unchanged(&image, &path)?;
         match walked.cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),

@@ -212,6 +212,7 @@ impl<R: ReadAt + Sync> Job<'_, R> {
     fn run(&self, sink: &mut impl Sink) -> Result<Copied, Failure> {
         let fail = |reason: String| Failure::Refused(format!("{}: {reason}", self.path));
         let copied = copy(&self.disk, self.data, self.range, self.options, sink);
+        input::tell_writer(self.disk.image(), self.path);
         let copied = copied.map_err(|error| match error {
             CopyError::Output(error) => Failure::Output(error),
             other => fail(other.to_string()),

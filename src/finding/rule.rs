@@ -275,6 +275,8 @@ pub enum Risk {
     Unsound,
     /// Nobody closed it: all refcounts may be wrong, and what they break is a note.
     NotClosed,
+    /// Somebody writes to it, so that what was judged is not what the next reader gets.
+    BeingWritten,
     /// From a warning on, and harmless below: two snapshots with one id, the file or the guest's disk as another format.
     FromWarning,
 }

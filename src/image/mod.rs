@@ -22,7 +22,7 @@ use crate::format::header::MAGIC;
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
-use crate::source::{Metered, ReadAt};
+use crate::source::{Metered, QemuLock, ReadAt};
 use crate::units::{Geometry, GuestOffset, HostOffset, Span, Tree, to_u64, whole_sectors};
 use crate::{Error, Limits};
 
@@ -125,6 +125,17 @@ impl<R: ReadAt> Image<R> {
         }
         let start = self.source.read_vec("the header", HostOffset(0), Header::MAX_KNOWN_LEN)?;
         Ok(Header::decode(&start, self.source.len()) != self.header)
+    }
+
+    /// The lock by which another process was seen to have the image open for writing when it was opened here, or has it
+    /// now. `None` proves nothing: locking may be off, or the other process on another host.
+    pub fn writer(&self) -> Option<QemuLock> {
+        self.source.writer()
+    }
+
+    /// The lock for which `qemu-img check` would not open the image now.
+    pub fn lock_against_qemu_check(&self) -> Option<QemuLock> {
+        self.source.lock_against_check()
     }
 
     /// Bytes of the file.

@@ -15,8 +15,8 @@ use crate::check::{
     CheckOptions, Checked, Counters, Loss, Owner, Progress, QemuAnswer, Ranges, Verdict, Watch, check,
 };
 use crate::finding::Findings;
-use crate::finding::{Finding, Severity};
-use crate::rules::named::TABLE_MAY_BE_LOST;
+use crate::finding::{Finding, Rule, Severity};
+use crate::rules::named::{BEING_WRITTEN, TABLE_MAY_BE_LOST};
 use crate::source::ReadAt;
 
 pub(super) const SHAPE: Shape = Shape::of_image("qcow2-inspect/check/1").facts(&[keys::<Body<'_>>()]);
@@ -188,11 +188,17 @@ fn write_text(
     findings: &Findings,
     color: bool,
 ) -> io::Result<()> {
-    writeln!(out, "file {}", report.subject)?;
-    let is_lost = checked.rules.iter().any(|(rule, _)| rule.code == TABLE_MAY_BE_LOST.code);
-    let warning =
-        if is_lost { "; a table may be lost, and guest data with it (L30): do not repair it" } else { "" };
-    writeln!(out, "verdict: {}{warning}", checked.verdict.as_str())?;
+    let fires = |rule: &Rule| checked.rules.iter().any(|(fired, _)| fired.code == rule.code);
+    let is_written = fires(&BEING_WRITTEN);
+    let writer = if is_written { ", which another process has open for writing (T06)" } else { "" };
+    writeln!(out, "file {}{writer}", report.subject)?;
+    let verdict = checked.verdict;
+    let warnings = [
+        (is_written, "; it is being written (T06), so that this may be the picture of one moment"),
+        (fires(&TABLE_MAY_BE_LOST), "; a table may be lost, and guest data with it (L30): do not repair it"),
+    ];
+    let warnings: String = warnings.iter().filter(|(holds, _)| *holds).map(|(_, warning)| *warning).collect();
+    writeln!(out, "verdict: {}{warnings}", verdict.as_str())?;
     write_findings(out, findings.iter(), color)?;
     if checked.excused != 0 {
         let excused = checked.excused;

@@ -47,8 +47,8 @@ rules! {
             be out of date",
         why: "after a crash the counts may be too low, and a writer that trusts them would allocate clusters that \
             are in use",
-        advice: "let QEMU repair it on a copy (`qemu-img check -r all`); opening it for writing does the same and \
-            removes the evidence",
+        advice: "let QEMU repair it on a copy (`qemu-img check -r all`), unless L30 says that a table may be lost; opening \
+            it for writing does the same and removes the evidence",
         spec: "Header",
         fields: [Header.INCOMPATIBLE_FEATURES],
         qemu: Silently Silently "info shows 'dirty-flag'. Check compares the refcounts as ever; opening for \

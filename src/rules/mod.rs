@@ -43,4 +43,4 @@ use refcounts::RefcountRules;
 pub use refcounts::check_refcount_table_cover;
 use snapshots::SnapshotRules;
 use tool::check_unchanged;
-pub use tool::stopped;
+pub use tool::{being_written, stopped};

@@ -109,8 +109,10 @@ rules! {
     }
     REFCOUNTS_STALE: R11 "refcounts-stale" Note Should reported_as "none" {
         title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",
-        why: "a crash with lazy refcounts leaves them so by design",
-        advice: "let QEMU bring them up to date on a copy; this tool calls them notes until then",
+        why: "a crash with lazy refcounts leaves them so by design. They are notes then, and the verdict is not-closed, \
+            never clean; not where the corrupt bit (H20) is set too, as QEMU does not open such an image for writing",
+        advice: "copy the file first. QEMU brings them up to date when it next opens the copy for writing, and frees what \
+            nothing refers to: not where L30 says that a table may be lost",
         spec: "Header",
         fields: [],
         qemu: Silently Corruption "check counts them all the same: exit 2 for the image of a killed program \

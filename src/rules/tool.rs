@@ -29,8 +29,10 @@ rules! {
     }
     FILE_CHANGED: T03 "file-changed" Warning Extra {
         title: "the file must not change while it is inspected",
-        why: "parts of two states were read together, so that findings may be of neither",
-        advice: "stop what writes to it, or make a snapshot of the storage, and inspect that",
+        why: "parts of two states were read together, so that findings may be of neither. It is seen by the length, the header \
+            and the time that no writer can put back (ctime), which chmod and ln move as well",
+        advice: "stop what writes to it, or make a snapshot of the storage, and inspect that. Where only its attributes \
+            changed, inspect it again",
         spec: "not in the specification; findings about a moving file cannot be relied on",
         fields: [],
         qemu: Silently Silently "QEMU locks the file against other QEMUs, not against other programs",
@@ -55,6 +57,20 @@ rules! {
         qemu: Silently Silently "not looked at here; a raw copy of the disk, opened without naming its \
             format, is taken for what the guest wrote",
         risk: FromWarning,
+    }
+    BEING_WRITTEN: T06 "being-written" Warning Extra {
+        title: "no other process may have the image open for writing while it is inspected",
+        why: "a writer holds tables back in its memory, so that the file alone may look broken, leaky or whole without being \
+            so, and what is read may be of several moments. No writer seen proves nothing: locking can be off, or the \
+            writer elsewhere",
+        advice: "do not repair: two writers destroy an image. Wait until the writer has closed it, and inspect it again. Of a \
+            running guest let QEMU make a backup, or snapshot the storage: a plain copy and `qemu-img convert -U` read a \
+            moving file",
+        spec: "not in the specification; QEMU's locks on single bytes of the file, of which no data is touched",
+        fields: [],
+        qemu: Refused Refused "'Failed to get shared \"write\" lock', or '\"resize\"', and 'Is another process using the \
+            image?', from every command but those with -U",
+        risk: BeingWritten,
     }
 }
 
@@ -89,12 +105,20 @@ pub fn stopped(error: Error, structure: Structure, cut: &'static Rule) -> Findin
     }
 }
 
-/// T03: to be asked when everything else has been read.
+/// T06, where another process is seen to have the image open for writing.
+pub fn being_written<R: ReadAt>(image: &Image<R>) -> Option<Finding> {
+    let lock = image.writer()?;
+    let found = format!("QEMU's {} lock, on byte {}, held by another process", lock.as_str(), lock.byte());
+    Some(Finding::new(&BEING_WRITTEN, Structure::File, Span::default(), found, "no writer"))
+}
+
+/// T06 and T03: to be asked when everything else has been read.
 pub(super) fn check_unchanged<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
+    out.extend(being_written(image));
     match image.has_changed() {
         Ok(false) => {}
         Ok(true) => {
-            let found = "another length, time of change or header than at the start";
+            let found = "another length, header or ctime: the file or its attributes changed";
             out.push(Finding::new(&FILE_CHANGED, Structure::File, Span::default(), found, "the same"));
         }
         Err(error) => out.push(stopped(error, Structure::File, &READ_ERROR)),

@@ -73,6 +73,17 @@ fn program(can_rename: bool) -> Result<BpfProgram, BackendError> {
             libc::SYS_ioctl,
             vec![argument(1, SeccompCmpOp::Eq, TIOCSTI)?, argument(1, SeccompCmpOp::Eq, TIOCLINUX)?],
         ),
+        // To ask who holds a lock is allowed, to take one is not: it could keep out whoever the file belongs to.
+        (
+            libc::SYS_fcntl,
+            vec![
+                argument(1, SeccompCmpOp::Eq, libc::F_SETLK.cast_unsigned())?,
+                argument(1, SeccompCmpOp::Eq, libc::F_SETLKW.cast_unsigned())?,
+                argument(1, SeccompCmpOp::Eq, libc::F_OFD_SETLK.cast_unsigned())?,
+                argument(1, SeccompCmpOp::Eq, libc::F_OFD_SETLKW.cast_unsigned())?,
+                argument(1, SeccompCmpOp::Eq, libc::F_SETLEASE.cast_unsigned())?,
+            ],
+        ),
         // A process may end itself.
         (libc::SYS_tgkill, vec![argument(0, SeccompCmpOp::Ne, std::process::id())?]),
     ];
@@ -123,6 +134,7 @@ const DENIED: &[i64] = &[
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_utimensat,
+    libc::SYS_flock,
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
     libc::SYS_fsetxattr,

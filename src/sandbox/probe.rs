@@ -8,6 +8,8 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::thread;
 
+use rustix::fs::{FlockOperation, fcntl_lock};
+
 const WANTED: &str = "QCOW2_INSPECT_PROBE_SANDBOX";
 
 /// Writes one line per attempt and thread to standard error: what was tried, and the error's number, or `done`.
@@ -26,10 +28,15 @@ fn change_mode() -> io::Result<()> {
     file.set_permissions(permissions)
 }
 
+/// On a file that is open: the first of the ways is that of flock(2), the other that of fcntl(2).
+fn lock(by: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    by(&File::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
 fn attempt_all(thread: &str) {
     let here = std::env::temp_dir();
     let file = here.join("qcow2-inspect-probe");
-    let attempts: [(&str, io::Result<()>); 9] = [
+    let attempts: [(&str, io::Result<()>); 11] = [
         ("open", File::open("/etc/passwd").map(drop)),
         ("write", File::create(&file).map(drop)),
         ("truncate", File::options().write(true).open("/dev/null").map(drop)),
@@ -37,6 +44,8 @@ fn attempt_all(thread: &str) {
         ("rename", fs::rename("/nonexistent", &file)),
         ("remove", fs::remove_file(&file)),
         ("mode", change_mode()),
+        ("flock", lock(|file| file.try_lock_shared().map_err(io::Error::from))),
+        ("lock", lock(|file| Ok(fcntl_lock(file, FlockOperation::NonBlockingLockShared)?))),
         ("connect", TcpStream::connect("127.0.0.1:9").map(drop)),
         ("execute", Command::new("/bin/true").status().map(drop)),
     ];

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::ReadAt;
+use super::{QemuLock, ReadAt};
 use crate::units::{HostOffset, to_u64, to_usize};
 use crate::{Error, Limit, Limits};
 
@@ -17,7 +17,9 @@ const READS_PER_LOOK: u64 = 16;
 pub(crate) struct Metered<R> {
     source: R,
     len: u64,
-    modified: Option<SystemTime>,
+    changed: Option<SystemTime>,
+    /// The lock of a writer that another process held then.
+    writer: Option<QemuLock>,
     limits: Limits,
     /// Past it, the time of the limits is spent.
     deadline: Option<Instant>,
@@ -30,10 +32,11 @@ pub(crate) struct Metered<R> {
 impl<R: ReadAt> Metered<R> {
     pub(crate) fn new(source: R, limits: Limits) -> Result<Self, Error> {
         let len = length(&source)?;
-        let modified = source.modified();
+        let changed = source.changed();
+        let writer = QemuLock::of_writer(&source);
         let deadline = Instant::now().checked_add(Duration::from_secs(limits.seconds));
         let (read_bytes, reads, spent) = Default::default();
-        Ok(Self { source, len, modified, limits, deadline, read_bytes, reads, spent })
+        Ok(Self { source, len, changed, writer, limits, deadline, read_bytes, reads, spent })
     }
 
     /// Bytes of the file.
@@ -43,7 +46,17 @@ impl<R: ReadAt> Metered<R> {
 
     /// Whether the source is not what it was, by its length and the time of its last change.
     pub(crate) fn has_changed(&self) -> Result<bool, Error> {
-        Ok(length(&self.source)? != self.len || self.source.modified() != self.modified)
+        Ok(length(&self.source)? != self.len || self.source.changed() != self.changed)
+    }
+
+    /// The lock of a writer that another process held at the start, or holds now.
+    pub(crate) fn writer(&self) -> Option<QemuLock> {
+        self.writer.or_else(|| QemuLock::of_writer(&self.source))
+    }
+
+    /// The lock that keeps `qemu-img check` from opening the file now.
+    pub(crate) fn lock_against_check(&self) -> Option<QemuLock> {
+        QemuLock::against_check(&self.source)
     }
 
     /// Bytes read so far.

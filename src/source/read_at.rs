@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(unix)]
+use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::units::{to_u64, to_usize};
@@ -46,9 +48,17 @@ pub trait ReadAt {
         None
     }
 
-    /// When the bytes were last changed, where that is known.
-    fn modified(&self) -> Option<SystemTime> {
+    /// When it was last changed, where that is known: on Unix by the time that no writer can put back, which `chmod` and
+    /// `ln` move too.
+    fn changed(&self) -> Option<SystemTime> {
         None
+    }
+
+    /// Whether another process is seen to hold a lock on this byte, which need not be one that is there. A source that
+    /// cannot ask says no.
+    fn is_locked(&self, byte: u64) -> bool {
+        let _ = byte;
+        false
     }
 }
 
@@ -73,8 +83,12 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
         (**self).stored_len()
     }
 
-    fn modified(&self) -> Option<SystemTime> {
-        (**self).modified()
+    fn changed(&self) -> Option<SystemTime> {
+        (**self).changed()
+    }
+
+    fn is_locked(&self, byte: u64) -> bool {
+        (**self).is_locked(byte)
     }
 }
 
@@ -147,9 +161,52 @@ impl ReadAt for File {
         Some(metadata.blocks().saturating_mul(512))
     }
 
-    fn modified(&self) -> Option<SystemTime> {
+    #[cfg(unix)]
+    fn changed(&self) -> Option<SystemTime> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = self.metadata().ok()?;
+        let seconds = Duration::from_secs(metadata.ctime().unsigned_abs());
+        let start = match metadata.ctime() {
+            // By a clock that is wrong.
+            ..0 => SystemTime::UNIX_EPOCH.checked_sub(seconds)?,
+            0.. => SystemTime::UNIX_EPOCH.checked_add(seconds)?,
+        };
+        start.checked_add(Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).ok()?))
+    }
+
+    #[cfg(not(unix))]
+    fn changed(&self) -> Option<SystemTime> {
         self.metadata().and_then(|metadata| metadata.modified()).ok()
     }
+
+    fn is_locked(&self, byte: u64) -> bool {
+        is_locked(self, byte)
+    }
+}
+
+/// Whether another process, or another open file of this one, holds a lock on this byte. To ask takes none.
+///
+/// Not by rustix: it has `F_GETLK` alone, and with debug assertions it panics over the answer where the lock is of an open
+/// file and not of a process, as QEMU's are.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn is_locked(file: &File, byte: u64) -> bool {
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc::{F_UNLCK, F_WRLCK, SEEK_SET, flock};
+
+    // What would keep a writer out, asked of an open file: a descriptor that may only read can ask, too.
+    let (Ok(l_type), Ok(l_whence), Ok(l_start)) =
+        (i16::try_from(F_WRLCK), i16::try_from(SEEK_SET), i64::try_from(byte))
+    else {
+        return false;
+    };
+    let mut lock = flock { l_type, l_whence, l_start, l_len: 1, l_pid: 0 };
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) != F_UNLCK
+}
+
+/// The same where it cannot be asked.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn is_locked(_: &File, _: u64) -> bool {
+    false
 }
 
 #[cfg(all(test, unix))]

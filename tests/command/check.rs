@@ -210,8 +210,27 @@ fn what_is_excused_is_told() {
     let report = json(&[], &path);
     let excused = report["excused"].as_u64().unwrap();
     assert!(excused >= 2 && report["corruptions"] == 0, "{report}");
+    assert_eq!(report["verdict"], "not-closed");
     let line = format!("\nnot closed: {excused} refcount faults are notes for that (H19, R11)");
-    assert!(check(&[], &path).report().contains(&line));
+    let ran = check(&[], &path);
+    let text = String::from_utf8(ran.stdout).unwrap();
+    assert!(
+        ran.code == Some(3) && text.contains(&line) && text.contains("\nverdict: not-closed\n"),
+        "{text}"
+    );
+
+    // QEMU opens no image for writing that calls itself corrupt, and so mends nothing there.
+    draft.set_header(field::INCOMPATIBLE_FEATURES, draft.header(field::INCOMPATIBLE_FEATURES) | 2);
+    fs::write(&path, &draft.bytes).unwrap();
+    let report = json(&[], &path);
+    assert_eq!((report["verdict"].as_str(), report.get("excused")), (Some("corrupt"), None));
+
+    // The bit alone is no fault.
+    let mut closed = Draft::new(image("valid/v3-512"));
+    closed.set_header(field::INCOMPATIBLE_FEATURES, closed.header(field::INCOMPATIBLE_FEATURES) | 1);
+    fs::write(&path, &closed.bytes).unwrap();
+    let report = json(&[], &path);
+    assert_eq!((report["verdict"].as_str(), findings(&report, "H19").len()), (Some("clean"), 1));
 }
 
 /// A check that was cut does not know what QEMU's would find.

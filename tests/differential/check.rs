@@ -115,6 +115,7 @@ impl Comparison {
         };
         let ours = match self.ours["verdict"].as_str() {
             Some("unusable") | None => "cannot check",
+            Some("not-closed") => "not closed",
             Some(_) => class(self.exit),
         };
         let real = class(self.real.exit);

@@ -19,6 +19,8 @@ mod dump;
 mod factory;
 mod guest;
 mod info;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod locks;
 mod map;
 mod ours;
 mod probe;

@@ -12,6 +12,7 @@ use qcow2_inspect::report::{self, LONGEST_SCAN_LINE, Subject};
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::units::to_u64;
 
+use super::one::REJECTED_FOR_NOW;
 use crate::cli::input::{open_file, reason};
 
 /// The longest time between two looks at a process.
@@ -31,6 +32,8 @@ pub(super) struct Answer {
     pub(super) line: Vec<u8>,
     /// The exit code of `audit`.
     pub(super) code: u8,
+    /// Whether the same bytes would be judged so again.
+    pub(super) lasts: bool,
 }
 
 impl Job {
@@ -79,7 +82,8 @@ impl Job {
         let status = status?.ok_or_else(|| format!("given up after {} s", self.timeout.as_secs()))?;
         let is_line = line.strip_suffix(b"\n").is_some_and(|line| !line.contains(&b'\n'));
         match status.code().and_then(|code| u8::try_from(code).ok()) {
-            Some(code @ 0..=2) if is_line => Ok(Answer { line, code }),
+            Some(code @ 0..=2) if is_line => Ok(Answer { line, code, lasts: true }),
+            Some(REJECTED_FOR_NOW) if is_line => Ok(Answer { line, code: 2, lasts: false }),
             _ => Err(format!("its process ended with {status} and no answer")),
         }
     }
@@ -88,7 +92,7 @@ impl Job {
         let mut line = Vec::new();
         let subject = Subject { path: path.as_os_str().as_encoded_bytes(), len };
         report::write_scan_line(&mut line, Err(reason), &self.policy, &subject, start.elapsed())?;
-        Ok(Answer { line, code: 1 })
+        Ok(Answer { line, code: 1, lasts: false })
     }
 }
 

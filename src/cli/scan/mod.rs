@@ -63,7 +63,8 @@ pub(super) struct Args {
     /// The exit code is that of one whole scan. An image counts as done only as long as it is what it was and would be
     /// judged as it was: each is a line of 0 where it was accepted and 2 where it was rejected, a digest of the policy, the
     /// limits and the version of this program, its length, when it last changed, and its path from the root, in which what
-    /// is no clean text is escaped, with tabs between. What could not be judged is not done, and is looked at the next time.
+    /// is no clean text is escaped, with tabs between. What could not be judged is not done, and is looked at the next time;
+    /// so is what was rejected while another process had it open for writing.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Changes a limit, as for `audit`.
@@ -154,7 +155,7 @@ fn work(job: &Job, files: &Mutex<Files>, shared: &Shared<'_>) -> io::Result<()> 
         let (done, progress, out) = &mut *shared;
         progress.add(answer.code);
         match out.write_all(&answer.line).and_then(|()| out.flush()) {
-            Ok(()) => done.add(mark, answer.code)?,
+            Ok(()) => done.add(mark.filter(|_| answer.lasts), answer.code)?,
             // What it said is lost, so that it is not done; the verdict stays.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 let left = files.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -15,6 +15,9 @@ use crate::cli::limits::Changes;
 use crate::cli::{Failure, Outcome, output, policy};
 use crate::sandbox;
 
+/// The exit code where an image is rejected for what may be over the next time.
+pub(super) const REJECTED_FOR_NOW: u8 = 3;
+
 /// Audit the image that is standard input, and write one line of JSON.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -41,7 +44,7 @@ pub(in crate::cli) struct Args {
 }
 
 impl Args {
-    /// Runs the command; its exit code is that of `audit`.
+    /// Runs the command; its exit code is that of `audit`, or [`REJECTED_FOR_NOW`].
     pub(in crate::cli) fn run(&self) -> Result<Outcome, Failure> {
         let start = Instant::now();
         end_with(self.parent)?;
@@ -62,7 +65,11 @@ impl Args {
         let out = Limited::new(output::for_verdict(), limits.output_bytes);
         let answer = audit.as_ref().map_err(String::as_str);
         report::write_scan_line(out, answer, &self.policy.name, &subject, start.elapsed())?;
-        Ok(Outcome::Exit(audit.map_or(1, |audit| audit.exit_code())))
+        Ok(Outcome::Exit(match audit {
+            Ok(audit) if audit.is_of_the_moment() => REJECTED_FOR_NOW,
+            Ok(audit) => audit.exit_code(),
+            Err(_) => 1,
+        }))
     }
 }
 

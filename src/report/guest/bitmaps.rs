@@ -15,6 +15,7 @@ use crate::report::schema::{List, Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
 use crate::report::value::{Hex, unclean};
+use crate::rules::being_written;
 use crate::source::ReadAt;
 use crate::text;
 use crate::units::{GuestOffset, GuestSpan};
@@ -105,7 +106,9 @@ pub fn write_bitmaps<R: ReadAt>(
     let complete = told.cut.is_none() && !told.unknown && !sink.is_cut();
     sink.facts(&Ended { complete, error: told.cut.map(|error| error.to_string()) })?;
     // The rules of a bitmap that is not trusted are told with it; `dump` and `check` tell all findings.
-    sink.findings(&Findings::new(0))?;
+    let mut findings = Findings::new(1);
+    being_written(image).into_iter().for_each(|finding| findings.push(finding));
+    sink.findings(&findings)?;
     sink.finish()?;
     Ok(told)
 }
