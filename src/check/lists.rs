@@ -11,7 +11,7 @@ use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::qemu;
 use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
 use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
-use crate::rules::{Judge, check_refcount_table_cover};
+use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Image};
@@ -38,7 +38,6 @@ pub(super) fn count<R: ReadAt>(
 ) -> Lists {
     let image = cx.image;
     first_cluster(image, judge, reporter);
-    check_refcount_table_cover(image, &mut reporter.found);
     let table = snapshots(image, judge, reporter);
     if image.header().has_v3() {
         reporter.qemu.corrupt(table.missing);
