@@ -25,9 +25,11 @@ impl Luks {
     /// Bytes of the fixed part with its key slots.
     pub const LEN: u64 = LuksHead::LEN + SLOT_COUNT * LuksSlot::LEN;
 
-    /// The first byte that is not in the file.
-    pub fn present_end(&self) -> HostOffset {
-        self.span.at.saturating_add(to_u64(self.bytes.len()))
+    /// Whether all of these bytes of the partition header are in the file.
+    pub fn holds(&self, part: Span) -> bool {
+        let from = part.at.0.saturating_sub(self.span.at.0);
+        // Counted from the start of the header, which may be said to stand at the last offset that there is.
+        from.saturating_add(part.len) <= to_u64(self.bytes.len())
     }
 }
 
