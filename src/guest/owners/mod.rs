@@ -42,7 +42,7 @@ pub struct Owners {
     /// References to its cluster, as QEMU's check counts them. An entry of the snapshot table that the end of the file
     /// cuts, and what it would lead to, is left out.
     pub counted: u64,
-    /// The refcount of its cluster; `None` where the image has none for it.
+    /// The refcount of its cluster; `None` where the image has none for it that QEMU reads.
     pub refcount: Option<u64>,
     limit: u64,
 }
@@ -149,6 +149,10 @@ impl<R: ReadAt> Search<'_, '_, R> {
     /// Reads the refcount of the byte's cluster if it is in this block.
     fn refcount_of(&mut self, block: &Reference) -> Result<(), Error> {
         let Some(width) = self.image.refcount_width() else { return Ok(()) };
+        // Nobody reads refcounts from an unaligned block. Reserved bits are masked.
+        if !block.span.at.is_aligned(self.geometry.cluster_size()) {
+            return Ok(());
+        }
         let number = self.found.at.0.unbounded_shr(self.geometry.cluster_bits());
         let per_block = width.block_entry_count(self.geometry);
         if number.checked_div(per_block) == block_index(block) {
