@@ -54,6 +54,10 @@ impl<'i, R: ReadAt> ExtentWalk<'i, R> {
 
     /// The next run of guest offsets that one part of a table decides; after an error comes what lies behind it.
     pub(super) fn step(&mut self) -> Result<Option<Extent>, Error> {
+        // What stands behind the end is not asked for, and may be unreadable.
+        if self.at >= self.end {
+            return Ok(None);
+        }
         let run = self.runs()?.next();
         if let Some(extent) = run {
             self.at = self.at.saturating_add(extent.guest.len);
@@ -78,7 +82,7 @@ impl<'i, R: ReadAt> ExtentWalk<'i, R> {
         Ok(())
     }
 
-    /// The runs from here on that a part of a table in memory decides: at least one, unless the end is reached.
+    /// The runs from here on, which is before the end, that a part of a table in memory decides: at least one.
     fn runs(&mut self) -> Result<Runs<'_>, Error> {
         let geometry = self.reading.geometry;
         // Both are powers of two.
@@ -89,8 +93,7 @@ impl<'i, R: ReadAt> ExtentWalk<'i, R> {
         let within = in_l2 & geometry.cluster_size().saturating_sub(1);
         let place = Place { reading: self.reading, at: self.at, within, streams: self.streams };
         let end = self.end;
-        if self.at < end
-            && self.l1_index != Some(l1_index)
+        if self.l1_index != Some(l1_index)
             && let Some(extent) = self.l1_entry(l1_index, in_l2, coverage)?
         {
             return Ok(Runs { place, end, rest: Rest::One(extent) });
