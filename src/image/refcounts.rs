@@ -19,8 +19,8 @@ pub struct RefcountRun {
     pub at: Span,
     /// The first cluster's number.
     pub first_cluster: u64,
-    /// Where the first cluster starts.
-    pub host_offset: HostOffset,
+    /// Where the first cluster starts; `None` past 2^64.
+    pub host_offset: Option<HostOffset>,
 }
 
 /// Reads a refcount block run by run.
@@ -72,9 +72,9 @@ impl<R: ReadAt> Image<R> {
 }
 
 impl<R: ReadAt> RefcountRuns<'_, R> {
-    /// Where the cluster starts that the refcount with this index counts.
-    pub fn host_offset(&self, index: u64) -> HostOffset {
-        HostOffset(self.cluster(index).saturating_mul(self.geometry.cluster_size()))
+    /// Where the cluster starts that the refcount with this index counts; `None` past 2^64.
+    pub fn host_offset(&self, index: u64) -> Option<HostOffset> {
+        self.cluster(index).checked_mul(self.geometry.cluster_size()).map(HostOffset)
     }
 
     /// The number of that cluster.

@@ -26,7 +26,7 @@ fn a_run_past_the_end_tells_its_first_cluster() {
     let block = Table::refcount_block(0, HostOffset(0x2_0000), geometry, RefcountWidth::new(4).unwrap());
     let (mut judge, mut out) = (Judge::new(&image, None), Vec::new());
     let mut run = |first_cluster, count, value| {
-        let (at, host_offset) = (Span::default(), HostOffset(0));
+        let (at, host_offset) = (Span::default(), Some(HostOffset(0)));
         let run = RefcountRun { index: first_cluster, count, value, at, first_cluster, host_offset };
         judge.part(&Part::Refcounts(&block, &run), &mut out);
         std::mem::take(&mut out)
