@@ -87,11 +87,16 @@ impl DiskTree {
         whole_sectors(self.disk_size)
     }
 
-    /// What an entry of the L1 table maps, up to the end of the disk unless it lies behind it.
-    pub fn l1_guest(&self, index: u64, geometry: Geometry) -> Guest {
-        let coverage = geometry.l2_coverage();
-        let start = GuestOffset(index.saturating_mul(coverage));
-        Guest::new(self.l1.tree, start, coverage, self.disk_size)
+    /// Where VM state lies, if there is any: from the first L1 entry that the disk does not need. `None` where that would
+    /// be past 2^64.
+    pub fn vm_state_at(&self, geometry: Geometry) -> Option<GuestOffset> {
+        geometry.l1_guest_offset(geometry.l1_entries_for(self.disk_size))
+    }
+
+    /// What an entry of the L1 table maps, up to the end of the disk unless it lies behind it; `None` past 2^64.
+    pub fn l1_guest(&self, index: u64, geometry: Geometry) -> Option<Guest> {
+        let start = geometry.l1_guest_offset(index)?;
+        Some(Guest::new(self.l1.tree, start, geometry.l2_coverage(), self.disk_size))
     }
 }
 
@@ -191,6 +196,11 @@ impl<R: ReadAt> Image<R> {
     /// The active tree, and every snapshot's up to the first entry of the snapshot table that does not fit, with
     /// that fault.
     pub fn trees(&self) -> impl Iterator<Item = Result<DiskTree, Error>> + use<'_, R> {
+        self.tree_pointers().map(|tree| tree.map(|(tree, _)| tree))
+    }
+
+    /// The same, each with where the pointer to its L1 table stands.
+    pub fn tree_pointers(&self) -> impl Iterator<Item = Result<(DiskTree, HostOffset), Error>> + use<'_, R> {
         let disk_size = self.header.v2.size.0;
         let active = DiskTree { l1: self.active_l1(), disk_size };
         let pointer = self.header.span(header_field::L1_TABLE_OFFSET).at;
@@ -201,11 +211,6 @@ impl<R: ReadAt> Image<R> {
         });
         std::iter::once(Ok((active, pointer))).chain(snapshots)
     }
-        self.tree_pointers().map(|tree| tree.map(|(tree, _)| tree))
-    }
-
-    /// The same, each with where the pointer to its L1 table stands.
-    pub fn tree_pointers(&self) -> impl Iterator<Item = Result<(DiskTree, HostOffset), Error>> + use<'_, R> {
 
     /// The bytes of `span`, in chunks and as far as the file goes; `what` is named in an error.
     pub fn chunks(&self, what: &'static str, span: Span) -> Chunks<'_, R> {
