@@ -19,7 +19,7 @@ use qcow2_inspect::report::{self, CheckReport, JsonSink, Options, Row, Section, 
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset, to_u64, to_usize};
 use qcow2_inspect::{Image, Limits};
 use qcow2_testkit::oracle::told_counts;
-use qcow2_testkit::{Draft, Rng};
+use qcow2_testkit::{Draft, Rng, damages};
 use serde_json::{Value, json};
 
 /// A day in 2040: every date in the corpus but a wrong one is before it.
@@ -435,4 +435,21 @@ fn a_cut_entry_is_read_the_same_by_all() {
         }
     }
     contradictions.assert_none();
+}
+
+/// What the header alone says is told by each report, and at its field.
+#[test]
+fn a_short_refcount_table_is_told_at_its_field() {
+    let damage = damages().find(|damage| damage.rule.code == "R10").unwrap();
+    let mut draft = Draft::new(fs::read(corpus().join(format!("{}.qcow2", damage.base))).unwrap());
+    (damage.breaks)(&mut draft);
+    let image = draft.image();
+    let (dump, info, check) = (Reports(&image).dump(), Reports(&image).info(), Reports(&image).check());
+    for (name, report) in [("dump", &dump), ("info", &info), ("check", &check)] {
+        let told = findings(report).into_values().filter(|rule| rule == "R10").count();
+        assert_eq!(told, 1, "{name}");
+    }
+    let rows = dump["header"].as_array().unwrap().iter();
+    let row = rows.clone().find(|row| row["name"] == "refcount_table_clusters").unwrap();
+    assert_eq!(row["rules"], json!(["R10"]));
 }

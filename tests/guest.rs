@@ -14,11 +14,13 @@ use std::io;
 use std::num::NonZero;
 use std::path::Path;
 
+use qcow2_inspect::format::header::field;
 use qcow2_inspect::guest::{CopyOptions, Disk, Fault, Owner, Sink, copy, owners};
 use qcow2_inspect::references::{References, Role, count};
 use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset};
 use qcow2_inspect::{Image, Limits};
 use qcow2_testkit::oracle::{check_counts, check_guest_view};
+use qcow2_testkit::writer::Plan;
 use qcow2_testkit::{Draft, damages};
 
 /// Guest bytes that are copied; more of a small image says nothing new.
@@ -210,6 +212,58 @@ fn each_pointer_stands_where_it_is_said() {
     }
     assert!(pointers > 150, "{pointers} pointers");
     println!("{pointers} pointers");
+}
+
+/// QEMU reads no refcount from a block on no boundary, so that the image has none for the cluster, and zeros from one that
+/// lies behind the end of the file.
+#[test]
+fn a_refcount_on_no_boundary_is_none() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/valid/v3-basic.qcow2");
+    let mut draft = Draft::new(fs::read(path).unwrap());
+    let entry = draft.refcount_table_entry(0);
+    let block = draft.get(entry, 8);
+    let cases = [(block, Some(1)), (block | 1, Some(1)), (block | 512, None), (0, None), (1 << 30, Some(0))];
+    for (entry_is, refcount) in cases {
+        draft.put_u64(entry, entry_is);
+        let found = owners(&draft.image(), HostOffset(0)).unwrap();
+        assert_eq!(found.refcount, refcount, "{entry_is:#x}");
+    }
+}
+
+/// Where the last extent ends, all is told: what stands behind it is neither read nor a reason to fail.
+#[test]
+fn nothing_is_read_for_what_was_not_asked() {
+    let corpus = corpus("valid");
+    for (name, bytes) in &corpus {
+        let image = Image::open(bytes.as_slice(), Limits::DEFAULT).unwrap();
+        let Some(disk) = Disk::active(&image) else { continue };
+        for start in [0, disk.len()] {
+            let before = image.bytes_read();
+            let none = GuestSpan { start: GuestOffset(start), len: 0 };
+            assert_eq!(disk.extents(none).count() + disk.clusters(none).count(), 0, "{name}");
+            assert_eq!(image.bytes_read(), before, "{name}");
+        }
+    }
+    // A last table of clusters that are longer than what is read at a time.
+    let mut draft = Draft::new(Plan::new(18, 0).write().bytes);
+    let (l1, l2) = (draft.add_clusters(1), draft.add_clusters(2));
+    draft.set_header(field::L1_TABLE_OFFSET, l1);
+    draft.set_header(field::L1_SIZE, 1);
+    draft.set_header(field::SIZE, 1 << 33);
+    draft.put_u64(l1, l2);
+    (0..1 << 15).for_each(|n| draft.put_u64(l2 + n * 8, 1));
+    let image = draft.image();
+    let disk = Disk::active(&image).unwrap();
+    let whole = GuestSpan { start: GuestOffset(0), len: disk.len() };
+    let before = image.bytes_read();
+    assert_eq!(disk.extents(whole).count(), 1);
+    let all = image.bytes_read() - before;
+    let limits = Limits { read_bytes: image.bytes_read(), ..Limits::DEFAULT };
+    let image = Image::open(draft.bytes.as_slice(), limits).unwrap();
+    let extents: Vec<_> = Disk::active(&image).unwrap().extents(whole).collect();
+    assert!(extents.iter().all(Result::is_ok), "{extents:?}");
+    // The one entry of the L1 table, and the L2 table once.
+    assert_eq!(all, 8 + (1 << 18));
 }
 
 /// Copies with one thread and with two, which must not make a difference.

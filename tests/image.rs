@@ -14,7 +14,7 @@ use qcow2_inspect::guest::Disk;
 use qcow2_inspect::image::{Section, Tables, Walk};
 use qcow2_inspect::report::{Walked, write_map_json};
 use qcow2_inspect::source::ReadAt;
-use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset};
+use qcow2_inspect::units::{GuestOffset, GuestSpan, HostOffset, to_usize};
 use qcow2_inspect::{Error, Image, Limits};
 use qcow2_testkit::Draft;
 
@@ -107,5 +107,28 @@ fn refcounts_that_cannot_be_read_are_no_answer() {
         let (_, walked) = map(&image);
         let Some(Error::Io { what, .. }) = walked.cut else { panic!("{walked:?}") };
         assert_eq!(what == "the refcount table", stored.is_some(), "{what}");
+    }
+}
+
+/// QEMU asks for the refcounts of all clusters, and takes an error for the answer that nothing was allocated ahead. Of a
+/// block on no boundary it cannot read any, whatever stands there.
+#[test]
+fn refcounts_on_no_boundary_are_no_answer() {
+    let mut draft = load("v3-basic.qcow2");
+    let entry = draft.refcount_table_entry(0);
+    let block = draft.get(entry, 8);
+    let refcounts = draft.bytes[to_usize(block)..][..to_usize(draft.cluster_size())].to_vec();
+    let to = draft.add_clusters(2);
+    let cluster = draft.get(draft.l2_entry(0), 8) & 0x00ff_ffff_ffff_fe00;
+    for (at, is_zero) in [(to, true), (to + 512, false)] {
+        draft.put(at, &refcounts);
+        draft.put_u64(entry, at);
+        let hole = cluster..cluster + draft.cluster_size();
+        let source =
+            Sparse { bytes: draft.bytes.clone(), hole, stored: Some(0), dies: AtomicBool::new(false) };
+        let (text, _) = map(&Image::open(&source, Limits::default()).unwrap());
+        let told =
+            format!("\"zero\": {is_zero}, \"data\": true, \"compressed\": false, \"offset\": {cluster}}}");
+        assert!(text.contains(&told), "{at:#x}: {text}");
     }
 }

@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::finding::{Finding, Risk, Rule, Severity};
+use crate::finding::{Finding, Reported, Risk, Rule, Severity};
 use crate::rules::{catalogue, find};
 
 /// Characters of a policy's name.
@@ -76,6 +76,20 @@ pub struct Quotas {
     /// Bytes of the compressed clusters of all trees, decompressed, for each byte of the file that is not in a hole. L2
     /// tables that trees share count once.
     pub compressed_ratio: Option<u64>,
+}
+
+impl Quotas {
+    /// Each by the key that policies and reports have for it, in the order of a policy.
+    pub fn by_key(&self) -> [(&'static str, Option<u64>); 6] {
+        [
+            ("limits.virtual_size", self.virtual_size),
+            ("limits.file_size", self.file_size),
+            ("limits.snapshots", self.snapshots),
+            ("limits.bitmaps", self.bitmaps),
+            ("limits.virtual_ratio", self.virtual_ratio),
+            ("limits.compressed_ratio", self.compressed_ratio),
+        ]
+    }
 }
 
 /// What rejects an image.
@@ -167,9 +181,13 @@ impl TryFrom<Written> for Policy {
             if rule.means_incomplete() {
                 return Err(PolicyFault::Fixed(rule.code));
             }
-            if let Some(other) = rule.reported_as {
-                let other = if other == "none" { String::new() } else { format!(", {other} has them") };
-                return Err(PolicyFault::Silent(rule.code, other));
+            let others = match rule.reported_as {
+                Reported::Itself => None,
+                Reported::As(other) => Some(format!(", {} has them", other.code)),
+                Reported::Never => Some(String::new()),
+            };
+            if let Some(others) = others {
+                return Err(PolicyFault::Silent(rule.code, others));
             }
             if policy.rules.insert(rule.code, bar).is_some() {
                 return Err(PolicyFault::Twice(rule.code));
@@ -283,7 +301,7 @@ mod tests {
             assert_eq!(policy.name, name);
             for code in policy.rules.keys() {
                 let rule = catalogue().find(|rule| rule.code == *code).unwrap();
-                assert!(rule.reported_as.is_none(), "{code}");
+                assert!(rule.reports_itself(), "{code}");
             }
         }
         assert_eq!(Policy::built_in("Upload"), None);

@@ -89,7 +89,7 @@ impl Bitmaps {
         let (mut own, mut all) = (BTreeMap::new(), None);
         let against = |span: Span| {
             let is_counted = span.len != 0 && !cx.is_past_file(span);
-            is_counted.then(|| cx.clusters_of(span))?.find_map(|cluster| {
+            is_counted.then(|| cx.geometry.clusters_of(span))?.find_map(|cluster| {
                 let is_shared = counted.clusters.count(cluster) > 1;
                 is_shared.then_some(&BITMAP_OVERLAP).or(low.may_have(cluster).then_some(&REFCOUNT_TOO_LOW))
             })

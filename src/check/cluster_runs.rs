@@ -36,6 +36,18 @@ impl ClusterRuns {
         self.runs.iter().flat_map(|(start, end)| *start..*end)
     }
 
+    /// How many side by side there are from a cluster on.
+    pub(super) fn from(&self, cluster: u64) -> u64 {
+        let run = self.run(cluster).filter(|(_, end)| cluster < *end);
+        run.map_or(0, |(_, end)| end.saturating_sub(cluster))
+    }
+
+    /// How many side by side there are right before a cluster.
+    pub(super) fn before(&self, cluster: u64) -> u64 {
+        let run = cluster.checked_sub(1).and_then(|last| self.run(last)).filter(|(_, end)| cluster <= *end);
+        run.map_or(0, |(start, _)| cluster.saturating_sub(start))
+    }
+
     /// Whether a cluster is one of those that are remembered.
     pub(super) fn has(&self, cluster: u64) -> bool {
         self.run(cluster).is_some_and(|(_, end)| cluster < end)
@@ -65,6 +77,8 @@ mod tests {
         let found: Vec<u64> = (0..200).filter(|cluster| runs.has(*cluster)).collect();
         assert_eq!(found, [5, 6, 7, 100]);
         assert_eq!((0..200).filter(|cluster| runs.may_have(*cluster)).count(), 4);
+        assert_eq!([4, 5, 7, 8].map(|cluster| runs.from(cluster)), [0, 3, 1, 0]);
+        assert_eq!([5, 6, 8, 9].map(|cluster| runs.before(cluster)), [0, 1, 3, 0]);
         (0..10_000).for_each(|n| runs.add(1000 + 2 * n));
         assert_eq!((runs.count(), runs.runs.len()), (10_004, REMEMBERED));
         assert!(runs.may_have(1000) && !runs.may_have(1001) && !runs.has(20_999));

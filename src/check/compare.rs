@@ -1,6 +1,7 @@
 //! The stored refcounts against the references that were counted: R04 to R07, R09.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use super::cluster_runs::ClusterRuns;
 use super::context::Context;
@@ -11,7 +12,7 @@ use super::repeated::Repeated;
 use super::reporter::Reporter;
 use super::runs::{Run, Runs};
 use super::stored::{Block, Stored};
-use crate::finding::Structure;
+use crate::finding::{Rule, Structure};
 use crate::format::refcount::RefcountWidth;
 use crate::image::Table;
 use crate::rules::named::{
@@ -19,12 +20,12 @@ use crate::rules::named::{
     REFCOUNT_ZERO_BUT_USED,
 };
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, to_u64, to_usize};
+use crate::units::{HostOffset, to_u64, to_usize};
 
 /// What came of the comparison.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// Behind the last cluster that has a refcount or a reference.
+    /// Behind the last cluster that has a refcount or a reference; 0 where that is not known.
     pub(super) image_end: u64,
     /// Clusters that have a refcount, and that nothing refers to. None are counted where references may be missing.
     pub(super) orphans: ClusterRuns,
@@ -51,7 +52,7 @@ struct Comparison<'p, 'a, 'w, R> {
     run: Option<Run>,
     overflow: Option<Run>,
     /// The runs of the block at hand, by rule.
-    runs: BTreeMap<&'static str, Runs>,
+    runs: BTreeMap<&'static Rule, Runs>,
     /// The block at hand, and its first cluster; `None` where there is no block.
     block: Option<(HostOffset, u64)>,
     /// Whether no time is left.
@@ -91,25 +92,25 @@ pub(super) fn compare<R: ReadAt>(
     if comparison.is_spent {
         return Compared::default();
     }
-    let image_end = comparison.highest.saturating_add(1).saturating_mul(cx.geometry.cluster_size());
+    let image_end = comparison.highest.checked_add(1).and_then(|end| cx.geometry.host_offset(end));
+    let image_end = image_end.unwrap_or_default().0;
     Compared { image_end, orphans: comparison.orphans, low: comparison.low }
 }
 
 impl<R: ReadAt> Comparison<'_, '_, '_, R> {
     fn all(&mut self, repeated: &mut Repeated) {
-        let per_block = self.width.block_entry_count(self.cx.geometry);
         let pages = self.counted.clusters.numbers();
         let of = to_u64(self.stored.blocks.len());
         let mut next = 0_u64;
         for (done, block) in (0_u64..).zip(&self.stored.blocks) {
-            let start = block.index.saturating_mul(per_block);
-            let end = start.saturating_add(per_block);
-            self.without_block(&pages, next, start.min(self.end));
-            self.with_block(block, start, end, repeated);
+            // Those behind it count no clusters either.
+            let Some(clusters) = self.width.clusters_of_block(block.index, self.cx.geometry) else { break };
+            self.without_block(&pages, next, clusters.start.min(self.end));
+            next = clusters.end;
+            self.with_block(block, clusters, repeated);
             if self.is_spent {
                 return;
             }
-            next = end;
             self.reporter.progress("refcount blocks", done, of);
         }
         self.without_block(&pages, next, self.end);
@@ -134,7 +135,8 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         self.end_runs();
     }
 
-    fn with_block(&mut self, block: &Block, start: u64, end: u64, repeated: &mut Repeated) {
+    fn with_block(&mut self, block: &Block, clusters: Range<u64>, repeated: &mut Repeated) {
+        let Range { start, end } = clusters;
         if !block.is_aligned {
             // QEMU cannot read it, and counts an error for each cluster.
             let errors = end.min(self.end).saturating_sub(start);
@@ -143,12 +145,11 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         }
         let at = block.entry.block_offset();
         self.block = Some((at, start));
-        let span = Span::new(at, self.cx.geometry.cluster_size());
-        if !repeated.is_new(span) {
+        let table = Table::refcount_block(block.index, at, self.cx.geometry, self.width);
+        if !repeated.is_new(table.span) {
             return;
         }
-        let mut entries =
-            self.cx.image.entries(Table::refcount_block(block.index, at, self.cx.geometry, self.width));
+        let mut entries = self.cx.image.entries(table);
         let mut next = start;
         while next < end {
             let (cluster, bytes) = match entries.next() {
@@ -195,7 +196,8 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
     /// Whether there is time for another page. There may be millions of them, and nothing has to be read for most.
     fn has_time(&mut self, cluster: u64) -> bool {
         if !self.is_spent
-            && let Err(error) = self.cx.image.source().work(self.cx.host_offset(cluster))
+            && let Err(error) =
+                self.cx.image.source().work(self.cx.geometry.host_offset(cluster).unwrap_or_default())
         {
             self.reporter.stop(error, Structure::File);
             self.is_spent = true;
@@ -277,7 +279,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
 
     /// Adds a cluster to the run at hand, or ends that one and begins the next.
     fn add(&mut self, cluster: Run) {
-        let is_overflow = std::ptr::eq(cluster.rule, &REFCOUNT_OVERFLOW);
+        let is_overflow = *cluster.rule == REFCOUNT_OVERFLOW;
         let open = if is_overflow { &mut self.overflow } else { &mut self.run };
         if !open.as_mut().is_some_and(|run| run.join(&cluster)) {
             let ended = open.replace(cluster);
@@ -295,7 +297,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         if self.cx.options.each {
             self.tell(&Runs::of(run));
         } else {
-            self.runs.entry(run.rule.code).or_default().add(run);
+            self.runs.entry(run.rule).or_default().add(run);
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::cluster_runs::ClusterRuns;
 use super::context::Context;
-use super::lists::Lists;
 use super::reporter::Reporter;
 use crate::finding::{Finding, Guest, Severity, Structure};
 use crate::format::header::field;
@@ -12,7 +11,7 @@ use crate::image::{DiskTree, Table};
 use crate::rules::named::TABLE_MAY_BE_LOST;
 use crate::source::ReadAt;
 use crate::text::Size;
-use crate::units::GuestOffset;
+use crate::units::{GuestOffset, Span};
 
 /// So many are remembered one by one, and more only counted.
 const KEPT: usize = 4096;
@@ -57,43 +56,26 @@ impl Emptied {
         }
     }
 
-    /// Tells them, if there are clusters that could have belonged to them; and snapshots that cannot be read likewise.
+    /// Tells them; and snapshots that cannot be read likewise.
     pub(super) fn report<R: ReadAt>(
         self,
         cx: &Context<'_, R>,
-        orphans: &ClusterRuns,
-        lists: &Lists,
+        unread_snapshots: u64,
+        evidence: &Evidence,
         reporter: &mut Reporter<'_>,
     ) {
-        let count = orphans.count().saturating_sub(lists.unloaded);
-        let is_missed = !self.tables.is_empty() || lists.unread_snapshots != 0;
-        if count <= FEW || !is_missed {
-            return;
-        }
-        let looked = match orphans.look(cx) {
-            Ok(looked) => looked,
-            Err(error) => return reporter.stop(error, Structure::File),
+        let claimed = match unread_snapshots {
+            1 => "1 snapshot that cannot be read".to_owned(),
+            several => format!("{several} snapshots that cannot be read"),
         };
-        let bytes = Size(count.saturating_mul(cx.geometry.cluster_size()));
-        let clusters = format!("{count} clusters ({bytes}) that nothing refers to, {looked}");
-        let finding = |structure, span, found: String| {
-            let wanted = "an entry for what they hold, or no such clusters";
-            let finding = Finding::new(&TABLE_MAY_BE_LOST, structure, span, found, wanted);
-            // Its older copy speaks for a table that was there; without one it may never have been written.
-            if looked.table.is_some() { finding } else { finding.at_most(Severity::Warning) }
-        };
-        if lists.unread_snapshots != 0 {
-            let claimed = match lists.unread_snapshots {
-                1 => "1 snapshot".to_owned(),
-                several => format!("{several} snapshots"),
-            };
-            let found = format!("{claimed} that cannot be read, and {clusters}");
+        if unread_snapshots != 0 {
             let span = cx.image.header().span(field::SNAPSHOTS_OFFSET);
-            reporter.found.push(finding(Structure::Snapshot, span, found));
+            reporter.found.push(evidence.finding(Structure::Snapshot, span, &claimed));
         }
         for (table, guest) in self.tables {
-            let found = format!("no entry that leads to a cluster, and {clusters}");
-            reporter.found.push(finding(table.kind.structure(), table.span, found).hurting(guest));
+            let finding =
+                evidence.finding(table.kind.structure(), table.span, "no entry that leads to a cluster");
+            reporter.found.push(finding.hurting(guest));
             reporter.keep_few();
         }
         if self.further != 0 {
@@ -101,5 +83,54 @@ impl Emptied {
             reporter.found.push(more.at_most(Severity::Warning));
         }
         reporter.end_table();
+    }
+}
+
+/// What speaks for a table that was lost: clusters in use that nothing refers to, and what they hold.
+pub(super) struct Evidence {
+    clusters: String,
+    has_table: bool,
+}
+
+impl Evidence {
+    /// What these clusters say, of which so many are known to be something else; `None` where they are too few to say
+    /// anything.
+    pub(super) fn of<R: ReadAt>(
+        cx: &Context<'_, R>,
+        orphans: &ClusterRuns,
+        known: u64,
+        reporter: &mut Reporter<'_>,
+    ) -> Option<Self> {
+        let count = orphans.count().saturating_sub(known);
+        if count <= FEW {
+            return None;
+        }
+        let bytes = Size(count.saturating_mul(cx.geometry.cluster_size()));
+        match orphans.look(cx) {
+            // Nobody misses zeros: they read as such all the same.
+            Ok(looked) if looked.are_zeros() => None,
+            Ok(looked) => {
+                let clusters = format!("{count} clusters ({bytes}) that nothing refers to, {looked}");
+                Some(Self { clusters, has_table: looked.table.is_some() })
+            }
+            Err(error) => {
+                reporter.stop(error, Structure::File);
+                None
+            }
+        }
+    }
+
+    /// Whether one of them is a table.
+    pub(super) fn has_table(&self) -> bool {
+        self.has_table
+    }
+
+    /// The finding of a table, or a part of one, that has no entries.
+    pub(super) fn finding(&self, structure: Structure, span: Span, what: &str) -> Finding {
+        let found = format!("{what}, and {}", self.clusters);
+        let wanted = "an entry for what they hold, or no such clusters";
+        let finding = Finding::new(&TABLE_MAY_BE_LOST, structure, span, found, wanted);
+        // Its older copy speaks for a table that was there; without one it may never have been written.
+        if self.has_table { finding } else { finding.at_most(Severity::Warning) }
     }
 }

@@ -10,9 +10,9 @@ use crate::finding::Structure;
 use crate::format::Layout;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::qemu;
-use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::format::snapshot::{SnapshotExtra, SnapshotHead, extra_field, field};
 use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
-use crate::rules::{Judge, check_refcount_table_cover};
+use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Image};
@@ -22,8 +22,9 @@ use crate::{Error, Image};
 pub(super) struct Lists {
     /// The bytes of the snapshot table that QEMU counts.
     pub(super) snapshot_table: Span,
-    /// The tree of an entry of the snapshot table whose texts are cut by the end of the file: QEMU uses it.
-    pub(super) cut: Option<DiskTree>,
+    /// The tree of an entry of the snapshot table whose texts are cut by the end of the file: QEMU uses it. Beside it, where
+    /// the pointer to its L1 table stands.
+    pub(super) cut: Option<(DiskTree, HostOffset)>,
     /// Whether a bitmap's table was left out, because too many lie one over the other.
     pub(super) is_spent: bool,
     /// Clusters of bitmaps that QEMU does not load: it takes them for leaks, but it is known what they were.
@@ -43,7 +44,6 @@ pub(super) fn count<R: ReadAt>(
 ) -> Lists {
     let image = cx.image;
     first_cluster(image, judge, reporter);
-    check_refcount_table_cover(image, &mut reporter.found);
     let table = snapshots(image, judge, reporter);
     if image.header().has_v3() {
         reporter.qemu.corrupt(table.missing);
@@ -107,7 +107,7 @@ struct SnapshotTable {
     /// See [`Lists::unread_snapshots`].
     unread: u64,
     /// See [`Lists`].
-    cut: Option<DiskTree>,
+    cut: Option<(DiskTree, HostOffset)>,
 }
 
 fn snapshots<R: ReadAt>(
@@ -154,16 +154,13 @@ fn snapshots<R: ReadAt>(
         };
         let head = SnapshotHead::decode_zero_filled(bytes).unwrap_or_default();
         let extra = bytes.get(to_usize(SnapshotHead::LEN)..).and_then(SnapshotExtra::decode_zero_filled);
-        let disk_size = extra.filter(|_| head.extra_data_size >= 16).map(|extra| extra.disk_size.0);
-        table.missing = all.saturating_sub(index).saturating_sub(u64::from(head.extra_data_size >= 16));
-        table.cut = Some(DiskTree {
-            l1: L1Table {
-                tree: Tree::Snapshot(u32::try_from(index).unwrap_or(u32::MAX)),
-                at: head.l1_table_offset,
-                size: head.l1_size,
-            },
-            disk_size: disk_size.unwrap_or(image.header().v2.size.0),
-        });
+        let has_disk_size = u64::from(head.extra_data_size) >= extra_field::DISK_SIZE.end();
+        let disk_size = extra.filter(|_| has_disk_size).map(|extra| extra.disk_size.0);
+        table.missing = all.saturating_sub(index).saturating_sub(has_disk_size.into());
+        let tree = Tree::Snapshot(u32::try_from(index).unwrap_or(u32::MAX));
+        let l1 = L1Table { tree, at: head.l1_table_offset, size: head.l1_size };
+        let disk_size = disk_size.unwrap_or(image.header().v2.size.0);
+        table.cut = Some((DiskTree { l1, disk_size }, field::L1_TABLE_OFFSET.at(start).at));
         let further = all.saturating_sub(index).saturating_sub(1);
         let entry_end = start.saturating_add(head.entry_len());
         end = match further {
@@ -248,7 +245,7 @@ fn data_of<R: ReadAt>(cx: &Context<'_, R>, entry: BitmapTableEntry) -> Result<Op
     let is_good = entry.reserved() == 0 && !entry.is_ambiguous();
     match entry.data() {
         BitmapData::Serialized(data) if is_good && data.is_aligned(cx.geometry.cluster_size()) => {
-            Ok(Some(cx.cluster_at(data)))
+            Ok(Some(cx.geometry.cluster_at(data)))
         }
         BitmapData::Zeroes | BitmapData::Ones if is_good => Ok(None),
         _ => Err(Broken),

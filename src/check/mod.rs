@@ -20,6 +20,7 @@ mod deep;
 mod emptied;
 mod entries;
 mod flags;
+mod gaps;
 mod groups;
 mod lists;
 mod lost;
@@ -52,7 +53,7 @@ use compare::compare;
 use context::Context;
 use counted::Counted;
 use deep::judge_streams;
-use emptied::Emptied;
+use emptied::{Emptied, Evidence};
 use flags::Flags;
 pub use lost::Loss;
 use lost::Losses;
@@ -170,7 +171,11 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         let compared = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
         image_end = compared.image_end;
         lists.bitmaps.claimed_twice(cx, &counted, &compared.low);
-        emptied.report(cx, &compared.orphans, &lists, reporter);
+        let evidence = Evidence::of(cx, &compared.orphans, lists.unloaded, reporter);
+        if let Some(evidence) = evidence {
+            emptied.report(cx, lists.unread_snapshots, &evidence, reporter);
+            gaps::report(cx, &trees, &compared.orphans, &evidence, reporter);
+        }
         flags.report(cx, &stored, &counted, reporter);
         if !reporter.is_incomplete {
             trailing_data(cx, image_end, counted.touched_end, reporter);

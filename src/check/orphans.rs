@@ -19,7 +19,8 @@ impl ClusterRuns {
     pub(super) fn look<R: ReadAt>(&self, cx: &Context<'_, R>) -> Result<Looked, Error> {
         let mut looked = Looked::default();
         for cluster in self.clusters() {
-            let span = Span::new(cx.host_offset(cluster), cx.geometry.cluster_size());
+            let Some(at) = cx.geometry.host_offset(cluster) else { break };
+            let span = cx.geometry.cluster_at(at);
             let data = cx.image.source().next_data(span.at)?;
             if data.is_none_or(|data| data >= span.end()) {
                 continue;
@@ -55,7 +56,9 @@ impl ClusterRuns {
     /// To how many of them these entries lead.
     fn led_to<R: ReadAt>(&self, cx: &Context<'_, R>, bytes: &[u8]) -> u64 {
         let entries = bytes.as_chunks::<8>().0.iter().map(|entry| L2Entry(u64::from_be_bytes(*entry)));
-        let leads = |entry: &L2Entry| !entry.is_compressed() && self.has(cx.cluster(entry.standard_offset()));
+        let leads = |entry: &L2Entry| {
+            !entry.is_compressed() && self.has(cx.geometry.cluster_of(entry.standard_offset()))
+        };
         to_u64(entries.filter(leads).count())
     }
 }
@@ -72,6 +75,13 @@ pub(super) struct Looked {
     first: Option<Contents>,
     /// One that is a table, and how many others it leads to: an older copy of a table that was lost, most likely.
     pub(super) table: Option<(HostOffset, u64)>,
+}
+
+impl Looked {
+    /// Whether all of them are zeros.
+    pub(super) fn are_zeros(&self) -> bool {
+        self.nonzero == 0 && !self.is_part
+    }
 }
 
 impl fmt::Display for Looked {

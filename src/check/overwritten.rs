@@ -48,7 +48,7 @@ impl Seen {
 /// is lost.
 pub(super) fn judge<R: ReadAt>(
     cx: &Context<'_, R>,
-    (table, guest): (Table, Guest),
+    (table, guest): (Table, Option<Guest>),
     seen: Seen,
     reporter: &mut Reporter<'_>,
 ) {
@@ -68,7 +68,7 @@ pub(super) fn judge<R: ReadAt>(
         contents(cx, &start)
     );
     let finding = Finding::new(&TABLE_OVERWRITTEN, Structure::L2Table, table.span, found, "L2 entries");
-    reporter.found.push(finding.hurting(guest));
+    reporter.found.push(Finding { guest, ..finding });
 }
 
 /// How many entries of a table are not zero, and how it starts.

@@ -20,19 +20,15 @@ use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, HostOffset, to_u64, to_usize};
 
-/// The bits that a plain entry has not: all but its offset and bit 63.
-const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
-const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-const COPIED: u64 = 1 << 63;
-
 /// The L2 table at hand, as the tree has it that stands for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct L2Reading {
     /// The table.
     pub(super) l2: Table,
-    /// The tree, and the index of the L1 entry there.
+    /// The tree.
     pub(super) tree: DiskTree,
-    pub(super) l1_index: u64,
+    /// What it maps first there; `None` past 2^64, where no guest can have anything.
+    pub(super) start: Option<GuestOffset>,
     /// Its place in the order of the walk.
     pub(super) number: u32,
     /// Whether snapshots have other tables for its guest range.
@@ -52,14 +48,14 @@ pub(super) struct L2Reading {
 impl L2Reading {
     /// A table, as if it were the only one.
     pub(super) fn new<R: ReadAt>(cx: &Context<'_, R>, trees: &Trees, at: u64, table: &L2Use) -> Self {
-        let active = DiskTree { l1: cx.image.active_l1(), disk_size: cx.image.header().v2.size.0 };
-        let tree = trees.tree(table.place()).unwrap_or(active);
+        let tree = trees.tree(table.place()).unwrap_or_else(|| cx.image.active_tree());
         let l1_index = u64::from(table.l1_index);
-        let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(cx.geometry.l2_coverage()));
+        let start = cx.geometry.l1_guest_offset(l1_index);
+        let left = start.map_or(0, |start| tree.disk_size.saturating_sub(start.0));
         Self {
             l2: Table::l2(tree, l1_index, HostOffset(at), cx.geometry),
             tree,
-            l1_index,
+            start,
             number: 0,
             is_one_of_several: false,
             times: table.times,
@@ -81,16 +77,15 @@ impl L2Reading {
         self.at().0 == 0
     }
 
-    /// All that it maps.
-    pub(super) fn guest(&self, geometry: Geometry) -> Guest {
-        let start = GuestOffset(self.guest_offset(0, geometry));
-        Guest::new(self.tree.l1.tree, start, geometry.l2_coverage(), self.tree.disk_size)
+    /// All that it maps; `None` past 2^64.
+    pub(super) fn guest(&self, geometry: Geometry) -> Option<Guest> {
+        let (tree, len) = (self.tree.l1.tree, geometry.l2_coverage());
+        self.start.map(|start| Guest::new(tree, start, len, self.tree.disk_size))
     }
 
-    /// The guest offset of an entry.
-    pub(super) fn guest_offset(&self, index: u64, geometry: Geometry) -> u64 {
-        let start = self.l1_index.saturating_mul(geometry.l2_coverage());
-        start.saturating_add(index.saturating_mul(geometry.cluster_size()))
+    /// The guest offset of an entry; `None` past 2^64.
+    pub(super) fn guest_offset(&self, index: u64, geometry: Geometry) -> Option<GuestOffset> {
+        self.start?.checked_add(index.checked_mul(geometry.cluster_size())?)
     }
 }
 
@@ -186,8 +181,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
             }
         }
         let is_empty = is_empty || table.seen.are_all_zeros(table.l2.entry_count());
-        if is_empty && !table.is_header() {
-            let start = GuestOffset(table.guest_offset(0, self.cx.geometry));
+        if let Some(start) = table.start.filter(|_| is_empty && !table.is_header()) {
             self.emptied.add(table.l2, table.tree, start, self.cx.geometry.l2_coverage());
         }
         if !table.is_header() {
@@ -200,24 +194,23 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
 
     /// Takes note of what the findings that are kept of a table hit.
     pub(super) fn note_losses(&mut self, table: &L2Reading) {
-        let start = table.l1_index.saturating_mul(self.cx.geometry.l2_coverage());
-        self.losses.in_table(table.at().0, start, &self.reporter.found);
+        self.losses.in_table(table.at().0, table.start, &self.reporter.found);
     }
 
     /// The entries from `index` on that map clusters side by side, all in one page of clusters, or one entry of
     /// another kind; answers how many they were.
     #[inline]
     fn entry_run(&mut self, table: &mut L2Reading, index: u64, raw: u64, entries: &[[u8; 8]]) -> usize {
-        let offset = raw & OFFSET;
+        let offset = L2Entry(raw).standard_offset();
         let cluster_size = self.cx.geometry.cluster_size();
         if !self.is_plain(table, index, raw) {
             self.odd_entry(table, index, L2Entry(raw), None);
             return 1;
         }
-        let cluster = offset.unbounded_shr(self.cx.geometry.cluster_bits());
+        let cluster = self.cx.geometry.cluster_of(offset);
         let in_page = PAGE_LEN.saturating_sub(cluster % PAGE_LEN);
         let in_file =
-            self.cx.image.file_len().saturating_sub(offset).unbounded_shr(self.cx.geometry.cluster_bits());
+            self.cx.image.file_len().saturating_sub(offset.0).unbounded_shr(self.cx.geometry.cluster_bits());
         let most = to_usize(in_page.min(in_file).min(table.disk_end.saturating_sub(index)));
         let mut next = raw;
         let goes_on = |entry: &&[u8; 8]| {
@@ -225,7 +218,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
             u64::from_be_bytes(**entry) == next
         };
         let len = entries.iter().take(most).skip(1).take_while(goes_on).count().saturating_add(1);
-        self.count_mapped(table, offset, to_u64(len));
+        self.count_mapped(table, offset.0, to_u64(len));
         self.hold(table, index, to_u64(len));
         self.map_run(table, index, raw, cluster, len);
         len
@@ -236,9 +229,9 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
     fn map_run(&mut self, table: &L2Reading, index: u64, raw: u64, cluster: u64, len: usize) {
         if len > 1 && !table.is_header() {
             let Some((page, slot)) = self.counted.clusters.at(cluster) else { return };
-            let is_flag_right = match (table.active_times, raw & COPIED) {
+            let is_flag_right = match (table.active_times, L2Entry(raw).copied()) {
                 (0, _) => true,
-                (_, 0) => !page.one.any(slot, len),
+                (_, false) => !page.one.any(slot, len),
                 _ => page.one.all(slot, len),
             };
             let is_alone = !page.seen.any(slot, len) && !page.metadata.any(slot, len) && !page.has_packed();
@@ -264,12 +257,12 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
 
     #[inline]
     fn is_plain(&self, table: &L2Reading, index: u64, raw: u64) -> bool {
-        let offset = raw & OFFSET;
+        let offset = L2Entry(raw).standard_offset();
         let cluster_size = self.cx.geometry.cluster_size();
-        raw & NOT_PLAIN == 0
-            && offset != 0
-            && offset & cluster_size.saturating_sub(1) == 0
-            && offset.saturating_add(cluster_size) <= self.cx.image.file_len()
+        raw & L2Entry::NOT_PLAIN == 0
+            && offset.0 != 0
+            && offset.is_aligned(cluster_size)
+            && offset.0.saturating_add(cluster_size) <= self.cx.image.file_len()
             && index < table.disk_end
             && !self.cx.has_external_data
     }
@@ -277,13 +270,13 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
     /// One entry that is not zero.
     #[inline]
     fn entry(&mut self, table: &mut L2Reading, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
-        let offset = raw & OFFSET;
+        let offset = L2Entry(raw).standard_offset();
         let is_plain =
             self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
         if is_plain {
-            self.count_mapped(table, offset, 1);
+            self.count_mapped(table, offset.0, 1);
             self.hold(table, index, 1);
-            self.map(table, index, raw, offset.unbounded_shr(self.cx.geometry.cluster_bits()));
+            self.map(table, index, raw, self.cx.geometry.cluster_of(offset));
         } else {
             self.odd_entry(table, index, L2Entry(raw), bitmap);
         }
@@ -319,7 +312,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
         };
         let is_conflict = is_twice || page.metadata.get(slot) || page.is_packed(slot);
         page.plain.set(slot);
-        let is_flag_wrong = is_active && page.one.get(slot) != (raw & COPIED != 0);
+        let is_flag_wrong = is_active && page.one.get(slot) != L2Entry(raw).copied();
         self.counted.touched_end = self.counted.touched_end.max(cluster.saturating_add(1));
         if table.is_one_of_several {
             self.counted.clusters.remember_own(cluster);
@@ -341,11 +334,11 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
         if self.active.held.is_none() || table.active_times == 0 || table.is_header() {
             return;
         }
-        let start = table.guest_offset(index, self.cx.geometry);
-        let left = table.tree.disk_size.saturating_sub(start);
+        let Some(start) = table.guest_offset(index, self.cx.geometry) else { return };
+        let left = table.tree.disk_size.saturating_sub(start.0);
         let len = count.saturating_mul(self.cx.geometry.cluster_size()).min(left);
         if let Some(held) = &mut self.active.held {
-            held.add(start, len);
+            held.add(start.0, len);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{GuestOffset, HostOffset, Span, Tree, to_u64, to_usize};
 
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
@@ -26,8 +26,8 @@ const TOLD_REPEATS: u64 = 8;
 /// The tables of all trees, and what leads to them.
 #[derive(Debug, Default)]
 pub(super) struct Trees {
-    /// All trees, as far as the snapshot table goes.
-    pub(super) all: Vec<DiskTree>,
+    /// All trees, as far as the snapshot table goes, each with where the pointer to its L1 table stands.
+    pub(super) all: Vec<(DiskTree, HostOffset)>,
     /// Distinct L1 tables that QEMU would read.
     pub(super) l1: Vec<L1Use>,
     /// L2 tables by offset.
@@ -162,7 +162,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                 self.reporter.qemu.corrupt(table.times);
                 continue;
             }
-            let clusters = self.cx.clusters_of(table.span());
+            let clusters = self.cx.geometry.clusters_of(table.span());
             let start = edges.entry(*clusters.start()).or_default();
             start.0 = start.0.saturating_add(table.times);
             let end = edges.entry(clusters.end().saturating_add(1)).or_default();
@@ -181,7 +181,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     /// All trees, and the distinct L1 tables that QEMU would read. What ends the snapshot table early, its own rules have
     /// told.
     fn collect_trees(&mut self, lists: &Lists) {
-        for tree in self.cx.image.trees() {
+        for tree in self.cx.image.tree_pointers() {
             match tree {
                 Ok(tree) => self.trees.all.push(tree),
                 Err(error) => self.reporter.stop(error, Structure::Snapshot),
@@ -189,7 +189,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         }
         self.trees.all.extend(lists.cut);
         let mut places: HashMap<Span, usize> = HashMap::new();
-        for tree in &self.trees.all {
+        for (tree, _) in &self.trees.all {
             let span = tree.l1.span();
             if span.len == 0 || !tree.l1.is_used(self.cx.geometry) {
                 continue;
@@ -255,8 +255,8 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                     let skipped = guest.span.start.0.checked_rem(coverage).unwrap_or_default();
                     guest.span.len = coverage.saturating_sub(skipped);
                     let whole = finding.clone().hurting(guest);
-                    let start = guest.span.start.0.saturating_sub(skipped);
-                    self.losses.in_table(L1Entry(*raw).l2_offset().0, start, &[whole]);
+                    let start = GuestOffset(guest.span.start.0.saturating_sub(skipped));
+                    self.losses.in_table(L1Entry(*raw).l2_offset().0, Some(start), &[whole]);
                 }
                 _ => self.losses.in_tree(finding),
             }
@@ -277,14 +277,14 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         let l2 = entry.l2_offset();
         if l2.0 == 0 {
             // QEMU takes the header for the table, and counts what its bytes happen to say.
-            self.counted.refer(self.cx, self.cx.cluster_at(l2), here.times, self.reporter);
+            self.counted.refer(self.cx, self.cx.geometry.cluster_at(l2), here.times, self.reporter);
             return self.remember(here, place, index, at, l2);
         }
         let is_aligned = l2.is_aligned(self.cx.geometry.cluster_size());
         if !is_aligned {
             self.reporter.qemu.corrupt(here.times);
         }
-        let span = self.cx.cluster_at(l2);
+        let span = self.cx.geometry.cluster_at(l2);
         let is_there = !self.cx.is_past_file(span);
         if here.active.is_some() {
             let known = (self.stored, &mut *self.counted);
@@ -313,9 +313,15 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         }
         let is_active = here.active.is_some();
         let (l1, l1_index) = (narrow(to_u64(place)), narrow(index));
-        let table = self.trees.l2.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
+        let Trees { l1: l1_tables, l2: l2_tables, .. } = &mut self.trees;
+        let table = l2_tables.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
         table.is_elsewhere |= table.l1_index != l1_index || here.is_shifted();
-        if is_active && table.active_times == 0 {
+        // A place that a guest can reach goes first, so that what is lost there is told; then the active tree.
+        let rank = |l1_index: u32, is_active| {
+            (self.cx.geometry.l1_guest_offset(l1_index.into()).is_some(), is_active)
+        };
+        let is_active_before = l1_tables.get(table.place()).is_some_and(L1Use::is_active);
+        if rank(l1_index, is_active) > rank(table.l1_index, is_active_before) {
             (table.l1, table.l1_index) = (l1, l1_index);
         }
         let lowest = here.tables.first().map_or(u64::MAX, |(start, _)| *start);
@@ -331,12 +337,12 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             return true;
         }
         if is_first && l2.is_aligned(self.cx.geometry.cluster_size()) {
-            self.counted.mark(self.cx, self.cx.cluster_at(l2), false);
+            self.counted.mark(self.cx, self.cx.geometry.cluster_at(l2), false);
         }
         if is_twice && !is_told {
             self.further_repeats = self.further_repeats.saturating_add(1);
         } else if is_twice {
-            let guest = self.trees.tree(place).map(|tree| tree.l1_guest(index, self.cx.geometry));
+            let guest = self.trees.tree(place).and_then(|tree| tree.l1_guest(index, self.cx.geometry));
             let span = Span::new(at, 8);
             let wanted = format!("a table of its own: the entry at {:#x} points there too", other);
             let found = Evidence::Hex(l2.0);

@@ -49,15 +49,15 @@ impl Args {
                 report::write_map(&disk, range, &subject, &mut sink)?
             }
         };
-        if walked.missing() != 0 {
-            let missing = walked.missing();
+        let missing = walked.bytes.missing;
+        if missing != 0 {
             let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {missing} guest bytes are missing");
         }
         tell_writer(&image, &path);
         check_unchanged(&image, &path)?;
         match walked.cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
-            None if walked.missing() != 0 => Ok(Outcome::Incomplete),
+            None if missing != 0 => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Complete),
         }
     }

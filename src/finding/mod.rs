@@ -19,7 +19,9 @@ pub use findings::Findings;
 pub use judged::Judged;
 pub(crate) use judged::judged_name;
 pub(crate) use rule::rules;
-pub use rule::{Attributes, BitmapTrust, Checks, Cut, GuestData, Opens, Origin, Risk, Rule, Severity};
+pub use rule::{
+    Attributes, BitmapTrust, Checks, Cut, GuestData, Opens, Origin, Reported, Risk, Rule, Severity,
+};
 pub use structure::Structure;
 
 /// A range of guest offsets that a finding concerns.
@@ -107,10 +109,10 @@ impl Finding {
         self
     }
 
-    /// The same, with the guest range that it hurts.
+    /// The same, with the guest range that it hurts, if a guest can reach what it is about.
     #[must_use]
-    pub fn hurting(mut self, guest: Guest) -> Self {
-        self.guest = Some(guest);
+    pub fn hurting(mut self, guest: impl Into<Option<Guest>>) -> Self {
+        self.guest = guest.into();
         self
     }
 

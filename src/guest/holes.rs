@@ -63,7 +63,8 @@ impl<'i, R: ReadAt> Holes<'i, R> {
 /// metadata (block/qcow2-refcount.c, `qcow2_detect_metadata_preallocation`). Its `map` then takes holes of the file
 /// for zeros, and with other images does not look for holes.
 ///
-/// Of a block that lies behind the end of the file all refcounts are 0, since QEMU reads zeros there.
+/// Of a block that lies behind the end of the file all refcounts are 0, since QEMU reads zeros there. From one that is not
+/// on a cluster boundary it reads none: before it knows enough, that is an error, which it takes for a no.
 ///
 /// # Errors
 /// Where the refcounts could not be read, or a limit is spent.
@@ -80,6 +81,9 @@ pub fn is_preallocated<R: ReadAt>(image: &Image<R>) -> Result<bool, Error> {
     while let Some(chunk) = entries.next() {
         for entry in chunk?.entries() {
             let at = RefcountTableEntry(entry.raw).block_offset();
+            if !at.is_aligned(geometry.cluster_size()) {
+                return Ok(false);
+            }
             let runs = (at.0 != 0).then(|| image.refcount_runs(entry.index, at)).flatten();
             for run in runs.into_iter().flatten() {
                 let run = run?;

@@ -3,7 +3,6 @@
 use super::Image;
 use crate::Error;
 use crate::format::Layout;
-use crate::format::header::CRYPT_LUKS;
 use crate::format::luks::{LuksHead, LuksSlot, SLOT_COUNT};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -25,9 +24,11 @@ impl Luks {
     /// Bytes of the fixed part with its key slots.
     pub const LEN: u64 = LuksHead::LEN + SLOT_COUNT * LuksSlot::LEN;
 
-    /// The first byte that is not in the file.
-    pub fn present_end(&self) -> HostOffset {
-        self.span.at.saturating_add(to_u64(self.bytes.len()))
+    /// Whether all of these bytes of the partition header are in the file.
+    pub fn holds(&self, part: Span) -> bool {
+        let from = part.at.0.saturating_sub(self.span.at.0);
+        // Counted from the start of the header, which may be said to stand at the last offset that there is.
+        from.saturating_add(part.len) <= to_u64(self.bytes.len())
     }
 }
 
@@ -38,7 +39,7 @@ impl<R: ReadAt> Image<R> {
     /// Where its bytes could not be read.
     pub fn luks(&self) -> Result<Option<Luks>, Error> {
         let Some((_, extension)) = self.crypto_extension() else { return Ok(None) };
-        if self.header().v2.crypt_method != CRYPT_LUKS {
+        if !self.header().is_luks() {
             return Ok(None);
         }
         let at = extension.offset;

@@ -8,6 +8,7 @@ mod chunks;
 mod entries;
 mod extensions;
 mod header;
+mod list;
 mod luks;
 mod refcounts;
 mod snapshots;
@@ -16,12 +17,13 @@ mod walk;
 mod window;
 
 use crate::finding::Guest;
-use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
+use crate::format::features::EXTENDED_L2;
 use crate::format::foreign;
-use crate::format::header::MAGIC;
+use crate::format::header::{MAGIC, field as header_field};
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
+use crate::format::snapshot::field as snapshot_field;
 use crate::source::{Metered, QemuLock, ReadAt};
 use crate::units::{Geometry, GuestOffset, HostOffset, Span, Tree, to_u64, whole_sectors};
 use crate::{Error, Limits};
@@ -86,11 +88,16 @@ impl DiskTree {
         whole_sectors(self.disk_size)
     }
 
-    /// What an entry of the L1 table maps, up to the end of the disk unless it lies behind it.
-    pub fn l1_guest(&self, index: u64, geometry: Geometry) -> Guest {
-        let coverage = geometry.l2_coverage();
-        let start = GuestOffset(index.saturating_mul(coverage));
-        Guest::new(self.l1.tree, start, coverage, self.disk_size)
+    /// Where VM state lies, if there is any: from the first L1 entry that the disk does not need. `None` where that would
+    /// be past 2^64.
+    pub fn vm_state_at(&self, geometry: Geometry) -> Option<GuestOffset> {
+        geometry.l1_guest_offset(geometry.l1_entries_for(self.disk_size))
+    }
+
+    /// What an entry of the L1 table maps, up to the end of the disk unless it lies behind it; `None` past 2^64.
+    pub fn l1_guest(&self, index: u64, geometry: Geometry) -> Option<Guest> {
+        let start = geometry.l1_guest_offset(index)?;
+        Some(Guest::new(self.l1.tree, start, geometry.l2_coverage(), self.disk_size))
     }
 }
 
@@ -184,7 +191,7 @@ impl<R: ReadAt> Image<R> {
 
     /// Whether guest clusters lie in an external data file.
     pub fn has_external_data(&self) -> bool {
-        self.header.v3().incompatible_features.contains(EXTERNAL_DATA)
+        self.header.has_external_data()
     }
 
     /// What an L2 entry of this image says.
@@ -198,13 +205,27 @@ impl<R: ReadAt> Image<R> {
         L1Table { tree: Tree::Active, at: header.l1_table_offset, size: header.l1_size }
     }
 
+    /// The active tree.
+    pub fn active_tree(&self) -> DiskTree {
+        DiskTree { l1: self.active_l1(), disk_size: self.header.v2.size.0 }
+    }
+
     /// The active tree, and every snapshot's up to the first entry of the snapshot table that does not fit, with
     /// that fault.
     pub fn trees(&self) -> impl Iterator<Item = Result<DiskTree, Error>> + use<'_, R> {
-        let disk_size = self.header.v2.size.0;
-        let active = DiskTree { l1: self.active_l1(), disk_size };
-        let snapshots = self.snapshots().map(move |snapshot| Ok(snapshot?.disk_tree(disk_size)));
-        std::iter::once(Ok(active)).chain(snapshots)
+        self.tree_pointers().map(|tree| tree.map(|(tree, _)| tree))
+    }
+
+    /// The same, each with where the pointer to its L1 table stands.
+    pub fn tree_pointers(&self) -> impl Iterator<Item = Result<(DiskTree, HostOffset), Error>> + use<'_, R> {
+        let active = self.active_tree();
+        let pointer = self.header.span(header_field::L1_TABLE_OFFSET).at;
+        let snapshots = self.snapshots().map(move |snapshot| {
+            let snapshot = snapshot?;
+            let pointer = snapshot_field::L1_TABLE_OFFSET.at(snapshot.at).at;
+            Ok((snapshot.disk_tree(active.disk_size), pointer))
+        });
+        std::iter::once(Ok((active, pointer))).chain(snapshots)
     }
 
     /// The bytes of `span`, in chunks and as far as the file goes; `what` is named in an error.

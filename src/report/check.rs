@@ -16,7 +16,7 @@ use crate::check::{
 };
 use crate::finding::Findings;
 use crate::finding::{Finding, Rule, Severity};
-use crate::rules::named::{BEING_WRITTEN, TABLE_MAY_BE_LOST};
+use crate::rules::named::{BEING_WRITTEN, DIRTY_BIT_SET, REFCOUNTS_STALE, TABLE_MAY_BE_LOST};
 use crate::source::ReadAt;
 
 pub(super) const SHAPE: Shape = Shape::of_image("qcow2-inspect/check/1").facts(&[keys::<Body<'_>>()]);
@@ -188,23 +188,31 @@ fn write_text(
     findings: &Findings,
     color: bool,
 ) -> io::Result<()> {
-    let fires = |rule: &Rule| checked.rules.iter().any(|(fired, _)| fired.code == rule.code);
-    let is_written = fires(&BEING_WRITTEN);
-    let writer = if is_written { ", which another process has open for writing (T06)" } else { "" };
-    writeln!(out, "file {}{writer}", report.subject)?;
-    let verdict = checked.verdict;
-    let warnings = [
-        (is_written, "; it is being written (T06), so that this may be the picture of one moment"),
-        (fires(&TABLE_MAY_BE_LOST), "; a table may be lost, and guest data with it (L30): do not repair it"),
-    ];
-    let warnings: String = warnings.iter().filter(|(holds, _)| *holds).map(|(_, warning)| *warning).collect();
-    writeln!(out, "verdict: {}{warnings}", verdict.as_str())?;
+    let fires = |rule: &Rule| checked.rules.iter().any(|(fired, _)| *fired == rule);
+    let (is_written, is_lost) = (fires(&BEING_WRITTEN), fires(&TABLE_MAY_BE_LOST));
+    write!(out, "file {}", report.subject)?;
+    if is_written {
+        write!(out, ", which another process has open for writing ({})", BEING_WRITTEN.code)?;
+    }
+    write!(out, "\nverdict: {}", checked.verdict.as_str())?;
+    if is_written {
+        write!(
+            out,
+            "; it is being written ({}), so that this may be the picture of one moment",
+            BEING_WRITTEN.code
+        )?;
+    }
+    if is_lost {
+        let code = TABLE_MAY_BE_LOST.code;
+        write!(out, "; a table may be lost, and guest data with it ({code}): do not repair it")?;
+    }
+    writeln!(out)?;
     write_findings(out, findings.iter(), color)?;
     if checked.excused != 0 {
-        let excused = checked.excused;
+        let (excused, dirty, stale) = (checked.excused, DIRTY_BIT_SET.code, REFCOUNTS_STALE.code);
         writeln!(
             out,
-            "not closed: {excused} refcount faults are notes for that (H19, R11); qemu-img check counts them"
+            "not closed: {excused} refcount faults are notes for that ({dirty}, {stale}); qemu-img check counts them"
         )?;
     }
     if checked.rules.len() > 1 {

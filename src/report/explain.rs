@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::schema::{List, Shape, keys};
 use super::sink::Sink;
-use crate::finding::{Checks, Opens, Origin, Rule, Severity};
-use crate::rules::{Example, find};
+use crate::finding::{Checks, Opens, Origin, Reported, Rule, Severity};
+use crate::rules::Example;
 
 pub(super) const EXPLAIN: Shape = Shape::alone("qcow2-inspect/explain/1").facts(&[keys::<Explained>()]);
 pub(super) const RULES: Shape =
@@ -90,12 +90,9 @@ fn write_text(out: &mut dyn Write, rule: &'static Rule) -> io::Result<()> {
         writeln!(out, "  fields    {}", fields.join(", "))?;
     }
     match rule.reported_as {
-        Some("none") => writeln!(out, "  reported  never by itself")?,
-        Some(alias) => match find(alias) {
-            Some(other) => writeln!(out, "  reported  as {} {}", other.code, other.slug)?,
-            None => writeln!(out, "  reported  as {alias}")?,
-        },
-        None => {}
+        Reported::Never => writeln!(out, "  reported  never by itself")?,
+        Reported::As(other) => writeln!(out, "  reported  as {} {}", other.code, other.slug)?,
+        Reported::Itself => {}
     }
     if let Some(Example { image, finding }) = rule.example() {
         writeln!(out, "  example   {image}: {finding}")?;

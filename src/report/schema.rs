@@ -11,7 +11,7 @@ use super::row::Label;
 use super::subject::{FileItem, Subject};
 use super::value::{self, Hex};
 use crate::check::Ranges;
-use crate::finding::{Evidence, Judged};
+use crate::finding::{Evidence, Judged, Reported};
 use crate::image::Section;
 use crate::references::Role;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
@@ -312,6 +312,10 @@ written! {
         "pattern": "^(active|snapshot:[0-9]+)$",
     });
     Ranges, "Ranges", |g| json_schema!({ "type": "array", "items": g.subschema_for::<GuestSpan>() });
+    Reported, "Reported", |_g| json_schema!({
+        "description": "The rule that reports in its place, or `none` where nobody does.",
+        "type": ["string", "null"],
+    });
     Judged, "Judged", |_g| json_schema!({
         "description": "A field, by its structure and its name.",
         "type": "string",

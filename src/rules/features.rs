@@ -1,6 +1,5 @@
 //! The feature bits, what has to agree with them, and the table of their names.
 
-use super::backing;
 use super::field::{extension_field, header_field as field};
 use super::names;
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
@@ -87,7 +86,7 @@ rules! {
         fields: [Header.COMPRESSION_TYPE],
         qemu: Refused Refused "'qcow2: unknown compression type: N', before the compression bit is looked at",
     }
-    COMPRESSION_TYPE_ABSENT: H23 "compression-type-absent" Fatal Must reported_as "H21" {
+    COMPRESSION_TYPE_ABSENT: H23 "compression-type-absent" Fatal Must reported_as COMPRESSION_BIT_MISMATCH {
         title: "the compression bit needs a header_length above 104, so that compression_type is present",
         why: "the field that the bit speaks of would not exist",
         advice: "treat it as H21: lengthen the header in a copy, or clear the bit",
@@ -205,7 +204,7 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let without_data = raw && !image.has_external_data();
     let wanted = "the external data file bit with it";
     when(without_data, &RAW_BIT_WITHOUT_DATA_FILE, AUTOCLEAR, "the raw external data bit", wanted);
-    let with_backing = raw && backing::is_named(header);
+    let with_backing = raw && header.names_backing_file();
     when(with_backing, &RAW_BIT_WITH_BACKING, AUTOCLEAR, "the raw external data bit", "no backing file");
 }
 

@@ -4,6 +4,7 @@ use super::field::header_field as field;
 use super::is_cut;
 use crate::finding::{Evidence, Finding, Rule, rules};
 use crate::format::header::field;
+use crate::format::refcount::RefcountWidth;
 use crate::format::snapshot::SnapshotHead;
 use crate::format::{Field, Layout, qemu};
 use crate::image::Header;
@@ -124,6 +125,15 @@ rules! {
         qemu: Silently Corruption "the header is read as entries. Check: 'ERROR found L1 entry with reserved \
             bits set: 514649fb00000003', or 'refcount table entry N has reserved bits set'",
     }
+    REFCOUNT_TABLE_TOO_SHORT: R10 "refcount-table-too-short" Note Extra {
+        title: "the refcount table is expected to cover the whole file",
+        why: "clusters behind what it covers count as free; QEMU enlarges the table when it needs to",
+        advice: "nothing: the next allocation extends the table",
+        spec: "not in the specification; clusters without a block have refcount 0",
+        fields: [Header.REFCOUNT_TABLE_CLUSTERS],
+        qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
+            is not covered, and nothing where none is",
+    }
 }
 
 /// Judges the disk's size, the tables' sizes, and where the tables lie.
@@ -141,6 +151,14 @@ pub(super) fn check(header: &Header, geometry: Geometry, file_len: u64, out: &mu
             field(header, &REFCOUNT_TABLE_TOO_LARGE, field::REFCOUNT_TABLE_CLUSTERS, clusters, wanted)
                 .only_qemu(),
         );
+    }
+    let width = RefcountWidth::new(header.v3().refcount_order);
+    let wanted =
+        width.map_or(0, |width| table_clusters_for(geometry.clusters_for(file_len), geometry, width));
+    // One without any clusters is H29.
+    if v2.refcount_table_clusters != 0 && u64::from(v2.refcount_table_clusters) < wanted {
+        let (wanted, clusters) = (format!("at least {wanted}"), v2.refcount_table_clusters);
+        out.push(field(header, &REFCOUNT_TABLE_TOO_SHORT, field::REFCOUNT_TABLE_CLUSTERS, clusters, wanted));
     }
     if v2.nb_snapshots > qemu::MAX_SNAPSHOTS {
         let wanted = format!("at most {}", qemu::MAX_SNAPSHOTS);
@@ -222,4 +240,10 @@ fn place(header: &Header, table: &Table, geometry: Geometry, file_len: u64) -> O
     }
     let found = format!("a table of {} bytes at {at}", span.len);
     Some(field(header, &TABLE_BEYOND_FILE, pointer, found, format!("an end at {file_len:#x} or before")))
+}
+
+/// Clusters of a refcount table that covers `clusters` of the file.
+fn table_clusters_for(clusters: u64, geometry: Geometry, width: RefcountWidth) -> u64 {
+    let blocks = clusters.div_ceil(width.block_entry_count(geometry).max(1));
+    geometry.clusters_for(blocks.saturating_mul(8))
 }

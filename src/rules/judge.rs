@@ -3,7 +3,7 @@
 use super::bitmap_tables::Tails;
 use super::{
     BitmapRules, ExtensionRules, L2Place, MappingRules, RefcountRules, SnapshotRules, check_backing_file,
-    check_header, check_header_gap, check_luks, check_refcount_table_cover, check_unchanged, stopped,
+    check_header, check_header_gap, check_luks, check_unchanged, stopped,
 };
 use crate::Error;
 use crate::finding::{Finding, Rule, Structure};
@@ -69,11 +69,7 @@ impl<'i, R: ReadAt> Judge<'i, R> {
             Part::Refcounts(block, run) => {
                 self.refcounts.iter().for_each(|rules| rules.run(block.span.at, run, out));
             }
-            Part::TableEnd(table, _) => {
-                if table.kind == TableKind::Refcounts {
-                    check_refcount_table_cover(self.image, out);
-                }
-            }
+            Part::TableEnd(..) => {}
             Part::Stopped(structure, error) => self.or_stopped(Err(error), structure, out),
             Part::End(section, fault) => self.end(section, fault, out),
         }
@@ -146,7 +142,7 @@ impl<'i, R: ReadAt> Judge<'i, R> {
     fn table(&mut self, table: &Table, out: &mut Vec<Finding>) {
         let TableKind::Bitmap { .. } = table.kind else { return };
         let Some(head) = self.bitmap.take() else { return };
-        let read = self.tails.check(self.image, &head, out);
+        let read = self.tails.check(self.image, (&head, table), out);
         self.or_stopped(read, Structure::BitmapTable, out);
     }
 

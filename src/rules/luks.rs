@@ -99,7 +99,7 @@ pub(super) fn check_luks<R: ReadAt>(
     numbers(luks, &mut found);
     luks_slots::check(luks, &mut found);
     // What the file does not hold reads as zeros; that these are wrong is for E13 alone to say.
-    found.retain(|finding| finding.at.is_none_or(|at| at.end() <= luks.present_end()));
+    found.retain(|finding| finding.at.is_none_or(|at| luks.holds(at)));
     out.append(&mut found);
     encryption::check_range(image, luks, out)
 }

@@ -40,7 +40,6 @@ pub use judge::Judge;
 use l1::{L2Place, MappingRules};
 use luks::check_luks;
 use refcounts::RefcountRules;
-pub use refcounts::check_refcount_table_cover;
 use snapshots::SnapshotRules;
 use tool::check_unchanged;
 pub use tool::{being_written, stopped};

@@ -1,9 +1,9 @@
 //! The refcount table and its blocks, each entry by itself. Whether the refcounts are right is judged where references
-//! are counted: R04 to R07 and R09 in check/compare, R12 in check/trailing.
+//! are counted: R04 to R07 and R09 in check/compare, R12 in check/trailing. How long the table is says the header: R10 in
+//! `header_tables`.
 
 use crate::Image;
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
-use crate::format::header::field;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::image::RefcountRun;
 use crate::source::ReadAt;
@@ -98,16 +98,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR: overflow cluster offset=0x..', with the hint to widen the \
             refcounts by qemu-img amend",
     }
-    REFCOUNT_TABLE_TOO_SHORT: R10 "refcount-table-too-short" Note Extra {
-        title: "the refcount table is expected to cover the whole file",
-        why: "clusters behind what it covers count as free; QEMU enlarges the table when it needs to",
-        advice: "nothing: the next allocation extends the table",
-        spec: "not in the specification; clusters without a block have refcount 0",
-        fields: [Header.REFCOUNT_TABLE_CLUSTERS],
-        qemu: Silently Varies "check: 'ERROR cluster N refcount=0 reference=1' for each cluster in use that \
-            is not covered, and nothing where none is",
-    }
-    REFCOUNTS_STALE: R11 "refcounts-stale" Note Should reported_as "none" {
+    REFCOUNTS_STALE: R11 "refcounts-stale" Note Should reported_as never {
         title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",
         why: "a crash with lazy refcounts leaves them so by design. They are notes then, and the verdict is not-closed, \
             never clean; not where the corrupt bit (H20) is set too, as QEMU does not open such an image for writing",
@@ -128,7 +119,7 @@ rules! {
         qemu: Silently Silently "check tells only the 'Image end offset'",
         risk: HiddenBytes,
     }
-    REFCOUNT_BLOCK_UNREADABLE: R13 "refcount-block-unreadable" Note Extra reported_as "T02" {
+    REFCOUNT_BLOCK_UNREADABLE: R13 "refcount-block-unreadable" Note Extra reported_as READ_ERROR {
         title: "every refcount block must be readable",
         why: "the counts of its range are not known",
         advice: "see T02: the medium has to be read first",
@@ -202,22 +193,4 @@ impl RefcountRules {
         finding.consequences = count;
         out.push(finding);
     }
-}
-
-/// R10: whether the refcount table is long enough for the file. One without any clusters is H29.
-pub fn check_refcount_table_cover<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
-    let (Some(geometry), Some(width)) = (image.geometry(), image.refcount_width()) else { return };
-    let table_clusters = image.header().v2.refcount_table_clusters;
-    let wanted = table_clusters_for(geometry.clusters_for(image.file_len()), geometry, width);
-    if table_clusters != 0 && u64::from(table_clusters) < wanted {
-        let at = image.header().span(field::REFCOUNT_TABLE_CLUSTERS);
-        let wanted = format!("at least {wanted}");
-        out.push(Finding::new(&REFCOUNT_TABLE_TOO_SHORT, Structure::Header, at, table_clusters, wanted));
-    }
-}
-
-/// Clusters of a refcount table that covers `clusters` of the file.
-fn table_clusters_for(clusters: u64, geometry: Geometry, width: RefcountWidth) -> u64 {
-    let blocks = clusters.div_ceil(width.block_entry_count(geometry).max(1));
-    geometry.clusters_for(blocks.saturating_mul(8))
 }

@@ -88,7 +88,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
     pub(super) fn luks(&mut self, luks: &Luks) -> io::Result<()> {
         self.heading(luks.span.at, "LUKS header", Context::default(), &[])?;
-        let is_present = |field: Field| field.at(luks.span.at).end() <= luks.present_end();
+        let is_present = |field: Field| luks.holds(field.at(luks.span.at));
         for field in luks.head.fields().iter().filter(|(field, _)| is_present(*field)) {
             self.field(Structure::Luks, luks.span.at, field, &[])?;
         }

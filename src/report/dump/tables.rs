@@ -78,9 +78,9 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let (title, details) = match table.kind {
             TableKind::Refcounts => ("refcount table", None),
             TableKind::RefcountBlock(block) => {
-                let first = self.image.refcount_runs(block, table.span.at).map(|runs| runs.host_offset(0));
-                let first = first.map_or(Value::None, |first| Value::Offset(first.0));
-                ("refcount block", Some(Detail::new("host_offset", first)))
+                let first =
+                    self.image.refcount_runs(block, table.span.at).and_then(|runs| runs.host_offset(0));
+                ("refcount block", Some(host_offset(first)))
             }
             TableKind::L1(_) => ("L1 table", None),
             TableKind::L2 { l1_index, .. } => ("L2 table", Some(self.guest_offset(l1_index))),
@@ -169,12 +169,11 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 
     fn bitmap_entry(&mut self, table: &Table, entry: &Entry) -> io::Result<()> {
         let (kind, host) = match BitmapTableEntry(entry.raw).data() {
-            BitmapData::Zeroes => ("all-zeroes", Value::None),
-            BitmapData::Ones => ("all-ones", Value::None),
-            BitmapData::Serialized(host) => ("serialized", Value::Offset(host.0)),
+            BitmapData::Zeroes => ("all-zeroes", None),
+            BitmapData::Ones => ("all-ones", None),
+            BitmapData::Serialized(host) => ("serialized", Some(host)),
         };
-        let details =
-            [index(entry), Detail::new("kind", Value::Word(kind)), Detail::new("host_offset", host)];
+        let details = [index(entry), Detail::new("kind", Value::Word(kind)), host_offset(host)];
         self.entry_row(table, entry, &details)
     }
 
@@ -187,7 +186,7 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let details = [
             Detail::new("index", Value::Number(run.index, Style::Number)),
             Detail::new("count", Value::Number(run.count, Style::Number)),
-            Detail::new("host_offset", Value::Offset(run.host_offset.0)),
+            host_offset(run.host_offset),
         ];
         let last = run.index.saturating_add(run.count.saturating_sub(1));
         let row = Row::remark(Label::Entries(label, run.index, last), run.at.at, run.at.len, &details);
@@ -271,6 +270,11 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
         let label = Label::Field("shared tables may have been shown more than once");
         self.sink.row(&Row::remark(label, HostOffset(0), 0, &details))
     }
+}
+
+/// Where what a row tells of starts, if 64 bits can say it.
+fn host_offset(at: Option<HostOffset>) -> Detail<'static> {
+    Detail::new("host_offset", at.map_or(Value::None, |at| Value::Offset(at.0)))
 }
 
 fn index(entry: &Entry) -> Detail<'static> {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::map_json::range;
-use super::{Walked, backing};
+use super::{StateBytes, Walked, backing};
 use crate::finding::Findings;
 use crate::guest::{Disk, Extent, State};
 use crate::report::human::Size;
@@ -97,13 +97,13 @@ pub fn write_map<R: ReadAt>(
                 break;
             }
         };
-        walked.add(&extent);
+        walked.bytes.add(&extent);
         sink.item(&ExtentItem::new(&extent, backing.is_some()))?;
         sink.text(|out, _| line(out, &mut text, &extent, backing.is_some()))?;
     }
     sink.end()?;
     sink.text(|out, _| end(out, &walked, backing.as_deref()))?;
-    let [data, zero, compressed, unallocated, missing] = walked.bytes;
+    let StateBytes { data, zero, compressed, unallocated, missing } = walked.bytes;
     let error = walked.cut.map(|error| error.to_string());
     let complete = error.is_none() && !sink.is_cut();
     sink.facts(&Ended { complete, error, data, zero, compressed, unallocated, missing })?;
@@ -128,11 +128,18 @@ fn line(out: &mut dyn Write, line: &mut Vec<u8>, extent: &Extent, has_backing: b
 
 fn end(out: &mut dyn Write, walked: &Walked, backing: Option<&str>) -> io::Result<()> {
     writeln!(out)?;
-    let names = ["data", "zero", "compressed", "unallocated", "missing"];
-    for (name, bytes) in names.iter().zip(walked.bytes).filter(|(_, bytes)| *bytes != 0) {
+    let StateBytes { data, zero, compressed, unallocated, missing } = walked.bytes;
+    let all = [
+        ("data", data),
+        ("zero", zero),
+        ("compressed", compressed),
+        ("unallocated", unallocated),
+        ("missing", missing),
+    ];
+    for (name, bytes) in all.into_iter().filter(|(_, bytes)| *bytes != 0) {
         writeln!(out, "{name}: {} ({bytes} bytes)", Size(bytes))?;
     }
-    if let Some(name) = backing.filter(|_| walked.unallocated() != 0) {
+    if let Some(name) = backing.filter(|_| unallocated != 0) {
         writeln!(out, "what is unallocated comes from the backing file \"{name}\", which was not opened")?;
     }
     walked.cut.map_or(Ok(()), |error| writeln!(out, "incomplete: {error}"))

@@ -24,29 +24,38 @@ use crate::{Error, Image, text};
 /// How a walk along a guest's disk ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// Guest bytes in each state: data, zero, compressed, unallocated, missing.
-    pub bytes: [u64; 5],
+    /// Guest bytes in each state.
+    pub bytes: StateBytes,
     /// What cut the walk.
     pub cut: Option<Error>,
 }
 
-impl Walked {
+/// Guest bytes in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateBytes {
+    /// From the file.
+    pub data: u64,
+    /// Zeros.
+    pub zero: u64,
+    /// From compressed streams.
+    pub compressed: u64,
+    /// Those that a backing file would fill.
+    pub unallocated: u64,
+    /// Those that nobody can tell: their tables break a rule, or they would lie behind the end of the file.
+    pub missing: u64,
+}
+
+impl StateBytes {
     fn add(&mut self, extent: &Extent) {
-        if let Some(bytes) = self.bytes.get_mut(place(extent)) {
-            *bytes = bytes.saturating_add(extent.guest.len);
-        }
-    }
-
-    /// Guest bytes that nobody can tell: their tables break a rule, or they would lie behind the end of the file.
-    pub fn missing(&self) -> u64 {
-        let [.., missing] = self.bytes;
-        missing
-    }
-
-    /// Guest bytes that a backing file would fill.
-    pub fn unallocated(&self) -> u64 {
-        let [.., unallocated, _] = self.bytes;
-        unallocated
+        let bytes = match extent.state {
+            _ if extent.lost_for().is_some() => &mut self.missing,
+            State::Data => &mut self.data,
+            State::Zero => &mut self.zero,
+            State::Compressed => &mut self.compressed,
+            State::Unallocated => &mut self.unallocated,
+            State::Broken(_) => &mut self.missing,
+        };
+        *bytes = bytes.saturating_add(extent.guest.len);
     }
 }
 
@@ -56,16 +65,5 @@ fn backing<R: ReadAt>(image: &Image<R>) -> (Option<Cow<'_, str>>, Option<Error>)
     match image.backing_file() {
         Ok(name) => (name.map(|name| text::escape(&name.bytes)), None),
         Err(error) => (None, Some(error)),
-    }
-}
-
-fn place(extent: &Extent) -> usize {
-    match extent.state {
-        _ if extent.lost_for().is_some() => 4,
-        State::Data => 0,
-        State::Zero => 1,
-        State::Compressed => 2,
-        State::Unallocated => 3,
-        State::Broken(_) => 4,
     }
 }
