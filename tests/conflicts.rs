@@ -6,7 +6,9 @@ use qcow2_inspect::audit::{AuditOptions, Decision, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, Checked, Verdict, check};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::format::{header, snapshot};
+use qcow2_inspect::references::Role;
 use qcow2_inspect::rules::named::BUDGET_SPENT;
+use qcow2_inspect::units::{Tree, to_usize};
 use qcow2_inspect::{Image, Limits};
 use qcow2_testkit::Draft;
 
@@ -100,6 +102,28 @@ fn a_long_name_of_an_owner_is_cut() {
     let shared = found.iter().find(|finding| finding.rule.code == "O02").unwrap();
     let text = format!("{:?}", shared.found);
     assert!(text.contains("(snapshot:0) '") && text.contains('…') && text.len() < 1000, "{text}");
+}
+
+/// QEMU uses the tree of an entry that the end of the file cuts: the pointer to its L1 table stands in that entry.
+#[test]
+fn a_cut_snapshot_owns_its_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/valid/v3-snapshots.qcow2");
+    let mut draft = Draft::new(std::fs::read(path).unwrap());
+    let snapshot = draft.snapshot(0);
+    let entry =
+        draft.bytes[to_usize(snapshot.at.0)..][..to_usize(snapshot.id_at().0 - snapshot.at.0)].to_vec();
+    let table = draft.add_clusters(1);
+    draft.set_header(header::field::NB_SNAPSHOTS, 1);
+    draft.set_header(header::field::SNAPSHOTS_OFFSET, table);
+    // The guest's first cluster over the snapshot's L1 table.
+    draft.put_u64(draft.l2_entry(0), snapshot.head.l1_table_offset.0);
+    draft.bytes.truncate(to_usize(table));
+    draft.put(table, &entry);
+    let checked = checked(&draft);
+    let owners = checked.owners.iter().flat_map(|(_, owners)| owners);
+    let l1 =
+        owners.clone().find(|owner| owner.role == Role::L1Table && owner.tree == Some(Tree::Snapshot(0)));
+    assert_eq!(l1.map(|owner| owner.pointer.0), Some(table), "{:?}", checked.owners);
 }
 
 /// What cannot be remembered is not judged, and nobody calls that clean.

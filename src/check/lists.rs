@@ -9,7 +9,7 @@ use crate::finding::Structure;
 use crate::format::Layout;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::qemu;
-use crate::format::snapshot::{SnapshotExtra, SnapshotHead};
+use crate::format::snapshot::{SnapshotExtra, SnapshotHead, field};
 use crate::image::{DiskTree, L1Table, Part, Section, TableKind, Tables, Walk};
 use crate::rules::Judge;
 use crate::source::ReadAt;
@@ -21,8 +21,9 @@ use crate::{Error, Image};
 pub(super) struct Lists {
     /// The bytes of the snapshot table that QEMU counts.
     pub(super) snapshot_table: Span,
-    /// The tree of an entry of the snapshot table whose texts are cut by the end of the file: QEMU uses it.
-    pub(super) cut: Option<DiskTree>,
+    /// The tree of an entry of the snapshot table whose texts are cut by the end of the file: QEMU uses it. Beside it, where
+    /// the pointer to its L1 table stands.
+    pub(super) cut: Option<(DiskTree, HostOffset)>,
     /// Whether a bitmap's table was left out, because too many lie one over the other.
     pub(super) is_spent: bool,
     /// Clusters of bitmaps that QEMU does not load: it takes them for leaks, but it is known what they were.
@@ -98,7 +99,7 @@ struct SnapshotTable {
     /// Entries behind the end of the file, which QEMU reads as zeros.
     missing: u64,
     /// See [`Lists`].
-    cut: Option<DiskTree>,
+    cut: Option<(DiskTree, HostOffset)>,
 }
 
 fn snapshots<R: ReadAt>(
@@ -146,14 +147,10 @@ fn snapshots<R: ReadAt>(
         let extra = bytes.get(to_usize(SnapshotHead::LEN)..).and_then(SnapshotExtra::decode_zero_filled);
         let disk_size = extra.filter(|_| head.extra_data_size >= 16).map(|extra| extra.disk_size.0);
         table.missing = all.saturating_sub(index).saturating_sub(u64::from(head.extra_data_size >= 16));
-        table.cut = Some(DiskTree {
-            l1: L1Table {
-                tree: Tree::Snapshot(u32::try_from(index).unwrap_or(u32::MAX)),
-                at: head.l1_table_offset,
-                size: head.l1_size,
-            },
-            disk_size: disk_size.unwrap_or(image.header().v2.size.0),
-        });
+        let tree = Tree::Snapshot(u32::try_from(index).unwrap_or(u32::MAX));
+        let l1 = L1Table { tree, at: head.l1_table_offset, size: head.l1_size };
+        let disk_size = disk_size.unwrap_or(image.header().v2.size.0);
+        table.cut = Some((DiskTree { l1, disk_size }, field::L1_TABLE_OFFSET.at(start).at));
         let further = all.saturating_sub(index).saturating_sub(1);
         let entry_end = start.saturating_add(head.entry_len());
         end = match further {

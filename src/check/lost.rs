@@ -13,7 +13,7 @@ use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table};
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{Tree, to_u64};
+use crate::units::{HostOffset, Tree, to_u64};
 use crate::{Error, Limit};
 
 /// Steps for each range that may be kept, over all trees, to find the L1 entries that share a damaged table. An entry
@@ -176,7 +176,7 @@ impl Losses {
     pub(super) fn of_trees<R: ReadAt>(
         mut self,
         cx: &Context<'_, R>,
-        trees: &[DiskTree],
+        trees: &[(DiskTree, HostOffset)],
         reporter: &mut Reporter<'_>,
     ) -> Vec<Loss> {
         if self.is_empty() {
@@ -188,7 +188,7 @@ impl Losses {
         let mut is_incomplete = self.is_tree_missing || self.is_table_missing && is_shared;
         let mut steps = to_u64(limit).saturating_mul(STEPS);
         let mut all = Vec::new();
-        for tree in trees {
+        for (tree, _) in trees {
             let own = self.trees.remove(&tree.l1.tree);
             let own = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
             // Of the L1 table's last entry, the disk need not have all.

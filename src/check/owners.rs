@@ -13,12 +13,11 @@ use super::stored::Block;
 use super::tables::L2Reading;
 use super::trees::Trees;
 use crate::finding::{Finding, Guest, Rule, Structure};
-use crate::format::header::field;
 use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, until_cut};
 use crate::references::Reference;
 use crate::rules::named::DATA_CLUSTER_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
 use crate::{Error, Limit, text};
 
 /// Clusters in conflict, each with the owners that are named.
@@ -48,24 +47,12 @@ pub(super) fn find_owners<R: ReadAt>(
         let l2_tables = known.trees.ordered();
         let l2_tables =
             l2_tables.iter().map(|(at, table)| L2Reading::new(cx, known.trees, *at, table).l2).collect();
-        let snapshots = snapshot_entries(cx, reporter);
-        owners = OwnerSearch { cx, known, l2_tables, snapshots, reporter }.find(conflicts, losses);
+        owners = OwnerSearch { cx, known, l2_tables, reporter }.find(conflicts, losses);
     }
     if conflicts.further() != 0 {
         reporter.spent(cx.image, Limit::Conflicts, Structure::File);
     }
     owners
-}
-
-fn snapshot_entries<R: ReadAt>(cx: &Context<'_, R>, reporter: &mut Reporter<'_>) -> Vec<HostOffset> {
-    let mut entries = Vec::new();
-    for snapshot in until_cut(cx.image.snapshots()) {
-        match snapshot {
-            Ok(snapshot) => entries.push(snapshot.at),
-            Err(error) => reporter.stop(error, Structure::Snapshot),
-        }
-    }
-    entries
 }
 
 /// The search under way.
@@ -74,8 +61,6 @@ struct OwnerSearch<'s, 'i, 'w, R> {
     known: &'s ReadSoFar<'s>,
     /// The distinct L2 tables, each with the tree that stands for it.
     l2_tables: Vec<Table>,
-    /// Where the entries of the snapshots stand.
-    snapshots: Vec<HostOffset>,
     reporter: &'s mut Reporter<'w>,
 }
 
@@ -149,18 +134,10 @@ impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
 
     /// Hands what the trees refer to to `claim`, each distinct table once.
     fn trees(&mut self, mut claim: impl FnMut(&Reference)) {
-        let header = self.cx.image.header();
         let trees = self.known.trees;
         let spans: HashSet<Span> = trees.l1.iter().map(|table| table.tree.l1.span()).collect();
-        for l1 in trees.all.iter().map(|tree| tree.l1).filter(|l1| spans.contains(&l1.span())) {
-            let pointer = match l1.tree {
-                Tree::Active => header.span(field::L1_TABLE_OFFSET).at,
-                // The first field of the entry.
-                Tree::Snapshot(index) => {
-                    self.snapshots.get(to_usize(index.into())).copied().unwrap_or_default()
-                }
-            };
-            claim(&self.cx.references.l1_table(l1, pointer));
+        for (tree, pointer) in trees.all.iter().filter(|(tree, _)| spans.contains(&tree.l1.span())) {
+            claim(&self.cx.references.l1_table(tree.l1, *pointer));
         }
         for table in &self.l2_tables {
             let TableKind::L2 { tree, l1_index } = table.kind else { continue };

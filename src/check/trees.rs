@@ -26,8 +26,8 @@ const TOLD_REPEATS: u64 = 8;
 /// The tables of all trees, and what leads to them.
 #[derive(Debug, Default)]
 pub(super) struct Trees {
-    /// All trees, as far as the snapshot table goes.
-    pub(super) all: Vec<DiskTree>,
+    /// All trees, as far as the snapshot table goes, each with where the pointer to its L1 table stands.
+    pub(super) all: Vec<(DiskTree, HostOffset)>,
     /// Distinct L1 tables that QEMU would read.
     pub(super) l1: Vec<L1Use>,
     /// L2 tables by offset.
@@ -181,7 +181,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     /// All trees, and the distinct L1 tables that QEMU would read. What ends the snapshot table early, its own rules have
     /// told.
     fn collect_trees(&mut self, lists: &Lists) {
-        for tree in self.cx.image.trees() {
+        for tree in self.cx.image.tree_pointers() {
             match tree {
                 Ok(tree) => self.trees.all.push(tree),
                 Err(error) => self.reporter.stop(error, Structure::Snapshot),
@@ -189,7 +189,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         }
         self.trees.all.extend(lists.cut);
         let mut places: HashMap<Span, usize> = HashMap::new();
-        for tree in &self.trees.all {
+        for (tree, _) in &self.trees.all {
             let span = tree.l1.span();
             if span.len == 0 || !tree.l1.is_used(self.cx.geometry) {
                 continue;

@@ -18,10 +18,11 @@ mod window;
 use crate::finding::Guest;
 use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
 use crate::format::foreign;
-use crate::format::header::MAGIC;
+use crate::format::header::{MAGIC, field as header_field};
 use crate::format::mapping::{L2Entry, Mapping};
 use crate::format::qemu;
 use crate::format::refcount::RefcountWidth;
+use crate::format::snapshot::field as snapshot_field;
 use crate::source::{Metered, ReadAt};
 use crate::units::{Geometry, GuestOffset, HostOffset, Span, Tree, to_u64, whole_sectors};
 use crate::{Error, Limits};
@@ -190,10 +191,20 @@ impl<R: ReadAt> Image<R> {
     /// The active tree, and every snapshot's up to the first entry of the snapshot table that does not fit, with
     /// that fault.
     pub fn trees(&self) -> impl Iterator<Item = Result<DiskTree, Error>> + use<'_, R> {
+        self.tree_pointers().map(|tree| tree.map(|(tree, _)| tree))
+    }
+
+    /// The same, each with where the pointer to its L1 table stands.
+    pub fn tree_pointers(&self) -> impl Iterator<Item = Result<(DiskTree, HostOffset), Error>> + use<'_, R> {
         let disk_size = self.header.v2.size.0;
         let active = DiskTree { l1: self.active_l1(), disk_size };
-        let snapshots = self.snapshots().map(move |snapshot| Ok(snapshot?.disk_tree(disk_size)));
-        std::iter::once(Ok(active)).chain(snapshots)
+        let pointer = self.header.span(header_field::L1_TABLE_OFFSET).at;
+        let snapshots = self.snapshots().map(move |snapshot| {
+            let snapshot = snapshot?;
+            let pointer = snapshot_field::L1_TABLE_OFFSET.at(snapshot.at).at;
+            Ok((snapshot.disk_tree(disk_size), pointer))
+        });
+        std::iter::once(Ok((active, pointer))).chain(snapshots)
     }
 
     /// The bytes of `span`, in chunks and as far as the file goes; `what` is named in an error.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::{Reference, References};
-use crate::format::header::field;
 use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Repeats, Table, Visited, until_cut};
 use crate::source::ReadAt;
@@ -50,13 +49,14 @@ impl<R: ReadAt> References<'_, R> {
             false => Err(limits.spent(Limit::OddTables, at)),
         };
         let mut l1_tables: Distinct<Span, DiskTree> = Distinct::new();
-        self.each_tree(&mut |tree, pointer| {
+        for tree in until_cut(self.image.tree_pointers()) {
+            let (tree, pointer) = tree?;
             let reference = self.l1_table(tree.l1, pointer);
             if reference.is_followed {
                 l1_tables.add(reference.span, tree, 1);
             }
-            visit(&reference)
-        })?;
+            visit(&reference)?;
+        }
         let mut l2_tables: Distinct<HostOffset, (DiskTree, u64)> = Distinct::new();
         let mut seen = Visited::new(limits.remembered_tables);
         for (span, tree, times) in l1_tables.tables {
@@ -82,27 +82,6 @@ impl<R: ReadAt> References<'_, R> {
                 Some(reference) => visit(&reference.times(times)),
                 None => Ok(()),
             })?;
-        }
-        Ok(())
-    }
-
-    /// Hands each tree to `visit`, up to an entry of the snapshot table that does not fit, and where the pointer to its L1
-    /// table stands.
-    ///
-    /// # Errors
-    /// Where the snapshot table cannot be read, and what `visit` says.
-    fn each_tree(
-        &self,
-        visit: &mut impl FnMut(DiskTree, HostOffset) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let header = self.image.header();
-        let disk_size = header.v2.size.0;
-        let active = DiskTree { l1: self.image.active_l1(), disk_size };
-        visit(active, header.span(field::L1_TABLE_OFFSET).at)?;
-        for snapshot in until_cut(self.image.snapshots()) {
-            let snapshot = snapshot?;
-            // The offset of the L1 table is the first field of the entry.
-            visit(snapshot.disk_tree(disk_size), snapshot.at)?;
         }
         Ok(())
     }
