@@ -91,6 +91,16 @@ pub struct GuestSpan {
     pub len: u64,
 }
 
+impl GuestSpan {
+    /// `len` bytes from `start` on, or `None` where they pass 2^64.
+    pub const fn new(start: GuestOffset, len: u64) -> Option<Self> {
+        match start.checked_add(len) {
+            Some(_) => Some(Self { start, len }),
+            None => None,
+        }
+    }
+}
+
 /// One mapping of guest offsets: the active disk, or a snapshot by its place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tree {

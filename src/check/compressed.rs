@@ -25,10 +25,12 @@ pub(super) struct LastStream {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     entry: Span,
-    guest: Guest,
+    guest: Option<Guest>,
+    /// Its index, behind that of the L1 entry that leads to its table.
+    index: (u32, u32),
     /// Where the table starts, and what it maps first.
     table: u64,
-    start: u64,
+    start: Option<GuestOffset>,
     /// Whether the table stands for no other guest range.
     is_sure: bool,
 }
@@ -36,7 +38,12 @@ struct Place {
 impl Place {
     /// Whether two entries are copies of one, in tables that no tree has both.
     fn is_copy(&self, other: &Self) -> bool {
-        self.is_sure && other.is_sure && self.guest.span.start == other.guest.span.start
+        self.is_sure && other.is_sure && self.index == other.index
+    }
+
+    /// For which guest offset the entry is.
+    fn shown(&self) -> String {
+        self.guest.map_or("no guest".to_owned(), |guest| format!("guest {}", guest.span.start))
     }
 }
 
@@ -92,7 +99,7 @@ impl<R: ReadAt> StreamJudge<'_, '_, '_, R> {
         let mut finding = Finding::new(rule, Structure::L2Table, Span::default(), found, wanted);
         for stream in same.iter().rev() {
             let Some(place) = self.place_of(*stream) else { continue };
-            (finding.at, finding.guest) = (Some(place.entry), Some(place.guest));
+            (finding.at, finding.guest) = (Some(place.entry), place.guest);
             self.losses.in_table(place.table, place.start, std::slice::from_ref(&finding));
         }
         self.reporter.found.push(finding);
@@ -100,16 +107,19 @@ impl<R: ReadAt> StreamJudge<'_, '_, '_, R> {
 
     fn place_of(&self, stream: Stream) -> Option<Place> {
         let (at, table) = self.tables.get(to_usize(stream.table.into()))?;
-        let (is_sure, table) = (!table.is_elsewhere, L2Reading::new(self.cx, self.trees, *at, table));
+        let (is_sure, index) = (!table.is_elsewhere, (table.l1_index, stream.index));
+        let table = L2Reading::new(self.cx, self.trees, *at, table);
         let entry_len = self.cx.geometry.l2_entry_len();
         let entry = table.l2.entry_at(stream.index.into());
         let start = table.guest_offset(stream.index.into(), self.cx.geometry);
         let (tree, disk_size) = (table.tree.l1.tree, table.tree.disk_size);
+        let cluster_size = self.cx.geometry.cluster_size();
         Some(Place {
             entry: Span::new(entry, entry_len),
-            guest: Guest::new(tree, GuestOffset(start), self.cx.geometry.cluster_size(), disk_size),
+            guest: start.map(|start| Guest::new(tree, start, cluster_size, disk_size)),
+            index,
             table: *at,
-            start: table.guest_offset(0, self.cx.geometry),
+            start: table.start,
             is_sure,
         })
     }
@@ -139,11 +149,11 @@ impl<R: ReadAt> StreamJudge<'_, '_, '_, R> {
         for ((same, first, other), _) in places.into_iter().zip(answers).filter(|(_, is_one)| *is_one) {
             let Some(stream) = same.first() else { continue };
             let found = format!(
-                "{:#x} for guest {} and again at {} for guest {}",
+                "{:#x} for {} and again at {} for {}",
                 self.streams.entry(*stream),
-                first.guest.span.start,
+                first.shown(),
                 other.entry.at,
-                other.guest.span.start
+                other.shown()
             );
             self.stream_finding(&COMPRESSED_OVERLAP, same, found, "bytes of its own for each".to_owned());
             self.reporter.keep_few();

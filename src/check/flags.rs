@@ -35,8 +35,8 @@ pub(super) struct Flag {
     pub(super) raw: u64,
     /// The cluster whose refcount it speaks of.
     pub(super) cluster: u64,
-    /// Where its guest range starts.
-    pub(super) guest: u64,
+    /// Where its guest range starts; `None` past 2^64.
+    pub(super) guest: Option<GuestOffset>,
     pub(super) is_l1: bool,
 }
 
@@ -57,7 +57,7 @@ impl Flags {
         }
         let Some((page, slot)) = counted.clusters.at(cluster) else { return };
         if page.one.get(slot) != entry.copied() {
-            let guest = index.saturating_mul(cx.geometry.l2_coverage());
+            let guest = cx.geometry.l1_guest_offset(index);
             let flag = Flag { at, raw: entry.0, cluster, guest, is_l1: true };
             self.wrong(flag, 1, (stored, counted), reporter);
         }
@@ -114,7 +114,8 @@ impl Flags {
             };
             let is = if refcount == 1 { "set" } else { "clear" };
             let wanted = format!("bit 63 {is}, since the refcount is {refcount}");
-            let guest = Guest::new(Tree::Active, GuestOffset(flag.guest), len, cx.image.header().v2.size.0);
+            let disk_size = cx.image.header().v2.size.0;
+            let guest = flag.guest.map(|start| Guest::new(Tree::Active, start, len, disk_size));
             let at = Span::new(flag.at, entry_len);
             let finding = Finding::new(rule, structure, at, Evidence::Hex(flag.raw), wanted);
             reporter.found.push(finding.hurting(guest));

@@ -13,7 +13,7 @@ use crate::format::mapping::L1Entry;
 use crate::image::{DiskTree, Table};
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Tree, to_u64};
+use crate::units::{GuestOffset, HostOffset, Tree, to_u64};
 use crate::{Error, Limit};
 
 /// Steps for each range that may be kept, over all trees, to find the L1 entries that share a damaged table. An entry
@@ -61,8 +61,9 @@ impl Losses {
         Self { limit, ..Self::default() }
     }
 
-    /// Takes note of what the findings in an L2 table hit; `start` is what the table maps first.
-    pub(super) fn in_table(&mut self, table: u64, start: u64, found: &[Finding]) {
+    /// Takes note of what the findings in an L2 table hit; `start` is what the table maps first, if a guest can reach it.
+    pub(super) fn in_table(&mut self, table: u64, start: Option<GuestOffset>, found: &[Finding]) {
+        let Some(start) = start else { return };
         for finding in found {
             let Some((guest, is_lost)) = hit(finding) else { continue };
             if self.tables.len() >= self.limit && !self.tables.contains_key(&table) {
@@ -74,7 +75,7 @@ impl Losses {
             let new = || (Ranges::new(limit), Ranges::new(limit));
             let (lost, doubtful) = self.tables.entry(table).or_insert_with(new);
             let ranges = if is_lost { lost } else { doubtful };
-            ranges.add(guest.span.start.0.saturating_sub(start), guest.span.len);
+            ranges.add(guest.span.start.0.saturating_sub(start.0), guest.span.len);
         }
     }
 
@@ -127,7 +128,7 @@ struct TreeLoss {
     doubtful: Ranges,
     vm_state: Ranges,
     disk_size: u64,
-    /// No guest can read what lies between the end of the disk and this.
+    /// No guest can read what lies between the end of the disk and this, which is the end where there is no VM state.
     vm_start: u64,
 }
 
@@ -182,7 +183,7 @@ impl Losses {
         if self.is_empty() {
             return Vec::new();
         }
-        let (limit, coverage) = (self.limit, cx.geometry.l2_coverage());
+        let limit = self.limit;
         // The finding has told all that a table hits which is there only once.
         let is_shared = trees.len() > 1 || reporter.rules.contains_key(L2_TABLE_SHARED_IN_TREE.code);
         let mut is_incomplete = self.is_tree_missing || self.is_table_missing && is_shared;
@@ -192,7 +193,7 @@ impl Losses {
             let own = self.trees.remove(&tree.l1.tree);
             let own = own.unwrap_or_else(|| (Ranges::new(limit), Ranges::new(limit)));
             // Of the L1 table's last entry, the disk need not have all.
-            let vm_start = cx.geometry.l1_entries_for(tree.disk_size).saturating_mul(coverage);
+            let vm_start = tree.vm_state_at(cx.geometry).map_or(u64::MAX, |start| start.0);
             let mut hits = TreeLoss::new(own, tree.disk_size, vm_start, limit);
             match add_tables(cx, &mut hits, &self.tables, tree, &mut steps) {
                 Ok(is_whole) => is_incomplete |= !is_whole,
@@ -245,8 +246,9 @@ fn add_tables<R: ReadAt>(
                 if *steps == 0 {
                     return Ok(false);
                 }
-                let here = entry.index.saturating_mul(coverage);
-                *steps = steps.saturating_sub(hits.table(table, here, coverage));
+                // What is past 2^64 no guest can reach, nor what the table's entries behind this one lead to.
+                let Some(here) = cx.geometry.l1_guest_offset(entry.index) else { return Ok(true) };
+                *steps = steps.saturating_sub(hits.table(table, here.0, coverage));
             }
         }
     }

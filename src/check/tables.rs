@@ -29,9 +29,10 @@ const COPIED: u64 = 1 << 63;
 pub(super) struct L2Reading {
     /// The table.
     pub(super) l2: Table,
-    /// The tree, and the index of the L1 entry there.
+    /// The tree.
     pub(super) tree: DiskTree,
-    pub(super) l1_index: u64,
+    /// What it maps first there; `None` past 2^64, where no guest can have anything.
+    pub(super) start: Option<GuestOffset>,
     /// Its place in the order of the walk.
     pub(super) number: u32,
     /// Whether snapshots have other tables for its guest range.
@@ -52,11 +53,12 @@ impl L2Reading {
         let active = DiskTree { l1: cx.image.active_l1(), disk_size: cx.image.header().v2.size.0 };
         let tree = trees.tree(table.place()).unwrap_or(active);
         let l1_index = u64::from(table.l1_index);
-        let left = tree.disk_size.saturating_sub(l1_index.saturating_mul(cx.geometry.l2_coverage()));
+        let start = cx.geometry.l1_guest_offset(l1_index);
+        let left = start.map_or(0, |start| tree.disk_size.saturating_sub(start.0));
         Self {
             l2: Table::l2(tree, l1_index, HostOffset(at), cx.geometry),
             tree,
-            l1_index,
+            start,
             number: 0,
             is_one_of_several: false,
             times: table.times,
@@ -77,10 +79,9 @@ impl L2Reading {
         self.at().0 == 0
     }
 
-    /// The guest offset of an entry.
-    pub(super) fn guest_offset(&self, index: u64, geometry: Geometry) -> u64 {
-        let start = self.l1_index.saturating_mul(geometry.l2_coverage());
-        start.saturating_add(index.saturating_mul(geometry.cluster_size()))
+    /// The guest offset of an entry; `None` past 2^64.
+    pub(super) fn guest_offset(&self, index: u64, geometry: Geometry) -> Option<GuestOffset> {
+        self.start?.checked_add(index.checked_mul(geometry.cluster_size())?)
     }
 }
 
@@ -175,8 +176,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
                 index = index.saturating_add(to_u64(len));
             }
         }
-        if is_empty && !table.is_header() {
-            let start = GuestOffset(table.guest_offset(0, self.cx.geometry));
+        if let Some(start) = table.start.filter(|_| is_empty && !table.is_header()) {
             self.emptied.add(table.l2, table.tree, start, self.cx.geometry.l2_coverage());
         }
         self.note_losses(&table);
@@ -185,8 +185,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
 
     /// Takes note of what the findings that are kept of a table hit.
     pub(super) fn note_losses(&mut self, table: &L2Reading) {
-        let start = table.l1_index.saturating_mul(self.cx.geometry.l2_coverage());
-        self.losses.in_table(table.at().0, start, &self.reporter.found);
+        self.losses.in_table(table.at().0, table.start, &self.reporter.found);
     }
 
     /// The entries from `index` on that map clusters side by side, all in one page of clusters, or one entry of
@@ -326,11 +325,11 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
         if self.active.held.is_none() || table.active_times == 0 || table.is_header() {
             return;
         }
-        let start = table.guest_offset(index, self.cx.geometry);
-        let left = table.tree.disk_size.saturating_sub(start);
+        let Some(start) = table.guest_offset(index, self.cx.geometry) else { return };
+        let left = table.tree.disk_size.saturating_sub(start.0);
         let len = count.saturating_mul(self.cx.geometry.cluster_size()).min(left);
         if let Some(held) = &mut self.active.held {
-            held.add(start, len);
+            held.add(start.0, len);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{GuestOffset, HostOffset, Span, Tree, to_u64, to_usize};
 
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
@@ -255,8 +255,8 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                     let skipped = guest.span.start.0.checked_rem(coverage).unwrap_or_default();
                     guest.span.len = coverage.saturating_sub(skipped);
                     let whole = finding.clone().hurting(guest);
-                    let start = guest.span.start.0.saturating_sub(skipped);
-                    self.losses.in_table(L1Entry(*raw).l2_offset().0, start, &[whole]);
+                    let start = GuestOffset(guest.span.start.0.saturating_sub(skipped));
+                    self.losses.in_table(L1Entry(*raw).l2_offset().0, Some(start), &[whole]);
                 }
                 _ => self.losses.in_tree(finding),
             }
@@ -313,9 +313,15 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         }
         let is_active = here.active.is_some();
         let (l1, l1_index) = (narrow(to_u64(place)), narrow(index));
-        let table = self.trees.l2.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
+        let Trees { l1: l1_tables, l2: l2_tables, .. } = &mut self.trees;
+        let table = l2_tables.entry(l2.0).or_insert(L2Use { l1, l1_index, ..L2Use::default() });
         table.is_elsewhere |= table.l1_index != l1_index || here.is_shifted();
-        if is_active && table.active_times == 0 {
+        // A place that a guest can reach goes first, so that what is lost there is told; then the active tree.
+        let rank = |l1_index: u32, is_active| {
+            (self.cx.geometry.l1_guest_offset(l1_index.into()).is_some(), is_active)
+        };
+        let is_active_before = l1_tables.get(table.place()).is_some_and(L1Use::is_active);
+        if rank(l1_index, is_active) > rank(table.l1_index, is_active_before) {
             (table.l1, table.l1_index) = (l1, l1_index);
         }
         let lowest = here.tables.first().map_or(u64::MAX, |(start, _)| *start);
@@ -336,7 +342,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         if is_twice && !is_told {
             self.further_repeats = self.further_repeats.saturating_add(1);
         } else if is_twice {
-            let guest = self.trees.tree(place).map(|tree| tree.l1_guest(index, self.cx.geometry));
+            let guest = self.trees.tree(place).and_then(|tree| tree.l1_guest(index, self.cx.geometry));
             let span = Span::new(at, 8);
             let wanted = format!("a table of its own: the entry at {:#x} points there too", other);
             let found = Evidence::Hex(l2.0);

@@ -149,21 +149,25 @@ impl Args {
     }
 
     fn wanted<R: ReadAt>(&self, disk: &Disk<'_, R>) -> Result<GuestSpan, Failure> {
+        let refused = |reason: String| Failure::Refused(format!("{}: {reason}", self.input.shown_path()));
+        let what = if self.vm_state { "the VM state" } else { "the disk" };
         let (start, end) = if self.vm_state {
-            let start = disk.vm_state_at().0;
-            (start, disk.vm_state_len().unwrap_or_else(|| disk.mapped_len().saturating_sub(start)))
+            let none =
+                || refused("the disk goes on up to 2^64, so that there is no VM state behind it".to_owned());
+            let start = disk.vm_state_at().ok_or_else(none)?;
+            (start, disk.vm_state_len().unwrap_or_else(|| disk.mapped_len().saturating_sub(start.0)))
         } else {
             // Behind the disk lies VM state, for whoever says how much of it.
             let behind = if self.range.has_length() { disk.mapped_len() } else { 0 };
-            (0, disk.len().max(behind))
+            (GuestOffset(0), disk.len().max(behind))
         };
         let GuestSpan { start: skipped, len } = self.range.within(end);
         if skipped.0 > end {
-            let what = if self.vm_state { "the VM state" } else { "the disk" };
             let reason = format!("{what} ends at {end}, so that nothing is at --start-offset {}", skipped.0);
-            return Err(Failure::Refused(format!("{}: {reason}", self.input.shown_path())));
+            return Err(refused(reason));
         }
-        Ok(GuestSpan { start: skipped.saturating_add(start), len })
+        let span = start.checked_add(skipped.0).and_then(|start| GuestSpan::new(start, len));
+        span.ok_or_else(|| refused(format!("{what} goes on past 2^64")))
     }
 
     fn options(&self) -> CopyOptions {

@@ -106,10 +106,10 @@ impl Finding {
         self
     }
 
-    /// The same, with the guest range that it hurts.
+    /// The same, with the guest range that it hurts, if a guest can reach what it is about.
     #[must_use]
-    pub fn hurting(mut self, guest: Guest) -> Self {
-        self.guest = Some(guest);
+    pub fn hurting(mut self, guest: impl Into<Option<Guest>>) -> Self {
+        self.guest = guest.into();
         self
     }
 

@@ -69,11 +69,10 @@ impl<'i, R: ReadAt> Disk<'i, R> {
         u64::from(self.tree.l1.size).saturating_mul(self.geometry.l2_coverage())
     }
 
-    /// Where VM state lies, if there is any: from the first L1 entry that the disk of this tree does not need. A snapshot's
+    /// Where VM state lies, if there is any: behind the disk of this tree; `None` where that goes on up to 2^64. A snapshot's
     /// state stays behind the disk as it was then: QEMU resizes the image to that before it loads it.
-    pub fn vm_state_at(&self) -> GuestOffset {
-        let entries = self.geometry.l1_entries_for(self.tree.disk_size);
-        GuestOffset(entries.saturating_mul(self.geometry.l2_coverage()))
+    pub fn vm_state_at(&self) -> Option<GuestOffset> {
+        self.tree.vm_state_at(self.geometry)
     }
 
     /// Bytes of VM state; `None` for the active disk, which does not say.

@@ -87,11 +87,16 @@ impl DiskTree {
         whole_sectors(self.disk_size)
     }
 
-    /// What an entry of the L1 table maps, up to the end of the disk unless it lies behind it.
-    pub fn l1_guest(&self, index: u64, geometry: Geometry) -> Guest {
-        let coverage = geometry.l2_coverage();
-        let start = GuestOffset(index.saturating_mul(coverage));
-        Guest::new(self.l1.tree, start, coverage, self.disk_size)
+    /// Where VM state lies, if there is any: from the first L1 entry that the disk does not need. `None` where that would
+    /// be past 2^64.
+    pub fn vm_state_at(&self, geometry: Geometry) -> Option<GuestOffset> {
+        geometry.l1_guest_offset(geometry.l1_entries_for(self.disk_size))
+    }
+
+    /// What an entry of the L1 table maps, up to the end of the disk unless it lies behind it; `None` past 2^64.
+    pub fn l1_guest(&self, index: u64, geometry: Geometry) -> Option<Guest> {
+        let start = geometry.l1_guest_offset(index)?;
+        Some(Guest::new(self.l1.tree, start, geometry.l2_coverage(), self.disk_size))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::is_cut;
 use crate::Image;
-use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
+use crate::finding::{Evidence, Finding, Guest, Rule, Severity, Structure, rules};
 use crate::format::mapping::L1Entry;
 use crate::image::DiskTree;
 use crate::source::ReadAt;
@@ -155,9 +155,12 @@ impl MappingRules {
         if is_cut(self.file_len, table) {
             let mut lost = tree.l1_guest(index, self.geometry);
             let there = self.file_len.saturating_sub(l2_offset.0).checked_div(self.geometry.l2_entry_len());
-            let there = there.unwrap_or_default().saturating_mul(cluster_size).min(lost.span.len);
-            lost.span.start = lost.span.start.saturating_add(there);
-            lost.span.len = lost.span.len.saturating_sub(there);
+            let there = there.unwrap_or_default().saturating_mul(cluster_size);
+            if let Some(Guest { span, .. }) = &mut lost {
+                let there = there.min(span.len);
+                span.start = span.start.saturating_add(there);
+                span.len = span.len.saturating_sub(there);
+            }
             out.push(finding(&L2_TABLE_BEYOND_FILE, self.inside_file()).hurting(lost));
         }
         // Loading a snapshot copies its VM state into the active tree, and deleting the snapshot leaves it there.

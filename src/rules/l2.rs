@@ -166,7 +166,8 @@ pub(super) struct EntryJudge<'e> {
     place: &'e L2Place,
     pub(super) entry: L2Entry,
     subclusters: Option<SubclusterBitmap>,
-    guest_offset: u64,
+    /// `None` past 2^64, where no guest can have anything.
+    guest_offset: Option<GuestOffset>,
     pub(super) out: &'e mut Vec<Finding>,
 }
 
@@ -179,19 +180,20 @@ impl MappingRules {
         bitmap: Option<SubclusterBitmap>,
         out: &mut Vec<Finding>,
     ) {
-        let guest_offset = self.guest_offset(place);
+        let guest_offset = self.geometry.guest_offset(place.l1_index, place.index);
         if !self.is_healthy(place, entry, bitmap.unwrap_or_default(), guest_offset) {
             EntryJudge { rules: self, place, entry, subclusters: bitmap, guest_offset, out }.check();
         }
     }
 
-    fn guest_offset(&self, place: &L2Place) -> u64 {
-        let table = place.l1_index.saturating_mul(self.geometry.l2_coverage());
-        table.saturating_add(place.index.saturating_mul(self.geometry.cluster_size()))
-    }
-
     /// Whether it is surely all right: empty, or a plain data cluster inside the file and the disk.
-    fn is_healthy(&self, place: &L2Place, entry: L2Entry, bitmap: SubclusterBitmap, guest: u64) -> bool {
+    fn is_healthy(
+        &self,
+        place: &L2Place,
+        entry: L2Entry,
+        bitmap: SubclusterBitmap,
+        guest: Option<GuestOffset>,
+    ) -> bool {
         if entry.0 == 0 && bitmap.0 == 0 {
             return true;
         }
@@ -204,7 +206,7 @@ impl MappingRules {
             && at.0 != 0
             && at.is_aligned(self.geometry.cluster_size())
             && at.saturating_add(self.geometry.cluster_size()).0 <= self.file_len
-            && guest < place.disk_size
+            && guest.is_some_and(|guest| guest.0 < place.disk_size)
     }
 }
 
@@ -260,11 +262,12 @@ impl EntryJudge<'_> {
                 &DATA_CLUSTER_UNALIGNED,
                 format!("an offset that is a multiple of {cluster_size:#x}"),
             );
-        } else if self.rules.external_data && at.0 != self.guest_offset {
-            self.push_hurting(
-                &DATA_FILE_OFFSET_MISMATCH,
-                format!("the guest offset {:#x}", self.guest_offset),
-            );
+        } else if self.rules.external_data && Some(GuestOffset(at.0)) != self.guest_offset {
+            let wanted = match self.guest_offset {
+                Some(guest) => format!("the guest offset {guest}"),
+                None => "no cluster, since no guest offset is so high".to_owned(),
+            };
+            self.push_hurting(&DATA_FILE_OFFSET_MISMATCH, wanted);
         }
         if self.rules.external_data {
             if !self.entry.copied() {
@@ -290,8 +293,8 @@ impl EntryJudge<'_> {
         };
         let there = self.rules.file_len.saturating_sub(at.0);
         if let Some(missing) = data_len.checked_sub(there).filter(|missing| *missing != 0) {
-            let start = self.guest_offset.saturating_add(there);
-            let lost = Guest::new(self.place.tree, GuestOffset(start), missing, self.place.disk_size);
+            let start = self.guest_offset.and_then(|guest| guest.checked_add(there));
+            let lost = start.map(|start| self.guest_from(start, missing));
             let finding =
                 self.finding(&DATA_CLUSTER_CUT, format!("{data_len} bytes of it in the file, not {there}"));
             self.out.push(finding.hurting(lost));
@@ -302,7 +305,8 @@ impl EntryJudge<'_> {
     fn beyond_disk(&mut self, mapping: Mapping) {
         let is_used = mapping != Mapping::Unallocated || self.bitmap().0 != 0;
         let is_disk_table = self.place.l1_index < self.rules.geometry.l1_entries_for(self.place.disk_size);
-        if is_used && is_disk_table && self.guest_offset >= self.place.disk_size {
+        if is_used && is_disk_table && self.guest_offset.is_some_and(|guest| guest.0 >= self.place.disk_size)
+        {
             self.push(
                 &L2_ENTRY_BEYOND_DISK,
                 format!("0x0 behind the {:#x} bytes of the disk", self.place.disk_size),
@@ -314,9 +318,12 @@ impl EntryJudge<'_> {
         self.subclusters.unwrap_or_default()
     }
 
-    fn guest(&self) -> Guest {
-        let len = self.rules.geometry.cluster_size();
-        Guest::new(self.place.tree, GuestOffset(self.guest_offset), len, self.place.disk_size)
+    fn guest(&self) -> Option<Guest> {
+        Some(self.guest_from(self.guest_offset?, self.rules.geometry.cluster_size()))
+    }
+
+    fn guest_from(&self, start: GuestOffset, len: u64) -> Guest {
+        Guest::new(self.place.tree, start, len, self.place.disk_size)
     }
 
     fn finding(&self, rule: &'static Rule, wanted: impl Into<Evidence>) -> Finding {

@@ -13,7 +13,9 @@ use flate2::write::DeflateEncoder;
 use qcow2_inspect::format::Layout;
 use qcow2_inspect::format::header::{HeaderV2, HeaderV3, MAGIC};
 use qcow2_inspect::format::scalar::{ByteSize, ClusterBits};
+use qcow2_inspect::format::snapshot::extra_field;
 use qcow2_inspect::units::HostOffset;
+use qcow2_testkit::Draft;
 
 use crate::process::{Ran, command, corpus, image, is_ignored, run, skipped};
 
@@ -247,6 +249,21 @@ fn nothing_is_read_behind_the_end() {
     assert_eq!((from(size).code, from(size).stdout.len()), (Some(0), 0));
     let reason = format!("the disk ends at {size}, so that nothing is at --start-offset {}", size + 1);
     refused(from(size + 1), &reason);
+}
+
+/// The disk of this snapshot takes all offsets up to 2^64, so that there is no place for its state.
+#[test]
+fn vm_state_past_the_last_offset_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, place) = (folder.path().join("disk.qcow2"), folder.path().join("state"));
+    let mut draft = Draft::new(image("valid/v3-snapshots"));
+    draft.set_snapshot_extra(0, extra_field::DISK_SIZE, u64::MAX - 511);
+    draft.set_snapshot_extra(0, extra_field::VM_STATE_SIZE_LARGE, 4096);
+    let id = String::from_utf8(draft.snapshot(0).id).unwrap();
+    fs::write(&source, &draft.bytes).unwrap();
+    let ran = read(&source, &place, &["--vm-state", "--snapshot", &id]);
+    refused(ran, "the disk goes on up to 2^64, so that there is no VM state behind it");
+    assert!(!place.exists());
 }
 
 #[test]
