@@ -1,10 +1,8 @@
 //! What a reader needs to support to use an image.
 
 use crate::Image;
-use crate::format::features::{
-    BITMAPS, CORRUPT, DIRTY, EXTENDED_L2, FeatureSet, LAZY_REFCOUNTS, RAW_EXTERNAL,
-};
-use crate::format::header::{COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
+use crate::format::features::{CORRUPT, DIRTY, EXTENDED_L2, FeatureSet, LAZY_REFCOUNTS, RAW_EXTERNAL};
+use crate::format::header::{COMPRESSION_ZLIB, CRYPT_NONE, compression_type_name, crypt_method_name};
 use crate::format::scalar::FeatureBits;
 use crate::source::ReadAt;
 
@@ -55,7 +53,7 @@ impl Capabilities {
         let (incompatible, autoclear) = (v3.incompatible_features, v3.autoclear_features);
         // A name that cannot be read is a name.
         let backing_file = image.has_backing_file();
-        let bitmaps = image.bitmaps_extension().filter(|_| autoclear.contains(BITMAPS));
+        let bitmaps = image.bitmaps_extension().filter(|_| header.bitmaps_are_loaded());
         Self {
             version: header.v2.version,
             cluster_size: image.geometry().map(|geometry| geometry.cluster_size()),
@@ -79,22 +77,26 @@ impl Capabilities {
 
     /// Without which of these no reader gets at the guest's data: a fixed set of words, in a fixed order.
     pub fn needs(&self) -> Vec<&'static str> {
-        let zstd = self.compression_type == COMPRESSION_ZSTD;
+        let compression = match self.compression_type {
+            COMPRESSION_ZLIB => None,
+            number => compression_type_name(number).or(Some("unknown-compression")),
+        };
+        let encryption = match self.crypt_method {
+            CRYPT_NONE => None,
+            number => crypt_method_name(number).or(Some("unknown-encryption")),
+        };
         [
-            (self.version >= 3, "version-3"),
-            (self.compressed_clusters, "compressed-clusters"),
-            (zstd, "zstd"),
-            (self.compression_type > COMPRESSION_ZSTD, "unknown-compression"),
-            (self.extended_l2, "extended-l2"),
-            (self.external_data, "external-data-file"),
-            (self.crypt_method == CRYPT_AES, "aes"),
-            (self.crypt_method == CRYPT_LUKS, "luks"),
-            (![CRYPT_NONE, CRYPT_AES, CRYPT_LUKS].contains(&self.crypt_method), "unknown-encryption"),
-            (self.backing_file, "backing-file"),
-            (self.unknown_incompatible.0 != 0, "unknown-incompatible-features"),
+            (self.version >= 3).then_some("version-3"),
+            self.compressed_clusters.then_some("compressed-clusters"),
+            compression,
+            self.extended_l2.then_some("extended-l2"),
+            self.external_data.then_some("external-data-file"),
+            encryption,
+            self.backing_file.then_some("backing-file"),
+            (self.unknown_incompatible.0 != 0).then_some("unknown-incompatible-features"),
         ]
         .into_iter()
-        .filter_map(|(is_needed, what)| is_needed.then_some(what))
+        .flatten()
         .collect()
     }
 }

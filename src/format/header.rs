@@ -20,6 +20,25 @@ pub const COMPRESSION_ZLIB: u8 = 0;
 /// `compression_type` of Zstandard frames.
 pub const COMPRESSION_ZSTD: u8 = 1;
 
+/// The name of a `crypt_method`; `None` for one that the specification does not define.
+pub const fn crypt_method_name(number: u32) -> Option<&'static str> {
+    match number {
+        CRYPT_NONE => Some("none"),
+        CRYPT_AES => Some("aes"),
+        CRYPT_LUKS => Some("luks"),
+        _ => None,
+    }
+}
+
+/// The name of a `compression_type`; `None` for one that the specification does not define.
+pub const fn compression_type_name(number: u8) -> Option<&'static str> {
+    match number {
+        COMPRESSION_ZLIB => Some("zlib"),
+        COMPRESSION_ZSTD => Some("zstd"),
+        _ => None,
+    }
+}
+
 /// Bytes of the longest backing file name.
 pub const MAX_BACKING_NAME_LEN: u32 = 1023;
 

@@ -4,7 +4,6 @@ use super::cluster::Extent;
 use super::extents::Extents;
 use super::walk::ExtentWalk;
 use crate::Error;
-use crate::format::header::CRYPT_NONE;
 use crate::image::{DiskTree, Image, L1Table, Snapshot};
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, GuestSpan};
@@ -29,13 +28,12 @@ impl<R> Copy for Disk<'_, R> {}
 impl<'i, R: ReadAt> Disk<'i, R> {
     /// What the guest sees now; `None` where `cluster_bits` makes no sense, and no table can be found.
     pub fn active(image: &'i Image<R>) -> Option<Self> {
-        Self::of_tree(image, DiskTree { l1: image.active_l1(), disk_size: image.header().v2.size.0 })
+        Self::of_tree(image, image.active_tree())
     }
 
     /// What it saw when this snapshot was taken; `None` as with [`Self::active`].
     pub fn of_snapshot(image: &'i Image<R>, snapshot: &Snapshot) -> Option<Self> {
-        let disk_size = snapshot.disk_size().unwrap_or(image.header().v2.size.0);
-        let disk = Self::of_tree(image, DiskTree { l1: snapshot.l1(), disk_size })?;
+        let disk = Self::of_tree(image, snapshot.disk_tree(image.header().v2.size.0))?;
         Some(Self { vm_state_len: Some(snapshot.vm_state_size()), ..disk })
     }
 
@@ -82,7 +80,7 @@ impl<'i, R: ReadAt> Disk<'i, R> {
 
     /// Whether the clusters hold ciphertext.
     pub fn is_encrypted(&self) -> bool {
-        self.image.header().v2.crypt_method != CRYPT_NONE
+        self.image.header().is_encrypted()
     }
 
     /// The L1 table, and how many entries of it the disk needs, with its VM state where that is known.

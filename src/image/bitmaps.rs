@@ -4,7 +4,6 @@ use super::Image;
 use super::window::Window;
 use crate::format::Layout;
 use crate::format::bitmap::BitmapHead;
-use crate::format::features::BITMAPS;
 use crate::parse;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64};
@@ -78,7 +77,7 @@ impl<R: ReadAt> Image<R> {
 
     /// Whether QEMU would load the bitmaps: only then a broken one keeps the image from being opened.
     pub fn bitmaps_are_loaded(&self) -> bool {
-        self.header().v3().autoclear_features.contains(BITMAPS)
+        self.header().bitmaps_are_loaded()
     }
 
     /// The bitmap directory's entries up to the first that does not fit, with that fault.

@@ -201,7 +201,7 @@ fn feature_names(at: HostOffset, data: &[u8]) -> impl Iterator<Item = (HostOffse
 /// Reads the backing file's name; one that is longer than the specification allows is cut there.
 pub(super) fn backing_name<R: ReadAt>(source: &Metered<R>, header: &Header) -> Result<Option<Name>, Error> {
     let (at, len) = (header.v2.backing_file_offset, u64::from(header.v2.backing_file_size));
-    if at.0 == 0 || len == 0 {
+    if !header.names_backing_file() {
         return Ok(None);
     }
     let bytes = source.read_vec("the backing file's name", at, len.min(MAX_BACKING_NAME_LEN.into()))?;

@@ -1,6 +1,7 @@
 //! The header as one: both versions, and what absent fields mean.
 
-use crate::format::header::{HeaderAdditional, HeaderV2, HeaderV3};
+use crate::format::features::{BITMAPS, EXTERNAL_DATA};
+use crate::format::header::{CRYPT_LUKS, CRYPT_NONE, HeaderAdditional, HeaderV2, HeaderV3};
 use crate::format::{Field, FieldValue, Layout};
 use crate::units::{HostOffset, Span};
 
@@ -52,6 +53,31 @@ impl Header {
     /// `compression_type`, or what its absence means.
     pub fn compression_type(&self) -> u8 {
         self.additional.unwrap_or_default().compression_type
+    }
+
+    /// Whether guest clusters lie in an external data file.
+    pub fn has_external_data(&self) -> bool {
+        self.v3().incompatible_features.contains(EXTERNAL_DATA)
+    }
+
+    /// Whether QEMU would load the bitmaps: only then a broken one keeps the image from being opened.
+    pub fn bitmaps_are_loaded(&self) -> bool {
+        self.v3().autoclear_features.contains(BITMAPS)
+    }
+
+    /// Whether it names a backing file.
+    pub fn names_backing_file(&self) -> bool {
+        self.v2.backing_file_offset.0 != 0 && self.v2.backing_file_size != 0
+    }
+
+    /// Whether the clusters hold ciphertext.
+    pub fn is_encrypted(&self) -> bool {
+        self.v2.crypt_method != CRYPT_NONE
+    }
+
+    /// Whether they are encrypted with LUKS, so that there is a header for that.
+    pub fn is_luks(&self) -> bool {
+        self.v2.crypt_method == CRYPT_LUKS
     }
 
     /// Where the extensions start: behind the header. One that is too short counts as the shortest.

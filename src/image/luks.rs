@@ -3,7 +3,6 @@
 use super::Image;
 use crate::Error;
 use crate::format::Layout;
-use crate::format::header::CRYPT_LUKS;
 use crate::format::luks::{LuksHead, LuksSlot, SLOT_COUNT};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -40,7 +39,7 @@ impl<R: ReadAt> Image<R> {
     /// Where its bytes could not be read.
     pub fn luks(&self) -> Result<Option<Luks>, Error> {
         let Some((_, extension)) = self.crypto_extension() else { return Ok(None) };
-        if self.header().v2.crypt_method != CRYPT_LUKS {
+        if !self.header().is_luks() {
             return Ok(None);
         }
         let at = extension.offset;

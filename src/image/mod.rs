@@ -16,7 +16,7 @@ mod walk;
 mod window;
 
 use crate::finding::Guest;
-use crate::format::features::{EXTENDED_L2, EXTERNAL_DATA};
+use crate::format::features::EXTENDED_L2;
 use crate::format::foreign;
 use crate::format::header::{MAGIC, field as header_field};
 use crate::format::mapping::{L2Entry, Mapping};
@@ -179,7 +179,7 @@ impl<R: ReadAt> Image<R> {
 
     /// Whether guest clusters lie in an external data file.
     pub fn has_external_data(&self) -> bool {
-        self.header.v3().incompatible_features.contains(EXTERNAL_DATA)
+        self.header.has_external_data()
     }
 
     /// What an L2 entry of this image says.
@@ -193,6 +193,11 @@ impl<R: ReadAt> Image<R> {
         L1Table { tree: Tree::Active, at: header.l1_table_offset, size: header.l1_size }
     }
 
+    /// The active tree.
+    pub fn active_tree(&self) -> DiskTree {
+        DiskTree { l1: self.active_l1(), disk_size: self.header.v2.size.0 }
+    }
+
     /// The active tree, and every snapshot's up to the first entry of the snapshot table that does not fit, with
     /// that fault.
     pub fn trees(&self) -> impl Iterator<Item = Result<DiskTree, Error>> + use<'_, R> {
@@ -201,13 +206,12 @@ impl<R: ReadAt> Image<R> {
 
     /// The same, each with where the pointer to its L1 table stands.
     pub fn tree_pointers(&self) -> impl Iterator<Item = Result<(DiskTree, HostOffset), Error>> + use<'_, R> {
-        let disk_size = self.header.v2.size.0;
-        let active = DiskTree { l1: self.active_l1(), disk_size };
+        let active = self.active_tree();
         let pointer = self.header.span(header_field::L1_TABLE_OFFSET).at;
         let snapshots = self.snapshots().map(move |snapshot| {
             let snapshot = snapshot?;
             let pointer = snapshot_field::L1_TABLE_OFFSET.at(snapshot.at).at;
-            Ok((snapshot.disk_tree(disk_size), pointer))
+            Ok((snapshot.disk_tree(active.disk_size), pointer))
         });
         std::iter::once(Ok((active, pointer))).chain(snapshots)
     }

@@ -1,7 +1,7 @@
 //! The references of the header, of the lists that it leads to, and of the refcount table.
 
 use super::{Reference, References, Role};
-use crate::format::header::{CRYPT_LUKS, field};
+use crate::format::header::field;
 use crate::image::{Bitmap, Part, Section, Tables, Walk, until_cut};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -68,7 +68,7 @@ impl<R: ReadAt> References<'_, R> {
     /// The LUKS header. QEMU takes notice of it where that is the encryption.
     pub fn luks(&self) -> Option<Reference> {
         let (pointer, extension) = self.image.crypto_extension()?;
-        let is_followed = self.image.header().v2.crypt_method == CRYPT_LUKS;
+        let is_followed = self.image.header().is_luks();
         let span = Span::new(extension.offset, extension.length);
         Some(self.reference(Role::Luks, pointer, span).followed_if(is_followed))
     }

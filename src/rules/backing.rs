@@ -138,11 +138,6 @@ const FORMATS: &[&str] = &[
     "vvfat",
 ];
 
-/// Whether the image has a backing file.
-pub(super) fn is_named(header: &Header) -> bool {
-    header.v2.backing_file_offset.0 != 0 && header.v2.backing_file_size != 0
-}
-
 /// Judges the header's fields for the name.
 pub(super) fn check_fields<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
@@ -236,7 +231,7 @@ pub(super) fn check_format(extension: &Extension<'_>, header: &Header, out: &mut
             wanted,
         ));
     };
-    if !is_named(header) {
+    if !header.names_backing_file() {
         unexpected("a backing format".into(), "no such extension without a backing file");
     }
     if !FORMATS.iter().any(|format| format.as_bytes() == before_nul(extension.data)) {

@@ -4,7 +4,7 @@ use super::field::{extension_field, header_field as field};
 use crate::finding::{Evidence, Finding, Severity, Structure, rules};
 use crate::format::extension::{self, BITMAPS, BitmapsExtension, bitmaps_field};
 use crate::format::header::field;
-use crate::format::{Field, Layout, features, qemu};
+use crate::format::{Field, Layout, qemu};
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
 use crate::units::Geometry;
@@ -102,7 +102,7 @@ rules! {
 pub(super) fn check_bit<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let header = image.header();
     // Without the bit the list need not be looked through.
-    if header.v3().autoclear_features.contains(features::BITMAPS) && !image.may_have_extension(BITMAPS) {
+    if header.bitmaps_are_loaded() && !image.may_have_extension(BITMAPS) {
         out.push(field(
             header,
             &BITMAPS_BIT_WITHOUT_EXTENSION,
@@ -122,7 +122,7 @@ pub(super) fn check(
     file_len: u64,
     out: &mut Vec<Finding>,
 ) {
-    let is_consistent = header.v3().autoclear_features.contains(features::BITMAPS);
+    let is_consistent = header.bitmaps_are_loaded();
     let magic = || Evidence::Hex(extension.head.magic.0.into());
     if !header.has_v3() {
         out.push(extension_field(

@@ -4,7 +4,6 @@ use super::field::{extension_data, extension_field, header_field as field};
 use super::names;
 use crate::finding::{Evidence, Finding, Structure, rules};
 use crate::format::extension::{self, DATA_FILE};
-use crate::format::features::EXTERNAL_DATA;
 use crate::format::header::field;
 use crate::image::{Extension, Header, Image};
 use crate::source::ReadAt;
@@ -63,7 +62,7 @@ pub(super) fn check_bit<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
 
 /// Judges the extension with the name. QEMU takes even a protocol for a plain file here, but other readers may not.
 pub(super) fn check(extension: &Extension<'_>, header: &Header, out: &mut Vec<Finding>) {
-    if !header.v3().incompatible_features.contains(EXTERNAL_DATA) {
+    if !header.has_external_data() {
         let wanted = "no such extension without incompatible feature bit 2";
         out.push(extension_field(
             extension,

@@ -105,7 +105,7 @@ pub(super) fn check_pointer(
     out: &mut Vec<Finding>,
 ) {
     let head = extension.head;
-    if header.v2.crypt_method != CRYPT_LUKS {
+    if !header.is_luks() {
         let wanted = "no such extension where crypt_method is not 2";
         out.push(extension_field(
             extension,

@@ -1,6 +1,5 @@
 //! The feature bits, what has to agree with them, and the table of their names.
 
-use super::backing;
 use super::field::{extension_field, header_field as field};
 use super::names;
 use crate::finding::{Evidence, Finding, Rule, Structure, rules};
@@ -205,7 +204,7 @@ pub(super) fn check<R: ReadAt>(image: &Image<R>, out: &mut Vec<Finding>) {
     let without_data = raw && !image.has_external_data();
     let wanted = "the external data file bit with it";
     when(without_data, &RAW_BIT_WITHOUT_DATA_FILE, AUTOCLEAR, "the raw external data bit", wanted);
-    let with_backing = raw && backing::is_named(header);
+    let with_backing = raw && header.names_backing_file();
     when(with_backing, &RAW_BIT_WITH_BACKING, AUTOCLEAR, "the raw external data bit", "no backing file");
 }
 

@@ -76,17 +76,11 @@ impl<R: ReadAt, S: Sink> Dumper<'_, R, S> {
 
 /// What the number of a method or a type stands for.
 fn meaning(field: Field, number: u64) -> Option<&'static str> {
-    Some(match (field, u8::try_from(number).ok()?) {
-        (field::CRYPT_METHOD, method) => match u32::from(method) {
-            header::CRYPT_NONE => "none",
-            header::CRYPT_AES => "aes",
-            header::CRYPT_LUKS => "luks",
-            _ => return None,
-        },
-        (field::COMPRESSION_TYPE, header::COMPRESSION_ZLIB) => "zlib",
-        (field::COMPRESSION_TYPE, header::COMPRESSION_ZSTD) => "zstd",
-        _ => return None,
-    })
+    match field {
+        field::CRYPT_METHOD => header::crypt_method_name(u32::try_from(number).ok()?),
+        field::COMPRESSION_TYPE => header::compression_type_name(u8::try_from(number).ok()?),
+        _ => None,
+    }
 }
 
 /// The names of the bits that are set; one that the specification does not know goes by its number.

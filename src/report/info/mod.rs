@@ -10,7 +10,7 @@ use items::{BitmapItem, ExtensionItem, Head, LuksItem, Rest, SnapshotItem};
 
 use crate::Image;
 use crate::finding::{Finding, Findings};
-use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE};
+use crate::format::header::{compression_type_name, crypt_method_name};
 use crate::image::{Part, Section, Tables, Walk};
 use crate::report::sink::{List, Sink};
 use crate::report::subject::Subject;
@@ -129,19 +129,14 @@ impl<'i, R: ReadAt> Survey<'i, R> {
 
 /// `compression_type` as a word.
 pub(super) fn compression(number: u8) -> String {
-    match number {
-        COMPRESSION_ZLIB => "zlib".to_owned(),
-        COMPRESSION_ZSTD => "zstd".to_owned(),
-        other => format!("unknown:{other}"),
-    }
+    word(compression_type_name(number), number.into())
 }
 
 /// `crypt_method` as a word.
 pub(super) fn encryption(number: u32) -> String {
-    match number {
-        CRYPT_NONE => "none".to_owned(),
-        CRYPT_AES => "aes".to_owned(),
-        CRYPT_LUKS => "luks".to_owned(),
-        other => format!("unknown:{other}"),
-    }
+    word(crypt_method_name(number), number)
+}
+
+fn word(name: Option<&'static str>, number: u32) -> String {
+    name.map_or_else(|| format!("unknown:{number}"), str::to_owned)
 }
