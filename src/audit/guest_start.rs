@@ -4,15 +4,12 @@ use std::io;
 
 use crate::Image;
 use crate::finding::{Finding, Guest, Structure};
-use crate::format::probe;
+use crate::format::probe::{self, PROBED_LEN};
 use crate::guest::{Cause, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
 use crate::rules::named::{COMPRESSED_DATA_BROKEN, GUEST_LOOKS_LIKE_IMAGE, READ_ERROR};
 use crate::rules::stopped;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Span, to_usize};
-
-/// Bytes of the guest's start that are looked at: as many as QEMU's probe functions are given.
-const START_LEN: u64 = 512;
 
 /// The guest's first bytes, with zeros for what is not in this file.
 struct Start<'o> {
@@ -27,7 +24,7 @@ impl Sink for Start<'_> {
     }
 
     fn zeros(&mut self, range: GuestSpan) -> io::Result<()> {
-        let len = self.bytes.len().saturating_add(to_usize(range.len.min(START_LEN)));
+        let len = self.bytes.len().saturating_add(to_usize(range.len.min(PROBED_LEN)));
         self.bytes.resize(len, 0);
         Ok(())
     }
@@ -59,7 +56,7 @@ pub(super) fn check<R: ReadAt + Sync>(image: &Image<R>, out: &mut Vec<Finding>) 
     if image.has_external_data() {
         return;
     }
-    let range = GuestSpan { start: GuestOffset(0), len: disk.len().min(START_LEN) };
+    let range = GuestSpan { start: GuestOffset(0), len: disk.len().min(PROBED_LEN) };
     let options = CopyOptions { keep_going: true, without_backing: true, ..CopyOptions::default() };
     let mut start = Start { bytes: Vec::new(), out };
     let copied = copy(&disk, None::<&DataFile<&[u8]>>, range, options, &mut start);

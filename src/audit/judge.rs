@@ -55,44 +55,41 @@ impl<'p> PolicyJudge<'p> {
         let bitmaps = image.bitmaps_extension();
         let decompressed = compressed_clusters.saturating_mul(cluster_size);
         let (size, size_at) = self.cut_off(claims::largest_disk(image));
-        let Quotas { virtual_size, file_size, snapshots, bitmaps: most_bitmaps, .. } = self.policy.limits;
         let Quotas { virtual_ratio, compressed_ratio, .. } = self.policy.limits;
         let ratios = [(size, virtual_ratio), (decompressed, compressed_ratio)];
         let data_len = self.cut_off(claims::data_len(image, &ratios)).max(1);
         let bitmaps_at = bitmaps.map(|(at, _)| extension::bitmaps_field::NB_BITMAPS.at(at));
+        let [virtual_size, file_size, snapshots, most_bitmaps, virtual_ratio, compressed_ratio] =
+            self.policy.limits.by_key();
         let claims = [
-            ("limits.virtual_size", virtual_size, size, Some(size_at), "bytes of virtual disk"),
-            ("limits.file_size", file_size, image.file_len(), None, "bytes of file"),
+            (virtual_size, size, Some(size_at), "bytes of virtual disk"),
+            (file_size, image.file_len(), None, "bytes of file"),
             (
-                "limits.snapshots",
                 snapshots,
                 header.v2.nb_snapshots.into(),
                 Some(header.span(header::field::NB_SNAPSHOTS)),
                 "snapshots",
             ),
             (
-                "limits.bitmaps",
                 most_bitmaps,
                 bitmaps.map_or(0, |(_, extension)| extension.nb_bitmaps.into()),
                 bitmaps_at,
                 "bitmaps",
             ),
             (
-                "limits.virtual_ratio",
                 virtual_ratio,
                 size.div_ceil(data_len),
                 Some(size_at),
                 "bytes of virtual disk for each byte of file",
             ),
             (
-                "limits.compressed_ratio",
                 compressed_ratio,
                 decompressed.div_ceil(data_len),
                 None,
                 "bytes of compressed clusters, decompressed, for each byte of file",
             ),
         ];
-        for (key, most, claim, at, what) in claims {
+        for ((key, most), claim, at, what) in claims {
             let Some(most) = most.filter(|most| claim > *most) else { continue };
             let reason = Reason {
                 rule: None,

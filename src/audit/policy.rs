@@ -78,6 +78,20 @@ pub struct Quotas {
     pub compressed_ratio: Option<u64>,
 }
 
+impl Quotas {
+    /// Each by the key that policies and reports have for it, in the order of a policy.
+    pub fn by_key(&self) -> [(&'static str, Option<u64>); 6] {
+        [
+            ("limits.virtual_size", self.virtual_size),
+            ("limits.file_size", self.file_size),
+            ("limits.snapshots", self.snapshots),
+            ("limits.bitmaps", self.bitmaps),
+            ("limits.virtual_ratio", self.virtual_ratio),
+            ("limits.compressed_ratio", self.compressed_ratio),
+        ]
+    }
+}
+
 /// What rejects an image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]

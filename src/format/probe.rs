@@ -4,8 +4,10 @@
 //! `block_crypto_probe_luks`, since a guest that encrypts its whole disk starts so, and such a volume names no file;
 //! `raw_probe`, which takes all the rest; `dmg_probe`, the protocols and the host's devices, which go by the file's name.
 
+use crate::units::to_usize;
+
 /// Bytes that are handed to each probe function: QEMU's `BLOCK_PROBE_BUF_SIZE`.
-const PROBED_LEN: usize = 512;
+pub const PROBED_LEN: u64 = 512;
 const VMDK_DESCRIPTOR: &str = "a VMDK descriptor";
 
 /// Bytes that give a format away: where, what, and the format.
@@ -58,7 +60,7 @@ pub fn disk_image(start: &[u8]) -> Option<&'static str> {
 
 /// Whether it is the text that QEMU's `vmdk_probe` takes: comments and blank lines, and then a line with the version.
 fn is_vmdk_descriptor(start: &[u8]) -> bool {
-    let start = start.get(..PROBED_LEN).unwrap_or(start);
+    let start = start.get(..to_usize(PROBED_LEN)).unwrap_or(start);
     for line in start.split_inclusive(|byte| *byte == b'\n') {
         // What has no end within these bytes is not looked at by QEMU either.
         let Some(line) = line.strip_suffix(b"\n") else { return false };
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn a_disk_image_is_told_from_what_disks_have() {
         for (at, bytes, name) in DISK_IMAGES {
-            assert!(at + bytes.len() <= PROBED_LEN, "{name}");
+            assert!(at + bytes.len() <= to_usize(PROBED_LEN), "{name}");
         }
         assert_eq!(disk_image(b"QFI\xfb\0\0\0\x03"), Some("a qcow2 image"));
         assert_eq!(disk_image(b"KDMV"), Some("a VMDK image"));

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::audit::{Policy, Quotas};
+use crate::audit::Policy;
 use crate::rules::find;
 
 const DEEP: &str = "\
@@ -39,17 +39,10 @@ pub fn write_policy(mut out: impl Write, policy: &Policy) -> io::Result<()> {
     writeln!(out, "# A policy of `qcow2-inspect audit --policy FILE`.")?;
     writeln!(out, "name = \"{}\"\n", policy.name)?;
     writeln!(out, "{DEEP}deep = {}\n", policy.deep)?;
-    let Quotas { virtual_size, file_size, snapshots, bitmaps, virtual_ratio, compressed_ratio } =
-        policy.limits;
     write!(out, "{LIMITS}")?;
-    for (key, limit) in [
-        ("virtual_size", virtual_size),
-        ("file_size", file_size),
-        ("snapshots", snapshots),
-        ("bitmaps", bitmaps),
-        ("virtual_ratio", virtual_ratio),
-        ("compressed_ratio", compressed_ratio),
-    ] {
+    for (key, limit) in policy.limits.by_key() {
+        // The table that they stand in has the first part of their names.
+        let key = key.trim_start_matches("limits.");
         match limit {
             Some(limit) => writeln!(out, "{key} = {limit}")?,
             None => writeln!(out, "# {key} = no limit")?,

@@ -208,14 +208,10 @@ impl SnapshotRules {
         if len > qemu::MAX_SNAPSHOT_EXTRA_LEN {
             out.push(extra_data_too_large(span(), len.into()));
         }
-        if len < 16 && self.has_v3 {
-            out.push(Finding::new(
-                &SNAPSHOT_EXTRA_DATA_TOO_SHORT,
-                Structure::Snapshot,
-                span(),
-                len,
-                "at least 16",
-            ));
+        let least = extra_field::DISK_SIZE.end();
+        if u64::from(len) < least && self.has_v3 {
+            let wanted = format!("at least {least}");
+            out.push(Finding::new(&SNAPSHOT_EXTRA_DATA_TOO_SHORT, Structure::Snapshot, span(), len, wanted));
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use super::super::Disk;
 use super::super::pool::{self, Line, in_order};
 use super::fault::{Cause, Fault};
-use super::plan::{CopyOptions, Piece, Plan, Portion, Source};
+use super::plan::{CopyOptions, Piece, Plan, Portion, Source, add_behind_end};
 use super::work::{DataFile, Filled, Worker};
 use crate::Error;
 use crate::source::ReadAt;
@@ -183,9 +183,6 @@ impl<S: Sink, R: ReadAt, D: ReadAt> Way<'_, '_, S, R, D> {
     }
 
     fn note_behind_end(&mut self, span: Option<GuestSpan>) {
-        let Some(span) = span else { return };
-        let all = self.copied.behind_end.get_or_insert(GuestSpan { start: span.start, len: 0 });
-        all.start = all.start.min(span.start);
-        all.len = all.len.saturating_add(span.len);
+        span.into_iter().for_each(|span| add_behind_end(&mut self.copied.behind_end, span));
     }
 }

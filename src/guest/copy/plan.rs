@@ -175,8 +175,8 @@ impl<'i, R: ReadAt> Plan<'i, R> {
                 let there = self.disk.image().file_len().saturating_sub(host.0).min(extent.guest.len);
                 if there < extent.guest.len {
                     let start = extent.guest.start.saturating_add(there);
-                    let all = self.behind_end.get_or_insert(GuestSpan { start, len: 0 });
-                    all.len = all.len.saturating_add(extent.guest.len.saturating_sub(there));
+                    let len = extent.guest.len.saturating_sub(there);
+                    add_behind_end(&mut self.behind_end, GuestSpan { start, len });
                 }
                 Source::Zeros
             }
@@ -189,6 +189,13 @@ impl<'i, R: ReadAt> Plan<'i, R> {
             (State::Data | State::Compressed, None) => Source::Zeros,
         })
     }
+}
+
+/// Takes in guest bytes whose place lies behind the end of the file: the first of all such is kept, and how many they are.
+pub(super) fn add_behind_end(all: &mut Option<GuestSpan>, more: GuestSpan) {
+    let all = all.get_or_insert(GuestSpan { start: more.start, len: 0 });
+    all.start = all.start.min(more.start);
+    all.len = all.len.saturating_add(more.len);
 }
 
 /// The first `len` bytes of a piece, and the others.

@@ -2,7 +2,7 @@
 
 use super::super::{Compression, Decoder, Disk};
 use super::fault::{Cause, Fault};
-use super::plan::{Piece, Source};
+use super::plan::{Piece, Source, add_behind_end};
 use crate::source::{Metered, ReadAt};
 use crate::units::{GuestSpan, HostOffset, to_u64, to_usize};
 use crate::{Error, Limit, Limits};
@@ -81,8 +81,7 @@ impl<'i, R: ReadAt, D: ReadAt> Worker<'i, R, D> {
                         filled.faults.push(Fault { guest: GuestSpan { start, len }, cause });
                         return Ok(());
                     }
-                    let all = filled.behind_end.get_or_insert(GuestSpan { start, len: 0 });
-                    all.len = all.len.saturating_add(len);
+                    add_behind_end(&mut filled.behind_end, GuestSpan { start, len });
                 }
             }
         }
