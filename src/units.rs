@@ -1,6 +1,7 @@
 //! Offsets, spans and the geometry of an image: newtypes with checked arithmetic.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use binrw::{BinRead, BinWrite};
 use serde::{Serialize, Serializer};
@@ -71,6 +72,13 @@ impl Span {
     /// The offset behind the last byte, or 2^64 - 1 where that is less.
     pub const fn end(self) -> HostOffset {
         self.at.saturating_add(self.len)
+    }
+
+    /// The part of it that a file of `len` bytes holds.
+    #[must_use]
+    pub const fn within(self, len: u64) -> Self {
+        let there = len.saturating_sub(self.at.0);
+        Self::new(self.at, if there < self.len { there } else { self.len })
     }
 
     /// Whether the two share a byte, an empty span counting as the place where it stands.
@@ -168,6 +176,33 @@ impl Geometry {
         self.l2_entry_len == 16
     }
 
+    /// The number of the cluster that an offset is in.
+    #[inline]
+    pub const fn cluster_of(self, at: HostOffset) -> u64 {
+        at.0.unbounded_shr(self.cluster_bits)
+    }
+
+    /// The numbers of the clusters that bytes are in; that of the one at their place where there are none.
+    #[inline]
+    pub const fn clusters_of(self, span: Span) -> RangeInclusive<u64> {
+        let last = span.at.saturating_add(span.len.saturating_sub(1));
+        RangeInclusive::new(self.cluster_of(span.at), self.cluster_of(last))
+    }
+
+    /// Where the cluster with this number starts, or `None` past 2^64.
+    pub const fn host_offset(self, cluster: u64) -> Option<HostOffset> {
+        match cluster.checked_mul(self.cluster_size) {
+            Some(offset) => Some(HostOffset(offset)),
+            None => None,
+        }
+    }
+
+    /// The cluster that starts at an offset, on a boundary or not.
+    #[inline]
+    pub const fn cluster_at(self, at: HostOffset) -> Span {
+        Span::new(at, self.cluster_size)
+    }
+
     /// Bytes of an L2 entry: 8, or 16 with extended L2 entries.
     pub const fn l2_entry_len(self) -> u64 {
         self.l2_entry_len
@@ -209,10 +244,36 @@ impl Geometry {
         }
     }
 
+    /// Where a guest offset is found. All lengths are powers of two.
+    #[inline]
+    pub const fn place(self, at: GuestOffset) -> GuestPlace {
+        let coverage = self.l2_coverage();
+        let in_l2 = at.0 & coverage.saturating_sub(1);
+        GuestPlace {
+            l1_index: at.0.unbounded_shr(coverage.trailing_zeros()),
+            in_l2,
+            l2_index: in_l2.unbounded_shr(self.cluster_bits),
+            in_cluster: in_l2 & self.cluster_size.saturating_sub(1),
+        }
+    }
+
     /// Clusters that `len` bytes fill, the last one perhaps partly.
     pub const fn clusters_for(self, len: u64) -> u64 {
         len.div_ceil(self.cluster_size)
     }
+}
+
+/// Where the tables have a guest offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestPlace {
+    /// The index of the L1 entry.
+    pub l1_index: u64,
+    /// How far into what the L2 table maps it is.
+    pub in_l2: u64,
+    /// The index of the L2 entry.
+    pub l2_index: u64,
+    /// How far into the cluster it is.
+    pub in_cluster: u64,
 }
 
 /// Bytes of a sector, in which QEMU counts disks and files, compressed entries their streams, and LUKS its offsets.

@@ -1,5 +1,10 @@
 //! Offsets that 64 bits cannot hold: what no guest and no file can have is told of no place, and not of the last one.
-#![allow(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop at what it does not expect"
+)]
 
 use std::collections::BTreeMap;
 use std::io;

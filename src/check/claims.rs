@@ -13,7 +13,7 @@ use crate::rules::named::{
     BITMAP_OVERLAP, COMPRESSED_OVERLAP, DATA_CLUSTER_SHARED_IN_TREE, DATA_OVER_METADATA,
     L2_TABLE_OVER_METADATA, METADATA_OVERLAP, REFCOUNT_BLOCK_SHARED,
 };
-use crate::units::{GuestSpan, HostOffset, Span, Tree};
+use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree};
 
 /// How many owners of a cluster are named: at least one of each kind, which are fewer.
 const NAMED: usize = 8;
@@ -188,12 +188,12 @@ impl Claims {
 /// The clusters in conflict, as their owners come by.
 pub(super) struct Search {
     pub(super) clusters: BTreeMap<u64, Claims>,
-    cluster_bits: u32,
+    geometry: Geometry,
 }
 
 impl Search {
-    pub(super) fn new(clusters: BTreeMap<u64, Claims>, cluster_bits: u32) -> Self {
-        Self { clusters, cluster_bits }
+    pub(super) fn new(clusters: BTreeMap<u64, Claims>, geometry: Geometry) -> Self {
+        Self { clusters, geometry }
     }
 
     /// Takes note of an owner of each cluster that it touches.
@@ -226,8 +226,7 @@ impl Search {
     }
 
     fn clusters_in(&self, span: Span) -> Option<RangeInclusive<u64>> {
-        let last = span.at.saturating_add(span.len.checked_sub(1)?);
-        Some(span.at.0.unbounded_shr(self.cluster_bits)..=last.0.unbounded_shr(self.cluster_bits))
+        (span.len != 0).then(|| self.geometry.clusters_of(span))
     }
 }
 
@@ -237,7 +236,8 @@ mod tests {
 
     /// The claims of these owners, in this order.
     fn claims(roles: impl IntoIterator<Item = Role>) -> Claims {
-        let mut search = Search::new(BTreeMap::from([(3, Claims::default())]), 9);
+        let geometry = Geometry::new(9, false).unwrap();
+        let mut search = Search::new(BTreeMap::from([(3, Claims::default())]), geometry);
         for (role, n) in roles.into_iter().zip(0..) {
             let span = Span::new(HostOffset(3 << 9), 512);
             search.claim(&Reference {

@@ -1,6 +1,7 @@
 //! The stored refcounts against the references that were counted: R04 to R07, R09.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use super::context::Context;
 use super::counted::Counted;
@@ -18,12 +19,12 @@ use crate::rules::named::{
     REFCOUNT_ZERO_BUT_USED,
 };
 use crate::source::ReadAt;
-use crate::units::{HostOffset, Span, to_u64, to_usize};
+use crate::units::{HostOffset, to_u64, to_usize};
 
 /// What came of the comparison.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Compared {
-    /// Behind the last cluster that has a refcount or a reference.
+    /// Behind the last cluster that has a refcount or a reference; 0 where that is not known.
     pub(super) image_end: u64,
     /// Clusters that have a refcount, and that nothing refers to. None are counted where references may be missing.
     pub(super) orphans: u64,
@@ -86,25 +87,24 @@ pub(super) fn compare<R: ReadAt>(
     if comparison.is_spent {
         return Compared::default();
     }
-    let image_end = comparison.highest.saturating_add(1).saturating_mul(cx.geometry.cluster_size());
-    Compared { image_end, orphans: comparison.orphans }
+    let image_end = comparison.highest.checked_add(1).and_then(|end| cx.geometry.host_offset(end));
+    Compared { image_end: image_end.unwrap_or_default().0, orphans: comparison.orphans }
 }
 
 impl<R: ReadAt> Comparison<'_, '_, '_, R> {
     fn all(&mut self, repeated: &mut Repeated) {
-        let per_block = self.width.block_entry_count(self.cx.geometry);
         let pages = self.counted.clusters.numbers();
         let of = to_u64(self.stored.blocks.len());
         let mut next = 0_u64;
         for (done, block) in (0_u64..).zip(&self.stored.blocks) {
-            let start = block.index.saturating_mul(per_block);
-            let end = start.saturating_add(per_block);
-            self.without_block(&pages, next, start.min(self.end));
-            self.with_block(block, start, end, repeated);
+            // Those behind it count no clusters either.
+            let Some(clusters) = self.width.clusters_of_block(block.index, self.cx.geometry) else { break };
+            self.without_block(&pages, next, clusters.start.min(self.end));
+            next = clusters.end;
+            self.with_block(block, clusters, repeated);
             if self.is_spent {
                 return;
             }
-            next = end;
             self.reporter.progress("refcount blocks", done, of);
         }
         self.without_block(&pages, next, self.end);
@@ -129,7 +129,8 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         self.end_runs();
     }
 
-    fn with_block(&mut self, block: &Block, start: u64, end: u64, repeated: &mut Repeated) {
+    fn with_block(&mut self, block: &Block, clusters: Range<u64>, repeated: &mut Repeated) {
+        let Range { start, end } = clusters;
         if !block.is_aligned {
             // QEMU cannot read it, and counts an error for each cluster.
             let errors = end.min(self.end).saturating_sub(start);
@@ -138,12 +139,11 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         }
         let at = block.entry.block_offset();
         self.block = Some((at, start));
-        let span = Span::new(at, self.cx.geometry.cluster_size());
-        if !repeated.is_new(span) {
+        let table = Table::refcount_block(block.index, at, self.cx.geometry, self.width);
+        if !repeated.is_new(table.span) {
             return;
         }
-        let mut entries =
-            self.cx.image.entries(Table::refcount_block(block.index, at, self.cx.geometry, self.width));
+        let mut entries = self.cx.image.entries(table);
         let mut next = start;
         while next < end {
             let (cluster, bytes) = match entries.next() {
@@ -190,7 +190,8 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
     /// Whether there is time for another page. There may be millions of them, and nothing has to be read for most.
     fn has_time(&mut self, cluster: u64) -> bool {
         if !self.is_spent
-            && let Err(error) = self.cx.image.source().work(self.cx.host_offset(cluster))
+            && let Err(error) =
+                self.cx.image.source().work(self.cx.geometry.host_offset(cluster).unwrap_or_default())
         {
             self.reporter.stop(error, Structure::File);
             self.is_spent = true;

@@ -47,7 +47,7 @@ impl Counted {
             reporter.qemu.corrupt(times);
             return false;
         }
-        for cluster in cx.clusters_of(span) {
+        for cluster in cx.geometry.clusters_of(span) {
             let Some((page, slot)) = self.clusters.at(cluster) else { return true };
             page.add(slot, times);
             self.touched_end = self.touched_end.max(cluster.saturating_add(1));
@@ -70,7 +70,7 @@ impl Counted {
 
     /// Marks a region as metadata.
     pub(super) fn mark<R: ReadAt>(&mut self, cx: &Context<'_, R>, span: Span, is_shared: bool) {
-        for cluster in cx.clusters_of(span) {
+        for cluster in cx.geometry.clusters_of(span) {
             let Some((page, slot)) = self.clusters.at(cluster) else { return };
             if page.metadata.set(slot) || is_shared {
                 self.conflicts.add(cluster);

@@ -81,7 +81,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
             }
         }
         if self.counted.refer(self.cx, span, table.times, self.reporter) && !table.is_header() {
-            for cluster in self.cx.clusters_of(span) {
+            for cluster in self.cx.geometry.clusters_of(span) {
                 let Some((page, slot)) = self.counted.clusters.at(cluster) else { return };
                 page.rare_mut().packed.set(slot);
                 if page.metadata.get(slot) || page.plain.get(slot) {
@@ -99,8 +99,8 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
         bitmap: SubclusterBitmap,
         at: HostOffset,
     ) {
-        let cluster = self.cx.cluster(at);
-        let span = self.cx.cluster_at(at);
+        let cluster = self.cx.geometry.cluster_of(at);
+        let span = self.cx.geometry.cluster_at(at);
         let is_there = !self.cx.is_past_file(span);
         if bitmap.conflicting() != 0 {
             self.reporter.qemu.corrupt(table.times);

@@ -51,7 +51,7 @@ impl Flags {
         is_there: bool,
         reporter: &mut Reporter<'_>,
     ) {
-        let cluster = cx.cluster(entry.l2_offset());
+        let cluster = cx.geometry.cluster_of(entry.l2_offset());
         if !is_there {
             return beyond_file(cx, stored, cluster, entry.copied(), 1, reporter);
         }

@@ -227,7 +227,7 @@ fn data_of<R: ReadAt>(cx: &Context<'_, R>, entry: BitmapTableEntry) -> Result<Op
     let is_good = entry.reserved() == 0 && !entry.is_ambiguous();
     match entry.data() {
         BitmapData::Serialized(data) if is_good && data.is_aligned(cx.geometry.cluster_size()) => {
-            Ok(Some(cx.cluster_at(data)))
+            Ok(Some(cx.geometry.cluster_at(data)))
         }
         BitmapData::Zeroes | BitmapData::Ones if is_good => Ok(None),
         _ => Err(Broken),

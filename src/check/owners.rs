@@ -17,7 +17,7 @@ use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, until_c
 use crate::references::Reference;
 use crate::rules::named::DATA_CLUSTER_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, Span, Tree, to_u64};
+use crate::units::{Geometry, Span, Tree, to_u64};
 use crate::{Error, Limit, text};
 
 /// Clusters in conflict, each with the owners that are named.
@@ -68,7 +68,7 @@ impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
     fn find(mut self, conflicts: &Conflicts, losses: &mut Losses) -> Owners {
         let of = |cluster: &u64| (*cluster, Claims::new(conflicts.has_low_refcount(*cluster)));
         let clusters = conflicts.clusters().iter().map(of).collect();
-        let mut search = Search::new(clusters, self.cx.geometry.cluster_bits());
+        let mut search = Search::new(clusters, self.cx.geometry);
         self.lists(&mut search);
         self.bitmaps(&mut search);
         self.trees(|reference| search.claim(reference));
@@ -219,7 +219,7 @@ fn conflict(
 ) -> Option<Finding> {
     let (first, claims) = run.first()?;
     let len = to_u64(run.len());
-    let at = HostOffset(first.saturating_mul(geometry.cluster_size()));
+    let at = geometry.host_offset(*first)?;
     let mut owners: Vec<String> = claims.owners.iter().map(|owner| shown(owner, names)).collect();
     if claims.further != 0 {
         owners.push(format!("{} more", claims.further));

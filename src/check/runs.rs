@@ -88,7 +88,7 @@ impl Runs {
         let first = self.named.first()?;
         let is_overflow = std::ptr::eq(first.rule, &REFCOUNT_OVERFLOW);
         let is_same = self.named.iter().all(|run| run.is_like(first));
-        let mut found = self.found(geometry, is_overflow);
+        let mut found = self.found(geometry, is_overflow)?;
         if self.further != 0 {
             found = format!("{found} and {} more clusters", self.further);
         }
@@ -110,8 +110,8 @@ impl Runs {
         Some(if is_leak { finding.at_most(Severity::Leak) } else { finding })
     }
 
-    fn found(&self, geometry: Geometry, is_overflow: bool) -> String {
-        let Some(first) = self.named.first() else { return String::new() };
+    fn found(&self, geometry: Geometry, is_overflow: bool) -> Option<String> {
+        let first = self.named.first()?;
         let is_same = self.named.iter().all(|run| run.is_like(first));
         let counts = |run: &Run| match is_overflow {
             true => format!("{} references", run.counted),
@@ -119,14 +119,12 @@ impl Runs {
         };
         let range = |run: &Run| {
             let len = run.count.saturating_mul(geometry.cluster_size());
-            format!("{}+{len:#x}", cluster_at(run.first, geometry))
+            let range = format!("{}+{len:#x}", geometry.host_offset(run.first)?);
+            Some(if is_same { range } else { format!("{range} ({})", counts(run)) })
         };
-        let ranges: Vec<String> = match is_same {
-            true => self.named.iter().map(range).collect(),
-            false => self.named.iter().map(|run| format!("{} ({})", range(run), counts(run))).collect(),
-        };
-        let (at, clusters, ranges) = (cluster_at(first.first, geometry), self.clusters, ranges.join(", "));
-        match (is_same, clusters, is_overflow) {
+        let ranges: Option<Vec<String>> = self.named.iter().map(range).collect();
+        let (at, clusters, ranges) = (geometry.host_offset(first.first)?, self.clusters, ranges?.join(", "));
+        Some(match (is_same, clusters, is_overflow) {
             (true, 1, true) => format!("{} references to the cluster at {at}", first.counted),
             (true, 1, false) => format!("{} for the cluster at {at}", first.stored),
             (true, _, true) => {
@@ -134,27 +132,18 @@ impl Runs {
             }
             (true, _, false) => format!("{} for {clusters} clusters: {ranges}", first.stored),
             (false, ..) => format!("{clusters} clusters: {ranges}"),
-        }
+        })
     }
 
     /// The refcounts from the first run to the last one that is named, or the clusters where no block has them.
     fn span(&self, block: Option<(HostOffset, u64, RefcountWidth)>, geometry: Geometry) -> Option<Span> {
         let (first, end) = (self.named.first()?.first, self.named.last()?.end());
-        let Some((at, start, width)) = block else {
-            let clusters = end.saturating_sub(first);
-            let len = clusters.saturating_mul(geometry.cluster_size());
-            return Some(Span::new(cluster_at(first, geometry), len));
-        };
-        let from = at.saturating_add(width.byte_offset(first.saturating_sub(start)));
-        let last_at = width.byte_offset(end.saturating_sub(1).saturating_sub(start));
-        let to = at.saturating_add(last_at).saturating_add(u64::from(width.bits().div_ceil(8)));
-        Some(Span::new(from, to.0.saturating_sub(from.0)))
+        let count = end.saturating_sub(first);
+        Some(match block {
+            Some((at, start, width)) => width.span(at, first.saturating_sub(start), count),
+            None => Span::new(geometry.host_offset(first)?, count.saturating_mul(geometry.cluster_size())),
+        })
     }
-}
-
-/// Where a cluster starts.
-fn cluster_at(cluster: u64, geometry: Geometry) -> HostOffset {
-    HostOffset(cluster.saturating_mul(geometry.cluster_size()))
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use super::repeated::Repeated;
 use super::reporter::Reporter;
 use crate::finding::Structure;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
-use crate::image::{Part, Section, Table, TableKind};
+use crate::image::{Part, Section, Table};
 use crate::rules::Judge;
 use crate::source::ReadAt;
-use crate::units::{HostOffset, to_u64, to_usize};
+use crate::units::{Geometry, HostOffset, to_u64, to_usize};
 use crate::{Error, Limit};
 
 /// The refcount table's entries that are not zero, and the refcounts that they lead to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stored {
     /// The blocks by the clusters that they cover.
     pub(super) blocks: Vec<Block>,
@@ -25,8 +25,7 @@ pub(super) struct Stored {
     pub(super) is_table_cut: bool,
     /// `None` where `refcount_order` makes no sense, and no refcount can be read.
     pub(super) width: Option<RefcountWidth>,
-    /// Refcounts in a block.
-    per_block: u64,
+    geometry: Geometry,
 }
 
 /// A refcount block.
@@ -50,7 +49,7 @@ impl Stored {
 
     /// The block that has the refcount of a cluster.
     pub(super) fn of(&self, cluster: u64) -> Option<&Block> {
-        let index = cluster.checked_div(self.per_block)?;
+        let (index, _) = self.width?.place_of(cluster, self.geometry);
         let place = self.blocks.binary_search_by_key(&index, |block| block.index).ok()?;
         self.blocks.get(place)
     }
@@ -68,13 +67,13 @@ impl Stored {
         repeated: &mut Repeated,
         reporter: &mut Reporter<'_>,
     ) -> Self {
-        let Some(table) = cx.image.refcount_table() else { return Self::default() };
-        let Some(width) = cx.image.refcount_width() else {
+        let width = cx.image.refcount_width();
+        let mut stored = Self { blocks: Vec::new(), is_table_cut: false, width, geometry: cx.geometry };
+        let Some(table) = cx.image.refcount_table() else { return stored };
+        let Some(width) = width else {
             judge_sections(cx.image, &[Section::Refcounts], judge, reporter);
-            return Self::default();
+            return stored;
         };
-        let per_block = width.block_entry_count(cx.geometry);
-        let mut stored = Self { blocks: Vec::new(), is_table_cut: false, width: Some(width), per_block };
         if let Err(error) = stored.load_table(cx, &table, judge, reporter) {
             reporter.stop(error, Structure::RefcountTable);
             stored.is_table_cut = true;
@@ -85,10 +84,10 @@ impl Stored {
             if !repeated.is_new(table.span) {
                 continue;
             }
-            let ends_in_file = block.index.saturating_add(1).saturating_mul(per_block) <= cx.file_clusters;
-            let read = match ends_in_file {
-                true => stored.load_block(cx, &table, block, counted),
-                false => load_last_block(cx, &table, block, judge, counted, reporter),
+            let clusters = width.clusters_of_block(block.index, cx.geometry);
+            let read = match clusters.filter(|clusters| clusters.end <= cx.file_clusters) {
+                Some(clusters) => load_block(cx, &table, (width, clusters.start), counted),
+                None => load_last_block(cx, &table, block, judge, counted, reporter),
             };
             if let Err(error) = read {
                 reporter.stop(error, Structure::RefcountBlock);
@@ -124,47 +123,6 @@ impl Stored {
         })
     }
 
-    fn load_block<R: ReadAt>(
-        &self,
-        cx: &Context<'_, R>,
-        table: &Table,
-        block: &Block,
-        counted: &mut Counted,
-    ) -> Result<(), Error> {
-        let Some(width) = self.width else { return Ok(()) };
-        let first = block.index.saturating_mul(self.per_block);
-        let mut entries = cx.image.entries(*table);
-        while let Some(chunk) = entries.next() {
-            let chunk = chunk?;
-            let passed = width.count_in(chunk.at.0.saturating_sub(table.span.at.0));
-            let mut cluster = first.saturating_add(passed);
-            let count = width.count_in(to_u64(chunk.bytes.len()));
-            // Pages at a time, since nearly all refcounts of a page are alike.
-            let mut index = 0_u64;
-            while index < count && cluster < cx.file_clusters {
-                let slot = cluster % PAGE_LEN;
-                let len = PAGE_LEN.saturating_sub(slot).min(count.saturating_sub(index));
-                let bytes_from = to_usize(width.byte_offset(index));
-                let bytes_to = to_usize(width.byte_offset(index.saturating_add(len)));
-                let bytes = chunk.bytes.get(bytes_from..bytes_to.max(bytes_from.saturating_add(1)));
-                if bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
-                    let Some(page) = counted.clusters.page(cluster / PAGE_LEN) else { return Ok(()) };
-                    if width.bits() == 16 && is_all_ones(bytes.unwrap_or_default()) {
-                        page.one.set_run(to_usize(slot), to_usize(len));
-                    } else {
-                        for n in 0..len {
-                            if width.get(chunk.bytes, index.saturating_add(n)) == Some(1) {
-                                page.one.set(to_usize(slot.saturating_add(n)));
-                            }
-                        }
-                    }
-                }
-                (index, cluster) = (index.saturating_add(len), cluster.saturating_add(len));
-            }
-        }
-        Ok(())
-    }
-
     /// The stored refcount of one cluster; `None` where it cannot be read.
     pub(super) fn refcount<R: ReadAt>(
         &self,
@@ -173,21 +131,12 @@ impl Stored {
         reporter: &mut Reporter<'_>,
     ) -> Option<u64> {
         let Some(block) = self.of(cluster) else { return Some(0) };
-        if !block.is_aligned {
-            return None;
-        }
-        let width = self.width?;
-        let index = cluster.checked_rem(self.per_block)?;
-        let span = width.span(block.entry.block_offset(), index, 1);
-        let kind = TableKind::RefcountBlock(block.index);
-        match cx.image.entries(Table { kind, span, entry_len: span.len }).next() {
-            None => Some(0),
-            Some(Ok(chunk)) => Some(width.get(chunk.bytes, width.index_in_byte(index)).unwrap_or(0)),
-            Some(Err(error)) => {
-                reporter.stop(error, Structure::RefcountBlock);
-                None
-            }
-        }
+        let (_, place) = self.width?.place_of(cluster, self.geometry);
+        let refcount = cx.image.refcount_in(block.entry.block_offset(), place);
+        refcount.unwrap_or_else(|error| {
+            reporter.stop(error, Structure::RefcountBlock);
+            None
+        })
     }
 
     /// Marks the blocks as metadata, each as often as the table points at it, and answers in which clusters they are.
@@ -196,8 +145,8 @@ impl Stored {
         for block in &self.blocks {
             if is_counted(cx, counted, block) {
                 let at = block.entry.block_offset();
-                counted.mark(cx, cx.cluster_at(at), false);
-                clusters.insert(cx.cluster(at));
+                counted.mark(cx, cx.geometry.cluster_at(at), false);
+                clusters.insert(cx.geometry.cluster_of(at));
             }
         }
         clusters
@@ -216,12 +165,51 @@ impl Stored {
                 reporter.qemu.corrupt(1);
                 continue;
             }
-            counted.refer(cx, cx.cluster_at(at), 1, reporter);
-            if counted.clusters.count(cx.cluster(at)).min(self.max()) != 1 {
+            counted.refer(cx, cx.geometry.cluster_at(at), 1, reporter);
+            if counted.clusters.count(cx.geometry.cluster_of(at)).min(self.max()) != 1 {
                 reporter.qemu.corrupt(1);
             }
         }
     }
+}
+
+/// Takes note of the clusters whose refcount in a block is one; `first` is the first that it counts.
+fn load_block<R: ReadAt>(
+    cx: &Context<'_, R>,
+    table: &Table,
+    (width, first): (RefcountWidth, u64),
+    counted: &mut Counted,
+) -> Result<(), Error> {
+    let mut entries = cx.image.entries(*table);
+    while let Some(chunk) = entries.next() {
+        let chunk = chunk?;
+        let passed = width.count_in(chunk.at.0.saturating_sub(table.span.at.0));
+        let mut cluster = first.saturating_add(passed);
+        let count = width.count_in(to_u64(chunk.bytes.len()));
+        // Pages at a time, since nearly all refcounts of a page are alike.
+        let mut index = 0_u64;
+        while index < count && cluster < cx.file_clusters {
+            let slot = cluster % PAGE_LEN;
+            let len = PAGE_LEN.saturating_sub(slot).min(count.saturating_sub(index));
+            let bytes_from = to_usize(width.byte_offset(index));
+            let bytes_to = to_usize(width.byte_offset(index.saturating_add(len)));
+            let bytes = chunk.bytes.get(bytes_from..bytes_to.max(bytes_from.saturating_add(1)));
+            if bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+                let Some(page) = counted.clusters.page(cluster / PAGE_LEN) else { return Ok(()) };
+                if width.bits() == 16 && is_all_ones(bytes.unwrap_or_default()) {
+                    page.one.set_run(to_usize(slot), to_usize(len));
+                } else {
+                    for n in 0..len {
+                        if width.get(chunk.bytes, index.saturating_add(n)) == Some(1) {
+                            page.one.set(to_usize(slot.saturating_add(n)));
+                        }
+                    }
+                }
+            }
+            (index, cluster) = (index.saturating_add(len), cluster.saturating_add(len));
+        }
+    }
+    Ok(())
 }
 
 /// The same for a block that counts clusters which the file does not have (R08), run by run.
@@ -252,7 +240,9 @@ fn load_last_block<R: ReadAt>(
 /// Whether a block counts as one: QEMU skips those with a broken entry, and those outside the file.
 fn is_counted<R: ReadAt>(cx: &Context<'_, R>, counted: &Counted, block: &Block) -> bool {
     let end = cx.file_clusters.max(counted.touched_end);
-    block.entry.reserved() == 0 && block.is_aligned && cx.cluster(block.entry.block_offset()) < end
+    block.entry.reserved() == 0
+        && block.is_aligned
+        && cx.geometry.cluster_of(block.entry.block_offset()) < end
 }
 
 /// Whether all 16-bit refcounts are one.

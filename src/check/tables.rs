@@ -19,11 +19,6 @@ use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{Geometry, GuestOffset, HostOffset, to_u64, to_usize};
 
-/// The bits that a plain entry has not: all but its offset and bit 63.
-const NOT_PLAIN: u64 = !0x80ff_ffff_ffff_fe00;
-const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-const COPIED: u64 = 1 << 63;
-
 /// The L2 table at hand, as the tree has it that stands for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct L2Reading {
@@ -50,8 +45,7 @@ pub(super) struct L2Reading {
 impl L2Reading {
     /// A table, as if it were the only one.
     pub(super) fn new<R: ReadAt>(cx: &Context<'_, R>, trees: &Trees, at: u64, table: &L2Use) -> Self {
-        let active = DiskTree { l1: cx.image.active_l1(), disk_size: cx.image.header().v2.size.0 };
-        let tree = trees.tree(table.place()).unwrap_or(active);
+        let tree = trees.tree(table.place()).unwrap_or_else(|| cx.image.active_tree());
         let l1_index = u64::from(table.l1_index);
         let start = cx.geometry.l1_guest_offset(l1_index);
         let left = start.map_or(0, |start| tree.disk_size.saturating_sub(start.0));
@@ -192,16 +186,16 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
     /// another kind; answers how many they were.
     #[inline]
     fn entry_run(&mut self, table: &mut L2Reading, index: u64, raw: u64, entries: &[[u8; 8]]) -> usize {
-        let offset = raw & OFFSET;
+        let offset = L2Entry(raw).standard_offset();
         let cluster_size = self.cx.geometry.cluster_size();
         if !self.is_plain(table, index, raw) {
             self.odd_entry(table, index, L2Entry(raw), None);
             return 1;
         }
-        let cluster = offset.unbounded_shr(self.cx.geometry.cluster_bits());
+        let cluster = self.cx.geometry.cluster_of(offset);
         let in_page = PAGE_LEN.saturating_sub(cluster % PAGE_LEN);
         let in_file =
-            self.cx.image.file_len().saturating_sub(offset).unbounded_shr(self.cx.geometry.cluster_bits());
+            self.cx.image.file_len().saturating_sub(offset.0).unbounded_shr(self.cx.geometry.cluster_bits());
         let most = to_usize(in_page.min(in_file).min(table.disk_end.saturating_sub(index)));
         let mut next = raw;
         let goes_on = |entry: &&[u8; 8]| {
@@ -209,7 +203,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
             u64::from_be_bytes(**entry) == next
         };
         let len = entries.iter().take(most).skip(1).take_while(goes_on).count().saturating_add(1);
-        self.count_mapped(table, offset, to_u64(len));
+        self.count_mapped(table, offset.0, to_u64(len));
         self.hold(table, index, to_u64(len));
         self.map_run(table, index, raw, cluster, len);
         len
@@ -220,9 +214,9 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
     fn map_run(&mut self, table: &L2Reading, index: u64, raw: u64, cluster: u64, len: usize) {
         if len > 1 && !table.is_header() {
             let Some((page, slot)) = self.counted.clusters.at(cluster) else { return };
-            let is_flag_right = match (table.active_times, raw & COPIED) {
+            let is_flag_right = match (table.active_times, L2Entry(raw).copied()) {
                 (0, _) => true,
-                (_, 0) => !page.one.any(slot, len),
+                (_, false) => !page.one.any(slot, len),
                 _ => page.one.all(slot, len),
             };
             let is_alone = !page.seen.any(slot, len) && !page.metadata.any(slot, len) && !page.has_packed();
@@ -248,12 +242,12 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
 
     #[inline]
     fn is_plain(&self, table: &L2Reading, index: u64, raw: u64) -> bool {
-        let offset = raw & OFFSET;
+        let offset = L2Entry(raw).standard_offset();
         let cluster_size = self.cx.geometry.cluster_size();
-        raw & NOT_PLAIN == 0
-            && offset != 0
-            && offset & cluster_size.saturating_sub(1) == 0
-            && offset.saturating_add(cluster_size) <= self.cx.image.file_len()
+        raw & L2Entry::NOT_PLAIN == 0
+            && offset.0 != 0
+            && offset.is_aligned(cluster_size)
+            && offset.0.saturating_add(cluster_size) <= self.cx.image.file_len()
             && index < table.disk_end
             && !self.cx.has_external_data
     }
@@ -261,13 +255,13 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
     /// One entry that is not zero.
     #[inline]
     fn entry(&mut self, table: &mut L2Reading, index: u64, raw: u64, bitmap: Option<SubclusterBitmap>) {
-        let offset = raw & OFFSET;
+        let offset = L2Entry(raw).standard_offset();
         let is_plain =
             self.is_plain(table, index, raw) && bitmap.is_none_or(|bitmap| bitmap.conflicting() == 0);
         if is_plain {
-            self.count_mapped(table, offset, 1);
+            self.count_mapped(table, offset.0, 1);
             self.hold(table, index, 1);
-            self.map(table, index, raw, offset.unbounded_shr(self.cx.geometry.cluster_bits()));
+            self.map(table, index, raw, self.cx.geometry.cluster_of(offset));
         } else {
             self.odd_entry(table, index, L2Entry(raw), bitmap);
         }
@@ -303,7 +297,7 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
         };
         let is_conflict = is_twice || page.metadata.get(slot) || page.is_packed(slot);
         page.plain.set(slot);
-        let is_flag_wrong = is_active && page.one.get(slot) != (raw & COPIED != 0);
+        let is_flag_wrong = is_active && page.one.get(slot) != L2Entry(raw).copied();
         self.counted.touched_end = self.counted.touched_end.max(cluster.saturating_add(1));
         if table.is_one_of_several {
             self.counted.clusters.remember_own(cluster);

@@ -16,7 +16,8 @@ pub(super) fn trailing_data<R: ReadAt>(
     reporter: &mut Reporter<'_>,
 ) {
     // Where refcounts cannot be read, the references still tell what is in use.
-    let at = HostOffset(image_end).max(cx.host_offset(touched_end));
+    let Some(touched_end) = cx.geometry.host_offset(touched_end) else { return };
+    let at = HostOffset(image_end).max(touched_end);
     let len = cx.image.file_len().saturating_sub(at.0);
     if len == 0 || image_end == 0 {
         return;

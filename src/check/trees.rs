@@ -162,7 +162,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
                 self.reporter.qemu.corrupt(table.times);
                 continue;
             }
-            let clusters = self.cx.clusters_of(table.span());
+            let clusters = self.cx.geometry.clusters_of(table.span());
             let start = edges.entry(*clusters.start()).or_default();
             start.0 = start.0.saturating_add(table.times);
             let end = edges.entry(clusters.end().saturating_add(1)).or_default();
@@ -277,14 +277,14 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
         let l2 = entry.l2_offset();
         if l2.0 == 0 {
             // QEMU takes the header for the table, and counts what its bytes happen to say.
-            self.counted.refer(self.cx, self.cx.cluster_at(l2), here.times, self.reporter);
+            self.counted.refer(self.cx, self.cx.geometry.cluster_at(l2), here.times, self.reporter);
             return self.remember(here, place, index, at, l2);
         }
         let is_aligned = l2.is_aligned(self.cx.geometry.cluster_size());
         if !is_aligned {
             self.reporter.qemu.corrupt(here.times);
         }
-        let span = self.cx.cluster_at(l2);
+        let span = self.cx.geometry.cluster_at(l2);
         let is_there = !self.cx.is_past_file(span);
         if here.active.is_some() {
             let known = (self.stored, &mut *self.counted);
@@ -337,7 +337,7 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
             return true;
         }
         if is_first && l2.is_aligned(self.cx.geometry.cluster_size()) {
-            self.counted.mark(self.cx, self.cx.cluster_at(l2), false);
+            self.counted.mark(self.cx, self.cx.geometry.cluster_at(l2), false);
         }
         if is_twice && !is_told {
             self.further_repeats = self.further_repeats.saturating_add(1);

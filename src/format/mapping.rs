@@ -68,6 +68,9 @@ impl L2Entry {
     /// Bits of a standard entry that must be zero; bit 0 is judged by version and entry width.
     pub const RESERVED: u64 = 0x3f00_0000_0000_01fe;
 
+    /// The bits that the entry of a plain data cluster has not: all but its offset and the copied flag.
+    pub const NOT_PLAIN: u64 = !(OFFSET_MASK | COPIED);
+
     /// Whether it says that the cluster's refcount is one.
     pub const fn copied(self) -> bool {
         self.0 & COPIED != 0

@@ -1,5 +1,7 @@
 //! The refcount table and its blocks.
 
+use std::ops::Range;
+
 use crate::units::{Geometry, HostOffset, Span, to_u64, to_usize};
 
 /// An entry of the refcount table.
@@ -49,6 +51,20 @@ impl RefcountWidth {
     /// Refcounts in a block, which fills one cluster.
     pub const fn block_entry_count(self, geometry: Geometry) -> u64 {
         self.count_in(geometry.cluster_size())
+    }
+
+    /// The clusters that the block with this index in the table counts; `None` where their numbers pass 2^64.
+    pub fn clusters_of_block(self, index: u64, geometry: Geometry) -> Option<Range<u64>> {
+        let per_block = self.block_entry_count(geometry);
+        let first = index.checked_mul(per_block)?;
+        Some(first..first.checked_add(per_block)?)
+    }
+
+    /// The index in the table of the block that counts this cluster, and the place of its refcount there.
+    pub const fn place_of(self, cluster: u64, geometry: Geometry) -> (u64, u64) {
+        // A power of two.
+        let per_block = self.block_entry_count(geometry);
+        (cluster.unbounded_shr(per_block.trailing_zeros()), cluster & per_block.saturating_sub(1))
     }
 
     /// Refcounts that `len` bytes hold.

@@ -3,8 +3,9 @@
 use super::{Disk, Extent, State};
 use crate::Error;
 use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
-use crate::source::{Metered, ReadAt};
-use crate::units::{GuestOffset, GuestSpan, HostOffset};
+use crate::image::{Entry, Table};
+use crate::source::ReadAt;
+use crate::units::{GuestOffset, GuestPlace, GuestSpan, HostOffset};
 
 /// A table entry on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,26 +49,18 @@ impl<R: ReadAt> Disk<'_, R> {
     /// # Errors
     /// Where a table cannot be read.
     pub fn locate(&self, guest: GuestOffset) -> Result<Trace, Error> {
-        let (geometry, source) = (self.geometry, self.image().source());
-        let l1_index = guest.0.unbounded_shr(geometry.l2_coverage().trailing_zeros());
-        let in_l2 = guest.0 & geometry.l2_coverage().saturating_sub(1);
-        let within = in_l2 & geometry.cluster_size().saturating_sub(1);
-        let table = self.tree().l1;
-        let l1 = (l1_index < u64::from(table.size)).then(|| {
-            let at = table.at.saturating_add(l1_index.saturating_mul(8));
-            number(source, "an L1 entry", at).map(|raw| Step { index: l1_index, at, entry: L1Entry(raw) })
-        });
-        let l1 = l1.transpose()?;
+        let (geometry, image, tree) = (self.geometry, self.image(), self.tree());
+        let GuestPlace { l1_index, l2_index, in_cluster, .. } = geometry.place(guest);
+        let table = Table::l1(tree);
+        let l1 = (l1_index < table.entry_count()).then(|| image.entry(&table, l1_index)).transpose()?;
+        let l1 = l1.map(|Entry { index, at, raw, .. }| Step { index, at, entry: L1Entry(raw) });
         let l2_at = l1.map(|step| step.entry.l2_offset());
         let l2_at = l2_at.filter(|at| at.0 != 0 && at.is_aligned(geometry.cluster_size()));
         let (mut l2, mut bitmap) = (None, None);
         if let Some(l2_at) = l2_at {
-            let index = in_l2.unbounded_shr(geometry.cluster_bits());
-            let at = l2_at.saturating_add(index.saturating_mul(geometry.l2_entry_len()));
-            l2 = Some(Step { index, at, entry: L2Entry(number(source, "an L2 entry", at)?) });
-            if geometry.extended_l2() {
-                bitmap = Some(SubclusterBitmap(number(source, "an L2 entry", at.saturating_add(8))?));
-            }
+            let entry = image.entry(&Table::l2(tree, l1_index, l2_at, geometry), l2_index)?;
+            l2 = Some(Step { index: l2_index, at: entry.at, entry: L2Entry(entry.raw) });
+            bitmap = entry.bitmap;
         }
         // What it means is decided in one place.
         let extent = self.clusters(GuestSpan { start: guest, len: 1 }).next().transpose()?;
@@ -76,15 +69,8 @@ impl<R: ReadAt> Disk<'_, R> {
             None => (State::Unallocated, None, 0),
         };
         let shift = geometry.subcluster_size().trailing_zeros();
-        let subcluster = geometry.extended_l2().then(|| within.unbounded_shr(shift));
+        let subcluster = geometry.extended_l2().then(|| in_cluster.unbounded_shr(shift));
         let in_disk = guest.0 < self.len();
         Ok(Trace { guest, in_disk, l1, l2, bitmap, subcluster, state, host, stream_len })
     }
-}
-
-/// The big-endian number at an offset, with zeros for what lies behind the end of the file.
-fn number<R: ReadAt>(source: &Metered<R>, what: &'static str, at: HostOffset) -> Result<u64, Error> {
-    let mut bytes = [0; 8];
-    source.read(what, at, &mut bytes)?;
-    Ok(u64::from_be_bytes(bytes))
 }

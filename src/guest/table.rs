@@ -52,7 +52,7 @@ impl TableWindow {
             let at = self.span.at.saturating_add(offset);
             let left = self.span.len.saturating_sub(offset);
             let whole_entries = !self.entry_len.saturating_sub(1);
-            let in_file = image.file_len().saturating_sub(at.0).min(left);
+            let in_file = Span::new(at, left).within(image.file_len()).len;
             if in_file == 0 {
                 return Ok(Ahead::Behind(left));
             }

@@ -8,7 +8,7 @@ use crate::format::mapping::{L1Entry, L2Entry, SubclusterBitmap};
 use crate::image::{Image, L1Table};
 use crate::rules::named::{L2_TABLE_BEYOND_FILE, L2_TABLE_UNALIGNED};
 use crate::source::ReadAt;
-use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, to_u64, to_usize};
+use crate::units::{Geometry, GuestOffset, GuestPlace, GuestSpan, HostOffset, to_u64, to_usize};
 
 /// Goes from extent to extent; neighbours may belong together.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl<'i, R: ReadAt> ExtentWalk<'i, R> {
             l1_table: TableWindow::new("an L1 table", l1.span(), 8),
             l2_table: TableWindow::new(
                 "an L2 table",
-                Span::new(HostOffset(0), geometry.cluster_size()),
+                geometry.cluster_at(HostOffset(0)),
                 geometry.l2_entry_len(),
             ),
             l1_index: None,
@@ -85,22 +85,17 @@ impl<'i, R: ReadAt> ExtentWalk<'i, R> {
     /// The runs from here on, which is before the end, that a part of a table in memory decides: at least one.
     fn runs(&mut self) -> Result<Runs<'_>, Error> {
         let geometry = self.reading.geometry;
-        // Both are powers of two.
-        let (coverage, cluster_bits) = (geometry.l2_coverage(), geometry.cluster_bits());
-        let l1_index = self.at.unbounded_shr(coverage.trailing_zeros());
-        let in_l2 = self.at & coverage.saturating_sub(1);
-        let index = in_l2.unbounded_shr(cluster_bits);
-        let within = in_l2 & geometry.cluster_size().saturating_sub(1);
-        let place = Place { reading: self.reading, at: self.at, within, streams: self.streams };
+        let GuestPlace { l1_index, in_l2, l2_index, in_cluster } = geometry.place(GuestOffset(self.at));
+        let place = Place { reading: self.reading, at: self.at, within: in_cluster, streams: self.streams };
         let end = self.end;
         if self.l1_index != Some(l1_index)
-            && let Some(extent) = self.l1_entry(l1_index, in_l2, coverage)?
+            && let Some(extent) = self.l1_entry(l1_index, in_l2, geometry.l2_coverage())?
         {
             return Ok(Runs { place, end, rest: Rest::One(extent) });
         }
         let entry_len = geometry.l2_entry_len();
         let entries = |len: u64| len.unbounded_shr(entry_len.trailing_zeros()).max(1);
-        let rest = match self.l2_table.part(self.image, index.saturating_mul(entry_len))? {
+        let rest = match self.l2_table.part(self.image, l2_index.saturating_mul(entry_len))? {
             Ahead::Zeros(len) => Rest::One(place.extent(State::Unallocated, None, entries(len))),
             Ahead::Behind(len) => {
                 Rest::One(place.extent(State::Broken(&L2_TABLE_BEYOND_FILE), None, entries(len)))
@@ -132,11 +127,11 @@ impl<'i, R: ReadAt> ExtentWalk<'i, R> {
             Some(at) if at.0 != 0 => at,
             _ => return none(State::Unallocated, empty.max(1)),
         };
-        let cluster_size = self.reading.geometry.cluster_size();
-        if !at.is_aligned(cluster_size) {
+        let table = self.reading.geometry.cluster_at(at);
+        if !at.is_aligned(table.len) {
             return none(State::Broken(&L2_TABLE_UNALIGNED), 1);
         }
-        self.l2_table.turn_to(Span::new(at, cluster_size));
+        self.l2_table.turn_to(table);
         self.l1_index = Some(l1_index);
         Ok(None)
     }

@@ -28,8 +28,7 @@ pub struct Chunk<'b> {
 
 impl<'i, R: ReadAt> Chunks<'i, R> {
     pub(super) fn new(source: &'i Metered<R>, what: &'static str, span: Span) -> Self {
-        let end = span.end().min(HostOffset(source.len()));
-        Self { source, what, at: span.at, end, buf: Vec::new() }
+        Self { source, what, at: span.at, end: span.within(source.len()).end(), buf: Vec::new() }
     }
 
     /// The next piece, or an error, after which nothing comes.

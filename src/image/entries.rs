@@ -96,13 +96,13 @@ impl Table {
 
     /// The L2 table at `at`, to which the entry `l1_index` of this tree leads.
     pub const fn l2(tree: DiskTree, l1_index: u64, at: HostOffset, geometry: Geometry) -> Self {
-        let span = Span::new(at, geometry.cluster_size());
+        let span = geometry.cluster_at(at);
         Self { kind: TableKind::L2 { tree, l1_index }, span, entry_len: geometry.l2_entry_len() }
     }
 
     /// The refcount block at `at`, to which the entry `index` of the refcount table leads.
     pub fn refcount_block(index: u64, at: HostOffset, geometry: Geometry, width: RefcountWidth) -> Self {
-        let span = Span::new(at, geometry.cluster_size());
+        let span = geometry.cluster_at(at);
         Self { kind: TableKind::RefcountBlock(index), span, entry_len: width.byte_len() }
     }
 
@@ -136,6 +136,19 @@ pub struct Entry {
     pub bitmap: Option<SubclusterBitmap>,
 }
 
+impl Entry {
+    /// The entry that has these halves, of which there is one, or two.
+    #[inline]
+    fn decode(index: u64, at: HostOffset, halves: &[[u8; 8]]) -> Option<Self> {
+        let half = |n: usize| halves.get(n).map(|half| u64::from_be_bytes(*half));
+        Some(Self { index, at, raw: half(0)?, bitmap: half(1).map(SubclusterBitmap) })
+    }
+
+    fn is_zero(&self) -> bool {
+        self.raw == 0 && self.bitmap.unwrap_or_default().0 == 0
+    }
+}
+
 /// Some entries of a table that stand side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryChunk<'b> {
@@ -160,11 +173,8 @@ impl<'b> EntryChunk<'b> {
         let (halves, _) = self.bytes.as_chunks::<8>();
         let per_entry = if is_wide { 2 } else { 1 };
         (self.first..).zip(halves.chunks_exact(per_entry)).filter_map(move |(index, halves)| {
-            let half = |n: usize| halves.get(n).map(|half| u64::from_be_bytes(*half));
-            let (raw, second) = (half(0)?, half(1));
             let at = self.at.saturating_add(index.saturating_sub(self.first).saturating_mul(self.entry_len));
-            let entry = Entry { index, at, raw, bitmap: second.map(SubclusterBitmap) };
-            (raw != 0 || second.is_some_and(|second| second != 0)).then_some(entry)
+            Entry::decode(index, at, halves).filter(|entry| !entry.is_zero())
         })
     }
 }
@@ -185,9 +195,23 @@ pub struct Entries<'i, R> {
 impl<R: ReadAt> Image<R> {
     /// The entries of a table, as far as the file goes.
     pub fn entries(&self, table: Table) -> Entries<'_, R> {
-        let there = table.span.len.min(self.source.len().saturating_sub(table.span.at.0));
+        let there = table.span.within(self.source.len()).len;
         let end = there.checked_next_multiple_of(table.entry_len).unwrap_or(there);
         Entries { source: &self.source, table, next: 0, end, is_last_zero: false, buf: Vec::new() }
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    /// One entry of a table whose entries have 64 or 128 bits. What the end of the file cuts off is zero, as QEMU reads it.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn entry(&self, table: &Table, index: u64) -> Result<Entry, Error> {
+        let (mut bytes, at) = ([0; 16], table.entry_at(index));
+        let bytes = bytes.split_at_mut(to_usize(table.entry_len).min(16)).0;
+        self.source.read(table.kind.words(), at, bytes)?;
+        let entry = Entry::decode(index, at, bytes.as_chunks::<8>().0);
+        Ok(entry.unwrap_or(Entry { index, at, raw: 0, bitmap: None }))
     }
 }
 
@@ -288,7 +312,7 @@ mod tests {
 
     fn entries(table: Table, bytes: &[u8]) -> (Vec<(u64, u64, u64)>, u64) {
         let source = Metered::new(bytes, Limits::default()).unwrap();
-        let there = table.span.len.min(source.len().saturating_sub(table.span.at.0));
+        let there = table.span.within(source.len()).len;
         let end = there.next_multiple_of(table.entry_len);
         let mut entries =
             Entries { source: &source, table, next: 0, end, is_last_zero: false, buf: Vec::new() };

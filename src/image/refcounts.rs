@@ -2,9 +2,9 @@
 
 use super::{Entries, Image, Table, TableKind};
 use crate::Error;
-use crate::format::refcount::RefcountWidth;
+use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::source::ReadAt;
-use crate::units::{Geometry, HostOffset, Span};
+use crate::units::{Geometry, HostOffset, Span, to_usize};
 
 /// Neighbouring clusters with the same refcount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct RefcountRun {
     pub value: u64,
     /// The bytes of the block that hold it; narrow refcounts share a byte.
     pub at: Span,
-    /// The first cluster's number.
+    /// The first cluster's number, or 2^64 - 1 where that is less.
     pub first_cluster: u64,
     /// Where the first cluster starts; `None` past 2^64.
     pub host_offset: Option<HostOffset>,
@@ -29,7 +29,8 @@ pub struct RefcountRuns<'i, R> {
     entries: Entries<'i, R>,
     geometry: Geometry,
     width: RefcountWidth,
-    block: u64,
+    /// The cluster that the block counts first; `None` past 2^64.
+    first_cluster: Option<u64>,
     at: HostOffset,
     /// The place in the block of the next refcount.
     index: u64,
@@ -59,7 +60,7 @@ impl<R: ReadAt> Image<R> {
             entries: self.entries(Table::refcount_block(block, at, geometry, width)),
             geometry,
             width,
-            block,
+            first_cluster: width.clusters_of_block(block, geometry).map(|clusters| clusters.start),
             at,
             index: 0,
             bytes: Vec::new(),
@@ -71,15 +72,39 @@ impl<R: ReadAt> Image<R> {
     }
 }
 
+impl<R: ReadAt> Image<R> {
+    /// The stored refcount of a cluster; `None` where no block has it, or none that is read.
+    ///
+    /// # Errors
+    /// Where the refcount table or the block cannot be read.
+    pub fn refcount(&self, cluster: u64) -> Result<Option<u64>, Error> {
+        let Some((geometry, width)) = self.geometry.zip(self.refcount_width()) else { return Ok(None) };
+        let (index, place) = width.place_of(cluster, geometry);
+        let Some(table) = self.refcount_table().filter(|table| index < table.entry_count()) else {
+            return Ok(None);
+        };
+        let block = RefcountTableEntry(self.entry(&table, index)?.raw).block_offset();
+        if block.0 == 0 { Ok(None) } else { self.refcount_in(block, place) }
+    }
+
+    /// The refcount in this place of the block at `block`, with zeros for what is behind the end of the file, as QEMU has
+    /// it; `None` where nobody reads it, since the block is not on a cluster boundary.
+    pub(crate) fn refcount_in(&self, block: HostOffset, place: u64) -> Result<Option<u64>, Error> {
+        let Some((geometry, width)) = self.geometry.zip(self.refcount_width()) else { return Ok(None) };
+        if !block.is_aligned(geometry.cluster_size()) {
+            return Ok(None);
+        }
+        let Span { at, len } = width.span(block, place, 1);
+        let mut bytes = [0; 8];
+        self.source.read("a refcount block", at, bytes.split_at_mut(to_usize(len).min(8)).0)?;
+        Ok(width.get(&bytes, width.index_in_byte(place)))
+    }
+}
+
 impl<R: ReadAt> RefcountRuns<'_, R> {
     /// Where the cluster starts that the refcount with this index counts; `None` past 2^64.
     pub fn host_offset(&self, index: u64) -> Option<HostOffset> {
-        self.cluster(index).checked_mul(self.geometry.cluster_size()).map(HostOffset)
-    }
-
-    /// The number of that cluster.
-    fn cluster(&self, index: u64) -> u64 {
-        self.block.saturating_mul(self.width.block_entry_count(self.geometry)).saturating_add(index)
+        self.geometry.host_offset(self.first_cluster?.checked_add(index)?)
     }
 
     /// The refcount at hand, from the next piece of the block where this one is used up.
@@ -131,7 +156,7 @@ impl<R: ReadAt> RefcountRuns<'_, R> {
             count,
             value,
             at: self.width.span(self.at, index, count),
-            first_cluster: self.cluster(index),
+            first_cluster: self.first_cluster.and_then(|first| first.checked_add(index)).unwrap_or(u64::MAX),
             host_offset: self.host_offset(index),
         }))
     }

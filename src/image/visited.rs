@@ -127,11 +127,10 @@ impl Seen {
 
     /// The table that had bytes of this one before, unless it may be read again.
     pub(super) fn earlier(&mut self, table: &Table) -> Option<Earlier> {
-        let in_file = table.span.len.min(self.file_len.saturating_sub(table.span.at.0));
-        let here = Span::new(table.span.at, in_file);
+        let here = table.span.within(self.file_len);
         let (span, (tree, index)) = self.visited.first(here, (table.kind.tree(), table.kind.place()))?;
         let earlier = Earlier { is_same: span == here, tree, index };
-        let may_read = self.again.as_mut().is_some_and(|again| again.may_read(in_file));
+        let may_read = self.again.as_mut().is_some_and(|again| again.may_read(here.len));
         (!may_read).then_some(earlier)
     }
 }

@@ -50,7 +50,7 @@ impl<R: ReadAt> References<'_, R> {
 
     /// The cluster that the header is in, with whatever else is there.
     pub fn header(&self) -> Reference {
-        self.reference(Role::Header, HostOffset(0), self.cluster_at(HostOffset(0)))
+        self.reference(Role::Header, HostOffset(0), self.geometry.cluster_at(HostOffset(0)))
     }
 
     /// The refcount table.

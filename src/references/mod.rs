@@ -103,7 +103,8 @@ impl<'i, R: ReadAt> References<'i, R> {
                 let block = RefcountTableEntry(entry.raw);
                 let at = block.block_offset();
                 let is_followed = block.reserved() == 0 && at.is_aligned(self.geometry.cluster_size());
-                let reference = self.entry_reference(Role::RefcountBlock, table, entry, self.cluster_at(at));
+                let reference =
+                    self.entry_reference(Role::RefcountBlock, table, entry, self.geometry.cluster_at(at));
                 (at.0 != 0).then(|| reference.followed_if(is_followed))
             }
             TableKind::RefcountBlock(_) => None,
@@ -119,7 +120,7 @@ impl<'i, R: ReadAt> References<'i, R> {
                 let is_whole = data.reserved() == 0 && !data.is_ambiguous();
                 let is_counted = is_whole && at.is_aligned(self.geometry.cluster_size());
                 let reference =
-                    self.entry_reference(Role::BitmapData(index), table, entry, self.cluster_at(at));
+                    self.entry_reference(Role::BitmapData(index), table, entry, self.geometry.cluster_at(at));
                 Some(reference.followed_if(self.image.bitmaps_are_loaded()).counted_if(is_counted))
             }
         }
@@ -136,7 +137,7 @@ impl<'i, R: ReadAt> References<'i, R> {
     pub fn l2_table(&self, tree: DiskTree, l1_index: u64, at: HostOffset) -> Reference {
         let l1 = Table::l1(tree);
         let start = self.geometry.l1_guest_offset(l1_index);
-        let reference = self.reference(Role::L2Table, l1.entry_at(l1_index), self.cluster_at(at));
+        let reference = self.reference(Role::L2Table, l1.entry_at(l1_index), self.geometry.cluster_at(at));
         let reference = reference.in_tree(tree, start, self.geometry.l2_coverage());
         Reference { table: Some(l1.span.at), ..reference }
     }
@@ -149,7 +150,7 @@ impl<'i, R: ReadAt> References<'i, R> {
         match self.image.mapping(self.geometry, L2Entry(entry.raw)) {
             Mapping::Unallocated | Mapping::Zero => None,
             Mapping::Data(at) | Mapping::ZeroAllocated(at) => {
-                Some(self.entry_reference(Role::Data, table, entry, self.cluster_at(at)))
+                Some(self.entry_reference(Role::Data, table, entry, self.geometry.cluster_at(at)))
             }
             Mapping::Compressed(stream) => {
                 // QEMU reads one with subclusters all the same, and counts none of its clusters.
@@ -170,10 +171,6 @@ impl<'i, R: ReadAt> References<'i, R> {
         let counted = u64::from(is_counted);
         Reference { role, pointer, table: None, span, tree: None, guest: None, is_followed: true, counted }
     }
-
-    const fn cluster_at(&self, at: HostOffset) -> Span {
-        Span::new(at, self.geometry.cluster_size())
-    }
 }
 
 /// How often each host cluster is referenced, by QEMU's count: every cluster with a reference, in order. What an entry
@@ -183,12 +180,10 @@ impl<'i, R: ReadAt> References<'i, R> {
 /// Where something cannot be read, or a limit is spent.
 pub fn count<R: ReadAt>(image: &Image<R>) -> Result<Vec<(u64, u64)>, Error> {
     let Some(references) = References::new(image) else { return Ok(Vec::new()) };
-    let cluster_bits = references.geometry.cluster_bits();
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     references.all(&mut |reference| {
         // Behind the end of the file nothing is counted, so that the clusters are no more than the file has.
-        let last = reference.span.at.saturating_add(reference.span.len.saturating_sub(1));
-        let clusters = reference.span.at.0.unbounded_shr(cluster_bits)..=last.0.unbounded_shr(cluster_bits);
+        let clusters = references.geometry.clusters_of(reference.span);
         for cluster in clusters.take_while(|_| reference.counted != 0) {
             let count = counts.entry(cluster).or_default();
             *count = count.saturating_add(reference.counted);

@@ -8,7 +8,7 @@ use super::{ends_past_file, is_cut};
 use crate::finding::{Evidence, Finding, Rule, Severity, Structure, rules};
 use crate::format::bitmap::{BitmapData, BitmapHead, BitmapTableEntry, field};
 use crate::format::qemu;
-use crate::image::{Bitmap, Table, TableKind};
+use crate::image::{Bitmap, Table};
 use crate::source::ReadAt;
 use crate::units::{Geometry, HostOffset, Span};
 use crate::{Error, Image};
@@ -175,7 +175,7 @@ impl BitmapRules {
                 format!("an offset that is a multiple of {cluster_size:#x}"),
             ));
         }
-        if is_cut(self.file_len, Span::new(data, cluster_size)) {
+        if is_cut(self.file_len, geometry.cluster_at(data)) {
             let wanted = format!("inside the {:#x} bytes of the file, for entry {index}", self.file_len);
             out.push(finding(&BITMAP_DATA_OFFSET_INVALID, wanted).at_most(Severity::Corruption));
         }
@@ -195,10 +195,10 @@ impl Tails {
     pub(super) fn check<R: ReadAt>(
         &mut self,
         image: &Image<R>,
-        head: &BitmapHead,
+        (head, table): (&BitmapHead, &Table),
         out: &mut Vec<Finding>,
     ) -> Result<(), Error> {
-        let Some(tail) = Tail::of(image, head) else { return Ok(()) };
+        let Some(tail) = Tail::of(image, head, *table) else { return Ok(()) };
         let Some(cluster) = tail.cluster(image)? else { return Ok(()) };
         let stray = match self.0.entry((cluster, tail.bit)) {
             Entry::Occupied(known) => *known.get(),
@@ -222,8 +222,9 @@ impl Tails {
 
 /// The first bit behind the end of the disk.
 struct Tail {
-    /// The table entry of its cluster.
-    entry: Table,
+    /// The table, and the index of the entry of its cluster.
+    table: Table,
+    index: u64,
     /// Its place in that cluster.
     bit: u64,
     cluster_size: u64,
@@ -231,7 +232,7 @@ struct Tail {
 
 impl Tail {
     /// `None` where the disk's bits fill the last cluster, or where the table is not as long as they call for.
-    fn of<R: ReadAt>(image: &Image<R>, head: &BitmapHead) -> Option<Self> {
+    fn of<R: ReadAt>(image: &Image<R>, head: &BitmapHead, table: Table) -> Option<Self> {
         let geometry = image.geometry()?;
         let wanted = head.table_size_for(image.disk_len(), geometry)?;
         if u64::from(head.bitmap_table_size) != wanted {
@@ -240,18 +241,14 @@ impl Tail {
         let cluster_size = geometry.cluster_size();
         let (bit, per_cluster) = (head.bit_count_for(image.disk_len())?, cluster_size.saturating_mul(8));
         let (index, bit) = (bit.checked_div(per_cluster)?, bit.checked_rem(per_cluster)?);
-        let at = head.bitmap_table_offset.saturating_add(index.saturating_mul(8));
-        let kind = TableKind::Bitmap { index: 0, in_use: false };
-        let entry = Table { kind, span: Span::new(at, 8), entry_len: 8 };
-        (index < wanted).then_some(Self { entry, bit, cluster_size })
+        (index < wanted).then_some(Self { table, index, bit, cluster_size })
     }
 
     /// The cluster of data that it is in, where there is one.
     fn cluster<R: ReadAt>(&self, image: &Image<R>) -> Result<Option<HostOffset>, Error> {
-        let mut entries = image.entries(self.entry);
-        let entry = entries.next().transpose()?.and_then(|chunk| chunk.entries().next());
-        Ok(match entry.map(|entry| BitmapTableEntry(entry.raw).data()) {
-            Some(BitmapData::Serialized(cluster)) if cluster.is_aligned(self.cluster_size) => Some(cluster),
+        let entry = image.entry(&self.table, self.index)?;
+        Ok(match BitmapTableEntry(entry.raw).data() {
+            BitmapData::Serialized(cluster) if cluster.is_aligned(self.cluster_size) => Some(cluster),
             _ => None,
         })
     }

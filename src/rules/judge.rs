@@ -150,7 +150,7 @@ impl<'i, R: ReadAt> Judge<'i, R> {
     fn table(&mut self, table: &Table, out: &mut Vec<Finding>) {
         let TableKind::Bitmap { .. } = table.kind else { return };
         let Some(head) = self.bitmap.take() else { return };
-        let read = self.tails.check(self.image, &head, out);
+        let read = self.tails.check(self.image, (&head, table), out);
         self.or_stopped(read, Structure::BitmapTable, out);
     }
 

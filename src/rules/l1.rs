@@ -151,8 +151,7 @@ impl MappingRules {
                 .hurting(tree.l1_guest(index, self.geometry)),
             );
         }
-        let table = Span::new(l2_offset, cluster_size);
-        if is_cut(self.file_len, table) {
+        if is_cut(self.file_len, self.geometry.cluster_at(l2_offset)) {
             let mut lost = tree.l1_guest(index, self.geometry);
             let there = self.file_len.saturating_sub(l2_offset.0).checked_div(self.geometry.l2_entry_len());
             let there = there.unwrap_or_default().saturating_mul(cluster_size);

@@ -273,7 +273,8 @@ impl EntryJudge<'_> {
             if !self.entry.copied() {
                 self.push(&DATA_FILE_COPIED_FLAG_CLEAR, "bit 63 set");
             }
-        } else if ends_past_file(self.rules.file_len, Span::new(at, cluster_size), self.rules.geometry) {
+        } else if ends_past_file(self.rules.file_len, self.rules.geometry.cluster_at(at), self.rules.geometry)
+        {
             let finding = self.finding(&DATA_CLUSTER_BEYOND_FILE, self.rules.inside_file());
             self.out.push(if has_data { finding.hurting(self.guest()) } else { finding });
         } else if has_data {

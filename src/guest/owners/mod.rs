@@ -67,9 +67,10 @@ pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Err
     let mut found =
         Owners { at, owners: Vec::new(), further: 0, counted: 0, refcount: None, limit: to_u64(limit) };
     let Some((references, geometry)) = References::new(image).zip(image.geometry()) else { return Ok(found) };
-    let cluster_size = geometry.cluster_size();
-    let cluster = Span::new(HostOffset(at.0 & !cluster_size.saturating_sub(1)), cluster_size);
+    let start = HostOffset(at.0 & !geometry.cluster_size().saturating_sub(1));
+    let cluster = geometry.cluster_at(start);
     let mut search = Search { image, geometry, cluster, limit, found: &mut found, leading: HashSet::new() };
+    search.found.refcount = image.refcount(geometry.cluster_of(at))?;
     references.lists(&mut |reference| search.reference(reference))?;
     references.trees(&mut |reference| search.reference(reference))?;
     search.trees()?;
@@ -99,10 +100,8 @@ impl<R: ReadAt> Search<'_, '_, R> {
     /// Takes note of a reference: of the owner that it gives, or for the trees, of the table that leads to them.
     fn reference(&mut self, reference: &Reference) -> Result<(), Error> {
         let Reference { role, span, table, .. } = *reference;
-        match role {
-            Role::Header => self.header()?,
-            Role::RefcountBlock => self.refcount_of(reference)?,
-            _ => {}
+        if role == Role::Header {
+            self.header()?;
         }
         if span.len == 0 || span.at >= self.cluster.end() || self.cluster.at >= span.end() {
             return Ok(());
@@ -142,27 +141,6 @@ impl<R: ReadAt> Search<'_, '_, R> {
         for snapshot in until_cut(self.image.snapshots()) {
             let snapshot = snapshot?;
             self.own_at(Role::SnapshotTable, snapshot.span(), Some(snapshot.index.into()));
-        }
-        Ok(())
-    }
-
-    /// Reads the refcount of the byte's cluster if it is in this block.
-    fn refcount_of(&mut self, block: &Reference) -> Result<(), Error> {
-        let Some(width) = self.image.refcount_width() else { return Ok(()) };
-        // Nobody reads refcounts from an unaligned block. Reserved bits are masked.
-        if !block.span.at.is_aligned(self.geometry.cluster_size()) {
-            return Ok(());
-        }
-        let number = self.found.at.0.unbounded_shr(self.geometry.cluster_bits());
-        let per_block = width.block_entry_count(self.geometry);
-        if number.checked_div(per_block) == block_index(block) {
-            let in_block = number.checked_rem(per_block).unwrap_or_default();
-            let byte = block.span.at.saturating_add(width.byte_offset(in_block));
-            let mut bytes = [0; 8];
-            let there = self.image.source().read("a refcount", byte, &mut bytes)?.len();
-            let place = width.index_in_byte(in_block);
-            // What the end of the file cuts off is zero.
-            self.found.refcount = if there == 0 { None } else { width.get(&bytes, place) };
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl<'i, R: ReadAt> Search<'_, 'i, R> {
         at: HostOffset,
         done: &mut LookedThrough,
     ) -> Result<(), Error> {
-        let (table, tree) = (Span::new(at, self.geometry.cluster_size()), disk.tree().l1.tree);
+        let (table, tree) = (self.geometry.cluster_at(at), disk.tree().l1.tree);
         let index = self.index(table, self.geometry.l2_entry_len());
         let start = self.geometry.l1_guest_offset(l1_index);
         let guest = start.map(|start| GuestSpan { start, len: self.geometry.l2_coverage() });
