@@ -48,14 +48,14 @@ impl Args {
                 report::write_map(&disk, range, &subject, &mut sink)?
             }
         };
-        if walked.broken() != 0 {
-            let broken = walked.broken();
+        if walked.bytes.broken != 0 {
+            let broken = walked.bytes.broken;
             let _ = writeln!(io::stderr(), "qcow2-inspect: {path}: {broken} guest bytes have broken tables");
         }
         check_unchanged(&image, &path)?;
         match walked.cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
-            None if walked.broken() != 0 => Ok(Outcome::Incomplete),
+            None if walked.bytes.broken != 0 => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Complete),
         }
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Walked, backing};
+use super::{StateBytes, Walked, backing};
 use crate::finding::Findings;
 use crate::guest::{Disk, Extent, State};
 use crate::report::human::Size;
@@ -90,13 +90,13 @@ pub fn write_map<R: ReadAt>(
                 break;
             }
         };
-        walked.add(&extent);
+        walked.bytes.add(&extent);
         sink.item(&ExtentItem::new(&extent, backing.is_some()))?;
         sink.text(|out, _| line(out, &mut text, &extent, backing.is_some()))?;
     }
     sink.end()?;
     sink.text(|out, _| end(out, &walked, backing.as_deref()))?;
-    let [data, zero, compressed, unallocated, broken] = walked.bytes;
+    let StateBytes { data, zero, compressed, unallocated, broken } = walked.bytes;
     let error = walked.cut.map(|error| error.to_string());
     let complete = error.is_none() && !sink.is_cut();
     sink.facts(&Ended { complete, error, data, zero, compressed, unallocated, broken })?;
@@ -121,11 +121,18 @@ fn line(out: &mut dyn Write, line: &mut Vec<u8>, extent: &Extent, has_backing: b
 
 fn end(out: &mut dyn Write, walked: &Walked, backing: Option<&str>) -> io::Result<()> {
     writeln!(out)?;
-    let names = ["data", "zero", "compressed", "unallocated", "broken"];
-    for (name, bytes) in names.iter().zip(walked.bytes).filter(|(_, bytes)| *bytes != 0) {
+    let StateBytes { data, zero, compressed, unallocated, broken } = walked.bytes;
+    let all = [
+        ("data", data),
+        ("zero", zero),
+        ("compressed", compressed),
+        ("unallocated", unallocated),
+        ("broken", broken),
+    ];
+    for (name, bytes) in all.into_iter().filter(|(_, bytes)| *bytes != 0) {
         writeln!(out, "{name}: {} ({bytes} bytes)", Size(bytes))?;
     }
-    if let Some(name) = backing.filter(|_| walked.unallocated() != 0) {
+    if let Some(name) = backing.filter(|_| unallocated != 0) {
         writeln!(out, "what is unallocated comes from the backing file \"{name}\", which was not opened")?;
     }
     walked.cut.map_or(Ok(()), |error| writeln!(out, "incomplete: {error}"))

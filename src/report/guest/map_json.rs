@@ -124,7 +124,7 @@ pub fn write_map_json<R: ReadAt>(
     let walk = |preallocated: bool| {
         let mut holes = preallocated.then(|| Holes::new(disk.image()));
         disk.for_each_run(range, |extent| {
-            walked.add(&extent);
+            walked.bytes.add(&extent);
             at = extent.guest.start.saturating_add(extent.guest.len);
             let Some(holes) = &mut holes else {
                 return writer.push(Entry::new(&extent, false, encrypted));

@@ -21,30 +21,37 @@ use crate::{Error, Image, text};
 /// How a walk along a guest's disk ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// Guest bytes in each state: data, zero, compressed, unallocated, broken.
-    pub bytes: [u64; 5],
+    /// Guest bytes in each state.
+    pub bytes: StateBytes,
     /// What cut the walk.
     pub cut: Option<Error>,
 }
 
-impl Walked {
+/// Guest bytes in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateBytes {
+    /// From the file.
+    pub data: u64,
+    /// Zeros.
+    pub zero: u64,
+    /// From compressed streams.
+    pub compressed: u64,
+    /// Those that a backing file would fill.
+    pub unallocated: u64,
+    /// Those that the tables break a rule for.
+    pub broken: u64,
+}
+
+impl StateBytes {
     fn add(&mut self, extent: &Extent) {
-        if let Some(bytes) = self.bytes.get_mut(place(extent.state)) {
-            *bytes = bytes.saturating_add(extent.guest.len);
-        }
-    }
-
-    /// Guest bytes that the tables break a rule for.
-    pub fn broken(&self) -> u64 {
-        self.bytes
-            .get(place(State::Broken(&crate::rules::named::DATA_CLUSTER_UNALIGNED)))
-            .copied()
-            .unwrap_or_default()
-    }
-
-    /// Guest bytes that a backing file would fill.
-    pub fn unallocated(&self) -> u64 {
-        self.bytes.get(place(State::Unallocated)).copied().unwrap_or_default()
+        let bytes = match extent.state {
+            State::Data => &mut self.data,
+            State::Zero => &mut self.zero,
+            State::Compressed => &mut self.compressed,
+            State::Unallocated => &mut self.unallocated,
+            State::Broken(_) => &mut self.broken,
+        };
+        *bytes = bytes.saturating_add(extent.guest.len);
     }
 }
 
@@ -54,15 +61,5 @@ fn backing<R: ReadAt>(image: &Image<R>) -> (Option<Cow<'_, str>>, Option<Error>)
     match image.backing_file() {
         Ok(name) => (name.map(|name| text::escape(&name.bytes)), None),
         Err(error) => (None, Some(error)),
-    }
-}
-
-const fn place(state: State) -> usize {
-    match state {
-        State::Data => 0,
-        State::Zero => 1,
-        State::Compressed => 2,
-        State::Unallocated => 3,
-        State::Broken(_) => 4,
     }
 }
