@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::finding::{Finding, Risk, Rule, Severity};
+use crate::finding::{Finding, Reported, Risk, Rule, Severity};
 use crate::rules::{catalogue, find};
 
 /// Characters of a policy's name.
@@ -181,9 +181,13 @@ impl TryFrom<Written> for Policy {
             if rule.means_incomplete() {
                 return Err(PolicyFault::Fixed(rule.code));
             }
-            if let Some(other) = rule.reported_as {
-                let other = if other == "none" { String::new() } else { format!(", {other} has them") };
-                return Err(PolicyFault::Silent(rule.code, other));
+            let others = match rule.reported_as {
+                Reported::Itself => None,
+                Reported::As(other) => Some(format!(", {} has them", other.code)),
+                Reported::Never => Some(String::new()),
+            };
+            if let Some(others) = others {
+                return Err(PolicyFault::Silent(rule.code, others));
             }
             if policy.rules.insert(rule.code, bar).is_some() {
                 return Err(PolicyFault::Twice(rule.code));
@@ -295,7 +299,7 @@ mod tests {
             assert_eq!(policy.name, name);
             for code in policy.rules.keys() {
                 let rule = catalogue().find(|rule| rule.code == *code).unwrap();
-                assert!(rule.reported_as.is_none(), "{code}");
+                assert!(rule.reports_itself(), "{code}");
             }
         }
         assert_eq!(Policy::built_in("Upload"), None);

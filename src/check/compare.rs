@@ -11,7 +11,7 @@ use super::repeated::Repeated;
 use super::reporter::Reporter;
 use super::runs::{Run, Runs};
 use super::stored::{Block, Stored};
-use crate::finding::Structure;
+use crate::finding::{Rule, Structure};
 use crate::format::refcount::RefcountWidth;
 use crate::image::Table;
 use crate::rules::named::{
@@ -48,7 +48,7 @@ struct Comparison<'p, 'a, 'w, R> {
     run: Option<Run>,
     overflow: Option<Run>,
     /// The runs of the block at hand, by rule.
-    runs: BTreeMap<&'static str, Runs>,
+    runs: BTreeMap<&'static Rule, Runs>,
     /// The block at hand, and its first cluster; `None` where there is no block.
     block: Option<(HostOffset, u64)>,
     /// Whether no time is left.
@@ -270,7 +270,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
 
     /// Adds a cluster to the run at hand, or ends that one and begins the next.
     fn add(&mut self, cluster: Run) {
-        let is_overflow = std::ptr::eq(cluster.rule, &REFCOUNT_OVERFLOW);
+        let is_overflow = *cluster.rule == REFCOUNT_OVERFLOW;
         let open = if is_overflow { &mut self.overflow } else { &mut self.run };
         if !open.as_mut().is_some_and(|run| run.join(&cluster)) {
             let ended = open.replace(cluster);
@@ -288,7 +288,7 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         if self.cx.options.each {
             self.tell(&Runs::of(run));
         } else {
-            self.runs.entry(run.rule.code).or_default().add(run);
+            self.runs.entry(run.rule).or_default().add(run);
         }
     }
 

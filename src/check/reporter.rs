@@ -28,7 +28,7 @@ pub(super) struct Reporter<'w> {
     each: bool,
     /// What was found in the structure at hand, and what else was found in it, by rule and severity.
     pub(super) found: Vec<Finding>,
-    groups: BTreeMap<(&'static str, Severity), Group>,
+    groups: BTreeMap<(&'static Rule, Severity), Group>,
     /// What kept something from being read.
     stopped_by: HashSet<Error>,
     /// Whether it was told that a limit on the whole run is spent.
@@ -176,7 +176,7 @@ impl<'w> Reporter<'w> {
 
     fn group(&mut self) {
         for finding in self.found.drain(..) {
-            match self.groups.entry((finding.rule.code, finding.severity)) {
+            match self.groups.entry((finding.rule, finding.severity)) {
                 Entry::Occupied(mut group) => group.get_mut().add(&finding),
                 Entry::Vacant(place) => _ = place.insert(Group::new(finding)),
             }

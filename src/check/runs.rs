@@ -42,7 +42,7 @@ impl Run {
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        (self.rule.code, self.stored, self.counted) == (other.rule.code, other.stored, other.counted)
+        (self.rule, self.stored, self.counted) == (other.rule, other.stored, other.counted)
     }
 
     fn end(&self) -> u64 {
@@ -86,7 +86,7 @@ impl Runs {
         geometry: Geometry,
     ) -> Option<Finding> {
         let first = self.named.first()?;
-        let is_overflow = std::ptr::eq(first.rule, &REFCOUNT_OVERFLOW);
+        let is_overflow = *first.rule == REFCOUNT_OVERFLOW;
         let is_same = self.named.iter().all(|run| run.is_like(first));
         let mut found = self.found(geometry, is_overflow)?;
         if self.further != 0 {

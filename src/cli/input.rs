@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use qcow2_inspect::report::{Report, Subject, TextOptions};
+use qcow2_inspect::rules::named::FILE_CHANGED;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::{Image, Limits};
@@ -197,7 +198,7 @@ pub(super) fn check_unchanged(image: &Image<impl ReadAt>, path: &str) -> Result<
     let fail = |reason: &str| Failure::Refused(format!("{path}: {reason}"));
     match image.has_changed() {
         Ok(false) => Ok(()),
-        Ok(true) => Err(fail("T03: the file changed while it was read")),
+        Ok(true) => Err(fail(&format!("{}: the file changed while it was read", FILE_CHANGED.code))),
         Err(error) => Err(fail(&error.to_string())),
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use qcow2_inspect::Limits;
 use qcow2_inspect::guest::{Copied, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
 use qcow2_inspect::report::HexdumpSink;
+use qcow2_inspect::rules::named::DATA_CLUSTER_CUT;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
@@ -231,7 +232,7 @@ impl<R: ReadAt + Sync> Job<'_, R> {
             let (start, len) = (span.start, span.len);
             let what =
                 format!("{len} guest bytes, the first at {start}, lie behind the end of the file: zeros");
-            let _ = writeln!(err, "qcow2-inspect: {}: L10: {what}", self.path);
+            let _ = writeln!(err, "qcow2-inspect: {}: {}: {what}", self.path, DATA_CLUSTER_CUT.code);
         }
         if copied.lost == 0 {
             return Outcome::Complete;

@@ -8,14 +8,13 @@ use super::{Finding, Rule, Severity};
 #[derive(Debug)]
 pub struct Findings {
     kept: Vec<Finding>,
-    rules: BTreeMap<&'static str, Tally>,
+    rules: BTreeMap<&'static Rule, Tally>,
     per_rule: usize,
 }
 
 /// What was found of one rule.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Tally {
-    rule: &'static Rule,
     kept: usize,
     /// Stands for those that are not kept: the last of them, at the highest severity.
     further: Option<Finding>,
@@ -29,11 +28,7 @@ impl Findings {
 
     /// Takes one more.
     pub fn push(&mut self, finding: Finding) {
-        let tally = self.rules.entry(finding.rule.code).or_insert(Tally {
-            rule: finding.rule,
-            kept: 0,
-            further: None,
-        });
+        let tally = self.rules.entry(finding.rule).or_default();
         if tally.kept < self.per_rule {
             tally.kept = tally.kept.saturating_add(1);
             self.kept.push(finding);
@@ -66,11 +61,11 @@ impl Findings {
 
     /// Whether none says that something was not looked at.
     pub fn is_complete(&self) -> bool {
-        self.rules.values().all(|tally| !tally.rule.means_incomplete())
+        self.rules.keys().all(|rule| !rule.means_incomplete())
     }
 
     /// Whether any is of this rule.
     pub fn has(&self, rule: &Rule) -> bool {
-        self.rules.contains_key(rule.code)
+        self.rules.contains_key(rule)
     }
 }

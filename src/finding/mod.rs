@@ -19,7 +19,9 @@ pub use findings::Findings;
 pub use judged::Judged;
 pub(crate) use judged::judged_name;
 pub(crate) use rule::rules;
-pub use rule::{Attributes, BitmapTrust, Checks, Cut, GuestData, Opens, Origin, Risk, Rule, Severity};
+pub use rule::{
+    Attributes, BitmapTrust, Checks, Cut, GuestData, Opens, Origin, Reported, Risk, Rule, Severity,
+};
 pub use structure::Structure;
 
 /// A range of guest offsets that a finding concerns.

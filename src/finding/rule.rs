@@ -1,15 +1,18 @@
 //! One row of the catalogue of rules, and the macro that declares one.
 
-use serde::Serialize;
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use serde::{Serialize, Serializer};
 
 use super::{Judged, Structure};
 
 /// Declares the rules of one file: each as a static that is called by its readable name, all of them as `ALL`, and `named` for
 /// re-exporting them. In a row stand that name, the code, the readable name as it is shown, the highest severity and who asks for it; for a rule
-/// without findings of its own the rule that `reported_as` names, or "none"; in braces its words, and last those of its
+/// without findings of its own the rule that `reported_as` names, or `never`; in braces its words, and last those of its
 /// [`Attributes`] that are not as by default.
 macro_rules! rules {
-    ($($name:ident: $code:ident $slug:literal $severity:ident $origin:ident $(reported_as $alias:literal)? {
+    ($($name:ident: $code:ident $slug:literal $severity:ident $origin:ident $(reported_as $alias:ident)? {
         title: $title:literal,
         why: $why:literal,
         advice: $advice:literal,
@@ -49,8 +52,9 @@ macro_rules! rules {
             $(pub use super::$name;)*
         }
     };
-    (@alias) => { None };
-    (@alias $alias:literal) => { Some($alias) };
+    (@alias) => { $crate::finding::Reported::Itself };
+    (@alias never) => { $crate::finding::Reported::Never };
+    (@alias $alias:ident) => { $crate::finding::Reported::As(&super::named::$alias) };
     (@guest $value:ident) => { $crate::finding::GuestData::$value };
     (@bitmap $value:ident) => { $crate::finding::BitmapTrust::$value };
     (@risk $value:ident) => { Some($crate::finding::Risk::$value) };
@@ -147,8 +151,30 @@ pub enum Checks {
     Varies,
 }
 
-/// One row of the catalogue.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// Who reports a breach of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// It has findings of its own.
+    Itself,
+    /// This rule, in its place.
+    As(&'static Rule),
+    /// Nobody: it is no breach by itself, and what it says is told in other ways.
+    Never,
+}
+
+/// As reports have it: the code of the rule in its place, `none`, or nothing.
+impl Serialize for Reported {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Itself => serializer.serialize_none(),
+            Self::As(rule) => serializer.serialize_some(rule.code),
+            Self::Never => serializer.serialize_some("none"),
+        }
+    }
+}
+
+/// One row of the catalogue. Two are the same, or in order, by their codes.
+#[derive(Debug, Serialize)]
 pub struct Rule {
     /// The public name, such as `H08`.
     pub code: &'static str,
@@ -170,8 +196,8 @@ pub struct Rule {
     pub checks: Checks,
     /// QEMU's own words, and what decides where it varies.
     pub qemu_says: &'static str,
-    /// The rule that reports in its place, where this one has no finding of its own.
-    pub reported_as: Option<&'static str>,
+    /// Which rule reports it.
+    pub reported_as: Reported,
     /// What goes wrong where it is broken, for people who met it in a report.
     #[serde(skip)]
     pub why: &'static str,
@@ -274,7 +300,38 @@ pub enum Risk {
     FromWarning,
 }
 
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.code == other.code
+    }
+}
+
+impl Eq for Rule {}
+
+impl PartialOrd for Rule {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Rule {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.code.cmp(other.code)
+    }
+}
+
+impl Hash for Rule {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.code.hash(state);
+    }
+}
+
 impl Rule {
+    /// Whether it has findings of its own.
+    pub fn reports_itself(&self) -> bool {
+        self.reported_as == Reported::Itself
+    }
+
     /// Whether it says that something was not looked at, or is not what it was: nothing can be called clean then.
     pub fn means_incomplete(&self) -> bool {
         self.attributes.cut.is_some()

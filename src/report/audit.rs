@@ -207,9 +207,8 @@ fn write_text(out: &mut dyn Write, audit: &Audit, subject: &Subject<'_>, color: 
         )?,
         None => {}
     }
-    let is_reason =
-        |code| audit.reasons.iter().any(|reason| reason.rule.is_some_and(|rule| rule.code == code));
-    let others = audit.findings.iter().filter(|finding| !is_reason(finding.rule.code));
+    let is_reason = |rule| audit.reasons.iter().any(|reason| reason.rule == Some(rule));
+    let others = audit.findings.iter().filter(|finding| !is_reason(finding.rule));
     if others.clone().next().is_some() {
         write!(out, "beside the reasons, ")?;
         write_findings(out, others, color)?;

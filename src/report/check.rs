@@ -14,7 +14,7 @@ use crate::check::{
 };
 use crate::finding::Findings;
 use crate::finding::{Finding, Severity};
-use crate::rules::named::TABLE_MAY_BE_LOST;
+use crate::rules::named::{DIRTY_BIT_SET, REFCOUNTS_STALE, TABLE_MAY_BE_LOST};
 use crate::source::ReadAt;
 
 const SCHEMA: &str = "qcow2-inspect/check/1";
@@ -187,16 +187,19 @@ fn write_text(
     color: bool,
 ) -> io::Result<()> {
     writeln!(out, "file {}", report.subject)?;
-    let is_lost = checked.rules.iter().any(|(rule, _)| rule.code == TABLE_MAY_BE_LOST.code);
-    let warning =
-        if is_lost { "; a table may be lost, and guest data with it (L30): do not repair it" } else { "" };
-    writeln!(out, "verdict: {}{warning}", checked.verdict.as_str())?;
+    let is_lost = checked.rules.iter().any(|(rule, _)| **rule == TABLE_MAY_BE_LOST);
+    write!(out, "verdict: {}", checked.verdict.as_str())?;
+    if is_lost {
+        let code = TABLE_MAY_BE_LOST.code;
+        write!(out, "; a table may be lost, and guest data with it ({code}): do not repair it")?;
+    }
+    writeln!(out)?;
     write_findings(out, findings.iter(), color)?;
     if checked.excused != 0 {
-        let excused = checked.excused;
+        let (excused, dirty, stale) = (checked.excused, DIRTY_BIT_SET.code, REFCOUNTS_STALE.code);
         writeln!(
             out,
-            "not closed: {excused} refcount faults are notes for that (H19, R11); qemu-img check counts them"
+            "not closed: {excused} refcount faults are notes for that ({dirty}, {stale}); qemu-img check counts them"
         )?;
     }
     if checked.rules.len() > 1 {

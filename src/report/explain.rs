@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::sink::{List, Sink};
-use crate::finding::{Checks, Opens, Origin, Rule, Severity};
-use crate::rules::{Example, find};
+use crate::finding::{Checks, Opens, Origin, Reported, Rule, Severity};
+use crate::rules::Example;
 
 /// A rule, with what a reader needs beside the catalogue's row.
 #[derive(Serialize)]
@@ -83,12 +83,9 @@ fn write_text(out: &mut dyn Write, rule: &'static Rule) -> io::Result<()> {
         writeln!(out, "  fields    {}", fields.join(", "))?;
     }
     match rule.reported_as {
-        Some("none") => writeln!(out, "  reported  never by itself")?,
-        Some(alias) => match find(alias) {
-            Some(other) => writeln!(out, "  reported  as {} {}", other.code, other.slug)?,
-            None => writeln!(out, "  reported  as {alias}")?,
-        },
-        None => {}
+        Reported::Never => writeln!(out, "  reported  never by itself")?,
+        Reported::As(other) => writeln!(out, "  reported  as {} {}", other.code, other.slug)?,
+        Reported::Itself => {}
     }
     if let Some(Example { image, finding }) = rule.example() {
         writeln!(out, "  example   {image}: {finding}")?;

@@ -2,7 +2,7 @@
 //!
 //! The facts of the report are the run's properties.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ pub struct SarifSink<W> {
     document: Document<Roomy<W>>,
     artifact: Option<Artifact>,
     /// The rules that were broken.
-    rules: BTreeMap<&'static str, &'static Rule>,
+    rules: BTreeSet<&'static Rule>,
     /// The facts and lists.
     properties: Map<String, Value>,
     list: Option<List>,
@@ -54,7 +54,7 @@ impl<W: Write> SarifSink<W> {
         Self {
             document: Document::new(Roomy::new(out, limit)),
             artifact: None,
-            rules: BTreeMap::new(),
+            rules: BTreeSet::new(),
             properties: Map::new(),
             list: None,
             refusal: None,
@@ -68,7 +68,7 @@ impl<W: Write> SarifSink<W> {
     }
 
     fn result(&mut self, finding: &Finding) -> io::Result<()> {
-        self.rules.insert(finding.rule.code, finding.rule);
+        self.rules.insert(finding.rule);
         let mut place = Map::new();
         if let Some(artifact) = &self.artifact {
             place.insert("artifactLocation".to_owned(), json!(artifact.location));
@@ -193,7 +193,7 @@ impl<W: Write> Sink for SarifSink<W> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let rules: Vec<Value> = self.rules.values().map(|rule| descriptor(rule)).collect();
+        let rules: Vec<Value> = self.rules.iter().map(|rule| descriptor(rule)).collect();
         let is_complete = self.properties.get("complete").is_some_and(|complete| *complete == true);
         let refusal = self.refusal.iter();
         let notifications: Vec<Value> =

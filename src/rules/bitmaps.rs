@@ -118,7 +118,7 @@ rules! {
         qemu: Silently Silently "info shows the flag 'in-use'",
         bitmap: InUse,
     }
-    BITMAP_AUTO_WRONG_TYPE: B20 "bitmap-auto-wrong-type" Note Must reported_as "B08" {
+    BITMAP_AUTO_WRONG_TYPE: B20 "bitmap-auto-wrong-type" Note Must reported_as BITMAP_TYPE_UNKNOWN {
         title: "only a dirty tracking bitmap, type 1, may have the auto flag",
         why: "only for dirty tracking is it defined what automatic means",
         advice: "see B08",
@@ -126,7 +126,7 @@ rules! {
         fields: [Bitmap.TYPE, Bitmap.FLAGS],
         qemu: Refused Refused "every type but 1 is refused: 'Bitmap 'N' doesn't satisfy the constraints'",
     }
-    BITMAP_REFCOUNTS: B21 "bitmap-refcounts" Note Must reported_as "R05" {
+    BITMAP_REFCOUNTS: B21 "bitmap-refcounts" Note Must reported_as REFCOUNT_TOO_LOW {
         title: "the clusters of the bitmap directory, the bitmap tables and the bitmap data must have \
             refcount 1",
         why: "a bitmap's cluster that is free gets overwritten, and then marks anything",

@@ -86,7 +86,7 @@ rules! {
         fields: [Header.COMPRESSION_TYPE],
         qemu: Refused Refused "'qcow2: unknown compression type: N', before the compression bit is looked at",
     }
-    COMPRESSION_TYPE_ABSENT: H23 "compression-type-absent" Fatal Must reported_as "H21" {
+    COMPRESSION_TYPE_ABSENT: H23 "compression-type-absent" Fatal Must reported_as COMPRESSION_BIT_MISMATCH {
         title: "the compression bit needs a header_length above 104, so that compression_type is present",
         why: "the field that the bit speaks of would not exist",
         advice: "treat it as H21: lengthen the header in a copy, or clear the bit",

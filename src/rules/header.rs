@@ -131,7 +131,7 @@ rules! {
             the header",
         risk: HiddenBytes,
     }
-    VERSION_2_HEADER_FIELDS: H15 "version-2-header-fields" Note Must reported_as "none" {
+    VERSION_2_HEADER_FIELDS: H15 "version-2-header-fields" Note Must reported_as never {
         title: "a version 2 header ends at byte 72: what follows is extensions, and no field of version 3",
         why: "a reader that takes those bytes for version 3 fields sees feature bits where extensions stand",
         advice: "nothing to do: this tool reads version 2 as QEMU does",

@@ -122,7 +122,7 @@ rules! {
             guest cluster 0 is lost. Check: 'ERROR OFLAG_COPIED data cluster: l2_entry=HEX refcount=1'; \
             nothing for offset 0",
     }
-    HOST_OFFSET_ZERO: L22 "host-offset-zero" Note Must reported_as "L23" {
+    HOST_OFFSET_ZERO: L22 "host-offset-zero" Note Must reported_as UNALLOCATED_COPIED_FLAG {
         title: "host offset 0 with bit 63 set is valid only for guest cluster 0 of an image with an external \
             data file",
         why: "only there can an offset of 0 be told from no offset",
@@ -150,7 +150,7 @@ rules! {
         qemu: Silently Silently "counted like any other: '3/2 = 150.00% allocated'",
         risk: HiddenBytes,
     }
-    VERSION_2_NEWER_FEATURES: H47 "version-2-newer-features" Note Must reported_as "L07" {
+    VERSION_2_NEWER_FEATURES: H47 "version-2-newer-features" Note Must reported_as ZERO_FLAG_IN_VERSION_2 {
         title: "a version 2 image has no zero clusters, no compression type and no extended L2 entries",
         why: "a version 2 reader does not know the flag, and reads the cluster as data or fails",
         advice: "upgrade a copy with `qemu-img amend -o compat=1.1` if the flag is meant",

@@ -98,7 +98,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR: overflow cluster offset=0x..', with the hint to widen the \
             refcounts by qemu-img amend",
     }
-    REFCOUNTS_STALE: R11 "refcounts-stale" Note Should reported_as "none" {
+    REFCOUNTS_STALE: R11 "refcounts-stale" Note Should reported_as never {
         title: "while the dirty bit is set, refcounts and bit 63 of L1 and L2 entries may be out of date",
         why: "a crash with lazy refcounts leaves them so by design",
         advice: "let QEMU bring them up to date on a copy; this tool calls them notes until then",
@@ -117,7 +117,7 @@ rules! {
         qemu: Silently Silently "check tells only the 'Image end offset'",
         risk: HiddenBytes,
     }
-    REFCOUNT_BLOCK_UNREADABLE: R13 "refcount-block-unreadable" Note Extra reported_as "T02" {
+    REFCOUNT_BLOCK_UNREADABLE: R13 "refcount-block-unreadable" Note Extra reported_as READ_ERROR {
         title: "every refcount block must be readable",
         why: "the counts of its range are not known",
         advice: "see T02: the medium has to be read first",

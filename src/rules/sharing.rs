@@ -86,7 +86,7 @@ rules! {
             counted, whatever refcount is stored",
         shared: RefcountBlock,
     }
-    LEGAL_SHARING: O06 "legal-sharing" Note Must reported_as "none" {
+    LEGAL_SHARING: O06 "legal-sharing" Note Must reported_as never {
         title: "a cluster may be shared only by snapshots and the active disk, or by several compressed \
             clusters",
         why: "snapshots and compression live from it",

@@ -116,7 +116,7 @@ rules! {
         qemu: Silently Corruption "check: 'ERROR N snapshots in image with data file'",
         counted_one_by_one: true,
     }
-    SNAPSHOT_COPIED_FLAG: S16 "snapshot-copied-flag" Note Must reported_as "none" {
+    SNAPSHOT_COPIED_FLAG: S16 "snapshot-copied-flag" Note Must reported_as never {
         title: "bit 63 may be out of date in the L1 and L2 tables of a snapshot",
         why: "QEMU sets the bit anew when it goes back to the snapshot",
         advice: "nothing: it is not reported",
@@ -124,7 +124,7 @@ rules! {
         fields: [],
         qemu: Silently Silently "not checked in snapshots, and rebuilt when one is loaded",
     }
-    SNAPSHOT_TREE: S17 "snapshot-tree" Note Must reported_as "none" {
+    SNAPSHOT_TREE: S17 "snapshot-tree" Note Must reported_as never {
         title: "what must hold for the tables and clusters of the active disk must hold for every snapshot's \
             too",
         why: "a snapshot that cannot be read is found out when it is needed",

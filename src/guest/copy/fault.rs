@@ -3,6 +3,7 @@
 use super::super::StreamFault;
 use crate::Error;
 use crate::finding::Rule;
+use crate::rules::named::{COMPRESSED_DATA_BROKEN, DATA_CLUSTER_CUT, UNKNOWN_COMPRESSION_TYPE};
 use crate::units::{GuestSpan, HostOffset};
 
 /// Guest bytes that cannot be had, and why.
@@ -24,7 +25,7 @@ pub enum Cause {
     #[error("{}: {}", .0.code, .0.title)]
     Tables(&'static Rule),
     /// The compressed stream is no good.
-    #[error("L15: {fault}, compressed at {at}")]
+    #[error("{}: {fault}, compressed at {at}", COMPRESSED_DATA_BROKEN.code)]
     Stream {
         /// Where it starts.
         at: HostOffset,
@@ -32,7 +33,7 @@ pub enum Cause {
         fault: StreamFault,
     },
     /// Nobody knows how the stream is compressed.
-    #[error("H22: compression type {0} is unknown")]
+    #[error("{code}: compression type {0} is unknown", code = UNKNOWN_COMPRESSION_TYPE.code)]
     Method(u8),
     /// They are in the backing file.
     #[error("it comes from the backing file, which is never opened")]
@@ -41,7 +42,7 @@ pub enum Cause {
     #[error("it is in the external data file, which was not given")]
     DataFile,
     /// They are behind the end of the external data file.
-    #[error("L10: it lies behind the end of the data file")]
+    #[error("{}: it lies behind the end of the data file", DATA_CLUSTER_CUT.code)]
     BehindDataFile,
     /// They are encrypted.
     #[error("it is encrypted")]
