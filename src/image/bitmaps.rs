@@ -1,13 +1,14 @@
 //! The bitmap directory, entry by entry.
 
 use super::Image;
+use super::list::{List, ListEntry};
 use super::window::Window;
 use crate::format::Layout;
 use crate::format::bitmap::BitmapHead;
 use crate::parse;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64};
-use crate::{Error, Limit, Limits};
+use crate::{Error, Limit};
 
 /// One bitmap directory entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,15 +59,35 @@ impl Bitmap {
     }
 }
 
+impl ListEntry for Bitmap {
+    type Head = BitmapHead;
+
+    const LIMIT: Limit = Limit::Bitmaps;
+
+    fn entry_len(head: &BitmapHead) -> u64 {
+        head.entry_len()
+    }
+
+    fn parse(index: u32, at: HostOffset, bytes: &[u8]) -> Result<Self, Error> {
+        let parts = parse::bitmaps::parse(bytes, at)?;
+        Ok(Self {
+            index,
+            at,
+            head: parts.head,
+            extra: parts.extra.to_vec(),
+            name: parts.name.to_vec(),
+            padding: parts.padding.to_vec(),
+        })
+    }
+
+    fn next_at(&self) -> HostOffset {
+        self.end()
+    }
+}
+
 /// Reads one entry after the other, up to the directory's end or a fault.
 #[derive(Debug)]
-pub struct Bitmaps<'i, R> {
-    window: Window<'i, R>,
-    at: HostOffset,
-    end: HostOffset,
-    index: u32,
-    limits: Limits,
-}
+pub struct Bitmaps<'i, R>(List<'i, R>);
 
 impl<R: ReadAt> Image<R> {
     /// The bitmap directory's bytes; `None` without a bitmaps extension.
@@ -84,32 +105,7 @@ impl<R: ReadAt> Image<R> {
     pub fn bitmaps(&self) -> Bitmaps<'_, R> {
         let directory = self.bitmap_directory().unwrap_or(Span::new(HostOffset(0), 0));
         let window = Window::new(&self.source, "the bitmap directory", directory.end());
-        Bitmaps { window, at: directory.at, end: directory.end(), index: 0, limits: self.limits }
-    }
-}
-
-impl<R: ReadAt> Bitmaps<'_, R> {
-    fn entry(&mut self) -> Result<Bitmap, Error> {
-        let (at, index) = (self.at, self.index);
-        if u64::from(index) >= self.limits.bitmaps {
-            return Err(self.limits.spent(Limit::Bitmaps, at));
-        }
-        let wanted = match BitmapHead::decode(self.window.get(at, BitmapHead::LEN)?) {
-            Some(head) => head.entry_len().next_multiple_of(8),
-            None => BitmapHead::LEN,
-        };
-        if wanted > self.limits.entry_len {
-            return Err(self.limits.spent(Limit::EntryLen, at));
-        }
-        let parts = parse::bitmaps::parse(self.window.get(at, wanted)?, at)?;
-        Ok(Bitmap {
-            index,
-            at,
-            head: parts.head,
-            extra: parts.extra.to_vec(),
-            name: parts.name.to_vec(),
-            padding: parts.padding.to_vec(),
-        })
+        Bitmaps(List::new(window, directory.at, (Some(directory.end()), None), &self.limits))
     }
 }
 
@@ -117,17 +113,6 @@ impl<R: ReadAt> Iterator for Bitmaps<'_, R> {
     type Item = Result<Bitmap, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.end {
-            return None;
-        }
-        let entry = self.entry();
-        match &entry {
-            Ok(bitmap) => {
-                self.at = bitmap.end();
-                self.index = self.index.saturating_add(1);
-            }
-            Err(_) => self.at = self.end,
-        }
-        Some(entry)
+        self.0.next()
     }
 }

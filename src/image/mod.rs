@@ -8,6 +8,7 @@ mod chunks;
 mod entries;
 mod extensions;
 mod header;
+mod list;
 mod luks;
 mod refcounts;
 mod snapshots;

@@ -1,5 +1,6 @@
 //! The snapshot table, entry by entry.
 
+use super::list::{List, ListEntry};
 use super::window::Window;
 use super::{DiskTree, Header, L1Table};
 use crate::format::snapshot::{NO_ICOUNT, SnapshotExtra, SnapshotHead, extra_field};
@@ -118,37 +119,18 @@ impl Snapshot {
     }
 }
 
-/// Reads one entry after the other, up to the table's end or a fault.
-#[derive(Debug)]
-pub struct Snapshots<'i, R> {
-    window: Window<'i, R>,
-    at: HostOffset,
-    index: u32,
-    count: u32,
-    limits: Limits,
-}
+impl ListEntry for Snapshot {
+    type Head = SnapshotHead;
 
-impl<'i, R: ReadAt> Snapshots<'i, R> {
-    pub(super) fn new(source: &'i Metered<R>, header: &Header, limits: &Limits) -> Self {
-        let window = Window::new(source, "the snapshot table", HostOffset(u64::MAX));
-        let (at, count) = (header.v2.snapshots_offset, header.v2.nb_snapshots);
-        Self { window, at, index: 0, count, limits: *limits }
+    const LIMIT: Limit = Limit::Snapshots;
+
+    fn entry_len(head: &SnapshotHead) -> u64 {
+        head.entry_len()
     }
 
-    fn entry(&mut self) -> Result<Snapshot, Error> {
-        let (at, index) = (self.at, self.index);
-        if u64::from(index) >= self.limits.snapshots {
-            return Err(self.limits.spent(Limit::Snapshots, at));
-        }
-        let wanted = match SnapshotHead::decode(self.window.get(at, SnapshotHead::LEN)?) {
-            Some(head) => head.entry_len().next_multiple_of(8),
-            None => SnapshotHead::LEN,
-        };
-        if wanted > self.limits.entry_len {
-            return Err(self.limits.spent(Limit::EntryLen, at));
-        }
-        let parts = parse::snapshots::parse(self.window.get(at, wanted)?, at)?;
-        Ok(Snapshot {
+    fn parse(index: u32, at: HostOffset, bytes: &[u8]) -> Result<Self, Error> {
+        let parts = parse::snapshots::parse(bytes, at)?;
+        Ok(Self {
             index,
             at,
             head: parts.head,
@@ -158,24 +140,30 @@ impl<'i, R: ReadAt> Snapshots<'i, R> {
             padding: parts.padding.to_vec(),
         })
     }
+
+    fn next_at(&self) -> HostOffset {
+        self.end()
+    }
+}
+
+/// Reads one entry after the other, up to the table's end or a fault.
+#[derive(Debug)]
+pub struct Snapshots<'i, R>(List<'i, R>);
+
+impl<'i, R: ReadAt> Snapshots<'i, R> {
+    pub(super) fn new(source: &'i Metered<R>, header: &Header, limits: &Limits) -> Self {
+        // The header says how many entries there are, and not where they end.
+        let window = Window::new(source, "the snapshot table", HostOffset(u64::MAX));
+        let (at, count) = (header.v2.snapshots_offset, header.v2.nb_snapshots);
+        Self(List::new(window, at, (None, Some(count)), limits))
+    }
 }
 
 impl<R: ReadAt> Iterator for Snapshots<'_, R> {
     type Item = Result<Snapshot, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.index >= self.count {
-            return None;
-        }
-        let entry = self.entry();
-        match &entry {
-            Ok(snapshot) => {
-                self.at = snapshot.end();
-                self.index = self.index.saturating_add(1);
-            }
-            Err(_) => self.count = 0,
-        }
-        Some(entry)
+        self.0.next()
     }
 }
 
