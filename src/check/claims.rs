@@ -182,7 +182,7 @@ impl Claims {
     /// Whether the guest data of the owners that are named is in doubt. Sharing of data, which gives a warning, is
     /// deliberate or L26 where the refcount knows of it.
     fn is_doubtful(&self) -> bool {
-        self.is_breach() || self.has_low_refcount && self.rule.is_some()
+        self.is_breach() || self.has_low_refcount && (self.rule.is_some() || self.owners.len() > 1)
     }
 }
 

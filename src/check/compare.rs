@@ -29,6 +29,8 @@ pub(super) struct Compared {
     pub(super) image_end: u64,
     /// Clusters that have a refcount, and that nothing refers to. None are counted where references may be missing.
     pub(super) orphans: ClusterRuns,
+    /// Clusters that something refers to, and more should.
+    pub(super) missed: ClusterRuns,
     /// Clusters whose refcount is too low.
     pub(super) low: ClusterRuns,
 }
@@ -47,6 +49,7 @@ struct Comparison<'p, 'a, 'w, R> {
     end: u64,
     highest: u64,
     orphans: ClusterRuns,
+    missed: ClusterRuns,
     low: ClusterRuns,
     /// The run at hand of clusters whose refcount is wrong, and that of clusters with more references than it can say.
     run: Option<Run>,
@@ -80,6 +83,7 @@ pub(super) fn compare<R: ReadAt>(
         end,
         highest: 0,
         orphans: ClusterRuns::default(),
+        missed: ClusterRuns::default(),
         low: ClusterRuns::default(),
         run: None,
         overflow: None,
@@ -94,7 +98,7 @@ pub(super) fn compare<R: ReadAt>(
     }
     let image_end = comparison.highest.checked_add(1).and_then(|end| cx.geometry.host_offset(end));
     let image_end = image_end.unwrap_or_default().0;
-    Compared { image_end, orphans: comparison.orphans, low: comparison.low }
+    Compared { image_end, orphans: comparison.orphans, missed: comparison.missed, low: comparison.low }
 }
 
 impl<R: ReadAt> Comparison<'_, '_, '_, R> {
@@ -262,6 +266,9 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         if stored < counted {
             self.reporter.qemu.corrupt(1);
             self.low.add(cluster);
+            if counted > 1 && !self.reporter.may_be_stale {
+                self.counted.conflicts.add_shared(cluster);
+            }
             self.counted.conflicts.add_low_refcount(cluster);
         } else {
             self.reporter.qemu.leaks = self.reporter.qemu.leaks.saturating_add(1);
@@ -270,8 +277,9 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
         if stored > counted && self.reporter.is_incomplete {
             return self.end_run();
         }
-        if counted == 0 {
-            self.orphans.add(cluster);
+        let missed = if counted == 0 { &mut self.orphans } else { &mut self.missed };
+        if stored > counted {
+            missed.add(cluster);
         }
         let flags = u64::from(is_flagged && stored < counted);
         self.add(Run::new(rule, cluster, (stored, counted)).with_flags(flags));

@@ -10,6 +10,8 @@ pub(super) struct Conflicts {
     clusters: BTreeSet<u64>,
     /// Those with fewer refcounts than references: whoever writes to one owner may change the others.
     low_refcounts: BTreeSet<u64>,
+    /// Those that are no breach beyond that.
+    shared: BTreeSet<u64>,
     further: u64,
     limit: usize,
 }
@@ -17,7 +19,13 @@ pub(super) struct Conflicts {
 impl Conflicts {
     /// None yet; `limit` are remembered.
     pub(super) fn new(limit: usize) -> Self {
-        Self { clusters: BTreeSet::new(), low_refcounts: BTreeSet::new(), further: 0, limit }
+        Self {
+            clusters: BTreeSet::new(),
+            low_refcounts: BTreeSet::new(),
+            shared: BTreeSet::new(),
+            further: 0,
+            limit,
+        }
     }
 
     /// Takes one more.
@@ -34,6 +42,19 @@ impl Conflicts {
         if self.clusters.contains(&cluster) {
             self.low_refcounts.insert(cluster);
         }
+    }
+
+    /// Takes a cluster that several refer to and whose refcount does not know of all, as far as there is room: that is no
+    /// breach beyond the refcount, but their data is in doubt.
+    pub(super) fn add_shared(&mut self, cluster: u64) {
+        if self.clusters.len() < self.limit && self.clusters.insert(cluster) {
+            self.shared.insert(cluster);
+        }
+    }
+
+    /// Whether sharing it is no breach by itself.
+    pub(super) fn is_shared(&self, cluster: u64) -> bool {
+        self.shared.contains(&cluster)
     }
 
     /// Whether its refcount is too low.

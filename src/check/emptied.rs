@@ -56,14 +56,15 @@ impl Emptied {
         }
     }
 
-    /// Tells them; and snapshots that cannot be read likewise.
+    /// Tells them, and snapshots that cannot be read likewise; whether there are any.
     pub(super) fn report<R: ReadAt>(
         self,
         cx: &Context<'_, R>,
         unread_snapshots: u64,
         evidence: &Evidence,
         reporter: &mut Reporter<'_>,
-    ) {
+    ) -> bool {
+        let is_missed = unread_snapshots != 0 || !self.tables.is_empty();
         let claimed = match unread_snapshots {
             1 => "1 snapshot that cannot be read".to_owned(),
             several => format!("{several} snapshots that cannot be read"),
@@ -83,6 +84,7 @@ impl Emptied {
             reporter.found.push(more.at_most(Severity::Warning));
         }
         reporter.end_table();
+        is_missed
     }
 }
 
@@ -93,31 +95,36 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// What these clusters say, of which so many are known to be something else; `None` where they are too few to say
-    /// anything.
+    /// What these clusters say: those that nothing refers to, of which so many are known to be something else, and those
+    /// that more should refer to. `None` where they are too few to say anything, or hold nothing.
     pub(super) fn of<R: ReadAt>(
         cx: &Context<'_, R>,
-        orphans: &ClusterRuns,
+        (orphans, missed): (&ClusterRuns, &ClusterRuns),
         known: u64,
         reporter: &mut Reporter<'_>,
     ) -> Option<Self> {
         let count = orphans.count().saturating_sub(known);
-        if count <= FEW {
+        if count.saturating_add(missed.count()) <= FEW {
             return None;
         }
-        let bytes = Size(count.saturating_mul(cx.geometry.cluster_size()));
-        match orphans.look(cx) {
+        let looked = match orphans.look(cx) {
             // Nobody misses zeros: they read as such all the same.
-            Ok(looked) if looked.are_zeros() => None,
-            Ok(looked) => {
-                let clusters = format!("{count} clusters ({bytes}) that nothing refers to, {looked}");
-                Some(Self { clusters, has_table: looked.table.is_some() })
-            }
+            Ok(looked) if looked.are_zeros() && missed.count() == 0 => return None,
+            Ok(looked) => looked,
             Err(error) => {
                 reporter.stop(error, Structure::File);
-                None
+                return None;
             }
+        };
+        let mut clusters = Vec::new();
+        if count != 0 {
+            let bytes = Size(count.saturating_mul(cx.geometry.cluster_size()));
+            clusters.push(format!("{count} clusters ({bytes}) that nothing refers to, {looked}"));
         }
+        if missed.count() != 0 {
+            clusters.push(format!("{} clusters that more should refer to", missed.count()));
+        }
+        Some(Self { clusters: clusters.join(", and "), has_table: looked.table.is_some() })
     }
 
     /// Whether one of them is a table.

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::finding::{Finding, Guest, Structure};
 use crate::format::mapping::L2Entry;
 use crate::image::{Entry, Table};
+use crate::rules::named::TABLE_MAY_BE_LOST;
 use crate::source::ReadAt;
 use crate::units::{SECTOR, Span};
 
@@ -26,20 +27,22 @@ struct Gap {
     behind: Option<u64>,
 }
 
-/// Tells the parts of L2 tables that may be lost; and of L1 tables, where one of the orphans is an L2 table.
+/// Tells the parts of L2 tables that may be lost; and of L1 tables, where one of the orphans is an L2 table. Whether there
+/// are any.
 pub(super) fn report<R: ReadAt>(
     cx: &Context<'_, R>,
     trees: &Trees,
-    orphans: &ClusterRuns,
+    missing: &Missing<'_>,
     evidence: &Evidence,
     reporter: &mut Reporter<'_>,
-) {
+) -> bool {
+    let before = reporter.count_of(&TABLE_MAY_BE_LOST);
     for (at, table) in trees.ordered() {
         let table = L2Reading::new(cx, trees, at, &table);
         if table.is_header() {
             continue;
         }
-        if let Err(error) = l2_table(cx, &table, orphans, evidence, reporter) {
+        if let Err(error) = l2_table(cx, &table, missing, evidence, reporter) {
             reporter.stop(error, Structure::L2Table);
         }
         reporter.end_table();
@@ -53,18 +56,39 @@ pub(super) fn report<R: ReadAt>(
             reporter.end_table();
         }
     }
+    reporter.count_of(&TABLE_MAY_BE_LOST) != before
+}
+
+/// The clusters that something does not refer to, and should.
+pub(super) struct Missing<'r> {
+    /// Nothing refers to these.
+    pub(super) orphans: &'r ClusterRuns,
+    /// Something does, and more should.
+    pub(super) missed: &'r ClusterRuns,
+}
+
+impl Missing<'_> {
+    /// How many side by side there are from a cluster on.
+    fn from(&self, cluster: u64) -> u64 {
+        self.orphans.from(cluster).max(self.missed.from(cluster))
+    }
+
+    /// How many side by side there are right before a cluster.
+    fn before(&self, cluster: u64) -> u64 {
+        self.orphans.before(cluster).max(self.missed.before(cluster))
+    }
 }
 
 fn l2_table<R: ReadAt>(
     cx: &Context<'_, R>,
     table: &L2Reading,
-    orphans: &ClusterRuns,
+    missing: &Missing<'_>,
     evidence: &Evidence,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), Error> {
     let mut gap = Gap { first: 0, end: 0, before: None, behind: None };
     let tell = |gap: &Gap, reporter: &mut Reporter<'_>| {
-        if let Some((first, count)) = likely(gap, table.l2.entry_len, orphans) {
+        if let Some((first, count)) = likely(gap, table.l2.entry_len, missing) {
             let (tree, len) = (table.tree, count.saturating_mul(cx.geometry.cluster_size()));
             let start = table.guest_offset(first, cx.geometry).filter(|start| start.0 < tree.disk_size);
             let guest = start.map(|start| Guest::new(tree.l1.tree, start, len, tree.disk_size));
@@ -102,11 +126,11 @@ fn clusters_of<R: ReadAt>(cx: &Context<'_, R>, entry: &Entry) -> Option<(u64, u6
 }
 
 /// Which entries of a gap had the clusters beside it, most likely: whole sectors of the table, as far as the gap goes.
-fn likely(gap: &Gap, entry_len: u64, orphans: &ClusterRuns) -> Option<(u64, u64)> {
+fn likely(gap: &Gap, entry_len: u64, missing: &Missing<'_>) -> Option<(u64, u64)> {
     let len = gap.end.saturating_sub(gap.first);
     let per_sector = SECTOR.checked_div(entry_len).filter(|count| *count != 0)?;
-    let behind = gap.before.map_or(0, |cluster| orphans.from(cluster.saturating_add(1)));
-    let before = gap.behind.map_or(0, |cluster| orphans.before(cluster));
+    let behind = gap.before.map_or(0, |cluster| missing.from(cluster.saturating_add(1)));
+    let before = gap.behind.map_or(0, |cluster| missing.before(cluster));
     if len == 0 || behind < FEW && before < FEW {
         return None;
     }

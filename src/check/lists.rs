@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use super::bitmaps::Bitmaps;
 use super::context::Context;
 use super::counted::Counted;
+use super::lost::Losses;
 use super::reporter::Reporter;
-use crate::finding::Structure;
+use crate::finding::{Finding, Structure};
 use crate::format::Layout;
 use crate::format::bitmap::{BitmapData, BitmapTableEntry};
 use crate::format::qemu;
@@ -40,11 +41,12 @@ pub(super) fn count<R: ReadAt>(
     cx: &Context<'_, R>,
     judge: &mut Judge<'_, R>,
     counted: &mut Counted,
+    losses: &mut Losses,
     reporter: &mut Reporter<'_>,
 ) -> Lists {
     let image = cx.image;
     first_cluster(image, judge, reporter);
-    let table = snapshots(image, judge, reporter);
+    let table = snapshots(image, judge, &mut |finding| losses.in_tree(finding), reporter);
     if image.header().has_v3() {
         reporter.qemu.corrupt(table.missing);
     }
@@ -67,7 +69,7 @@ pub(super) fn without_tables<R: ReadAt>(
     reporter: &mut Reporter<'_>,
 ) {
     first_cluster(image, judge, reporter);
-    snapshots(image, judge, reporter);
+    snapshots(image, judge, &mut |_| {}, reporter);
     judge_sections(image, &[Section::Bitmaps], judge, reporter);
     judge.finish(&mut reporter.found);
     reporter.hand_on_each();
@@ -113,6 +115,7 @@ struct SnapshotTable {
 fn snapshots<R: ReadAt>(
     image: &Image<R>,
     judge: &mut Judge<'_, R>,
+    lost: &mut dyn FnMut(&Finding),
     reporter: &mut Reporter<'_>,
 ) -> SnapshotTable {
     let (mut fault, at) = (None, image.header().v2.snapshots_offset);
@@ -123,6 +126,7 @@ fn snapshots<R: ReadAt>(
         judge.part(&part, &mut out);
         let counted = out.iter().filter(|finding| finding.rule.attributes.counted_one_by_one);
         reporter.qemu.corrupt(to_u64(counted.count()));
+        out.iter().for_each(&mut *lost);
         reporter.found.append(&mut out);
         match part {
             Part::Snapshot(snapshot) => {

@@ -42,6 +42,7 @@ mod trees;
 use std::num::NonZero;
 
 use crate::finding::{Finding, Structure};
+use crate::format::header::field;
 use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -55,6 +56,8 @@ use counted::Counted;
 use deep::judge_streams;
 use emptied::{Emptied, Evidence};
 use flags::Flags;
+use gaps::Missing;
+use lists::Lists;
 pub use lost::Loss;
 use lost::Losses;
 use outcome::Parts;
@@ -121,6 +124,28 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
     reporter.finish(image, came_of_it.unwrap_or_default())
 }
 
+/// Tells tables that may be lost, or parts of them; and where nothing is left of them, that something is.
+fn lost_tables<R: ReadAt>(
+    cx: &Context<'_, R>,
+    trees: &Trees,
+    (emptied, lists): (Emptied, &Lists),
+    missing: &Missing<'_>,
+    reporter: &mut Reporter<'_>,
+) {
+    let (orphans, missed) = (missing.orphans, missing.missed);
+    let Some(evidence) = Evidence::of(cx, (orphans, missed), lists.unloaded, reporter) else { return };
+    let is_table = emptied.report(cx, lists.unread_snapshots, &evidence, reporter);
+    let is_part = gaps::report(cx, trees, missing, &evidence, reporter);
+    if evidence.has_table() && !is_table && !is_part {
+        let span = cx.image.header().span(field::NB_SNAPSHOTS);
+        reporter.push(evidence.finding(
+            Structure::Header,
+            span,
+            "no snapshot and no L1 table that leads to them",
+        ));
+    }
+}
+
 /// The passes over an image whose tables can be found, in the order in which they read.
 fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &mut Reporter<'_>) -> Parts {
     let limits = cx.image.limits();
@@ -132,7 +157,7 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
 
     let stored = Stored::load(cx, judge, &mut counted, &mut repeated, reporter);
     counted.claim(cx, Span::new(HostOffset(0), cx.geometry.cluster_size()), 1, reporter);
-    let mut lists = lists::count(cx, judge, &mut counted, reporter);
+    let mut lists = lists::count(cx, judge, &mut counted, &mut losses, reporter);
     let trees = Sweep {
         cx,
         judge,
@@ -171,11 +196,8 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         let compared = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
         image_end = compared.image_end;
         lists.bitmaps.claimed_twice(cx, &counted, &compared.low);
-        let evidence = Evidence::of(cx, &compared.orphans, lists.unloaded, reporter);
-        if let Some(evidence) = evidence {
-            emptied.report(cx, lists.unread_snapshots, &evidence, reporter);
-            gaps::report(cx, &trees, &compared.orphans, &evidence, reporter);
-        }
+        let missing = Missing { orphans: &compared.orphans, missed: &compared.missed };
+        lost_tables(cx, &trees, (emptied, &lists), &missing, reporter);
         flags.report(cx, &stored, &counted, reporter);
         if !reporter.is_incomplete {
             trailing_data(cx, image_end, counted.touched_end, reporter);

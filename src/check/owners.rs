@@ -75,6 +75,7 @@ impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
         let names = self.names(&search.clusters);
         self.judge_claims(&mut search.clusters);
         self.doubt(&search, losses);
+        search.clusters.retain(|cluster, _| !conflicts.is_shared(*cluster));
         let mut runs: Vec<Vec<(u64, Claims)>> = Vec::new();
         for (cluster, claims) in search.clusters {
             let goes_on = runs.last().and_then(|run| run.last()).is_some_and(|(last, earlier)| {

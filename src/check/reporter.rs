@@ -34,7 +34,7 @@ pub(super) struct Reporter<'w> {
     /// Whether it was told that a limit on the whole run is spent.
     is_over: bool,
     /// Whether refcounts may be stale by design (R11).
-    may_be_stale: bool,
+    pub(super) may_be_stale: bool,
     has_v3: bool,
     pub(super) rules: BTreeMap<&'static str, (&'static Rule, u64)>,
     pub(super) severities: BTreeMap<Severity, u64>,
@@ -95,6 +95,11 @@ impl<'w> Reporter<'w> {
             refused: None,
             qemu: Tally::default(),
         }
+    }
+
+    /// How many breaches of a rule there are so far.
+    pub(super) fn count_of(&self, rule: &Rule) -> u64 {
+        self.rules.get(rule.code).map_or(0, |(_, count)| *count)
     }
 
     /// Hands a finding on.

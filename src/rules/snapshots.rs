@@ -2,7 +2,7 @@
 
 use super::snapshot_labels::Labels;
 use super::{ends_past_file, is_cut, stopped};
-use crate::finding::{Evidence, Finding, Rule, Structure, rules};
+use crate::finding::{Evidence, Finding, Guest, Rule, Structure, rules};
 use crate::format::snapshot::{SnapshotHead, extra_field, field};
 use crate::format::{Layout, header, part, qemu};
 use crate::image::Snapshot;
@@ -58,6 +58,7 @@ rules! {
         fields: [Snapshot.L1_TABLE_OFFSET],
         qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
             (NAME) l1_offset=0x..: L1 table is not cluster aligned; snapshot table entry corrupted'",
+        guest: Lost,
         counted_one_by_one: true,
     }
     SNAPSHOT_L1_TOO_LARGE: S06 "snapshot-l1-too-large" Corruption Qemu {
@@ -68,6 +69,7 @@ rules! {
         fields: [Snapshot.L1_SIZE],
         qemu: Silently Corruption "not looked at until the snapshot is used. Check: 'ERROR snapshot ID \
             (NAME) l1_size=0x..: L1 table is too large; snapshot table entry corrupted'",
+        guest: Lost,
         counted_one_by_one: true,
     }
     SNAPSHOT_L1_TOO_SMALL: S07 "snapshot-l1-too-small" Corruption Extra {
@@ -78,6 +80,7 @@ rules! {
         fields: [Snapshot.L1_SIZE, Snapshot.DISK_SIZE, Snapshot.VM_STATE_SIZE, Snapshot.VM_STATE_SIZE_LARGE],
         qemu: Silently Varies "check: leaks, of the clusters that the missing entries led to; nothing where they \
             led to none",
+        guest: Lost,
         reads_as_unallocated: true,
     }
     SNAPSHOT_L1_BEYOND_FILE: S08 "snapshot-l1-beyond-file" Corruption Must {
@@ -88,6 +91,7 @@ rules! {
         fields: [Snapshot.L1_TABLE_OFFSET, Snapshot.L1_SIZE],
         qemu: Silently Corruption "its entries read as zeros. Check: 'counting reference for region \
             exceeding the end of the file'",
+        guest: Lost,
         reads_as_unallocated: true,
     }
     SNAPSHOT_VM_STATE_SIZES: S11 "snapshot-vm-state-sizes" Note Extra {
@@ -226,26 +230,33 @@ impl SnapshotRules {
         let size_finding = |rule: &'static Rule, wanted: String| {
             Finding::new(rule, Structure::Snapshot, field::L1_SIZE.at(snapshot.at), size, wanted)
         };
+        let tree = snapshot.disk_tree(self.virtual_size);
+        // From an entry on that is not there, the disk is lost.
+        let from = |entry: u64, finding: Finding| {
+            let start = geometry.l1_guest_offset(entry).filter(|start| start.0 < tree.disk_size);
+            let guest = start.map(|start| Guest::new(tree.l1.tree, start, u64::MAX, tree.disk_size));
+            Finding { guest, ..finding }
+        };
         if !offset.is_aligned(cluster_size) {
-            out.push(offset_finding(&SNAPSHOT_L1_UNALIGNED, format!("a multiple of {cluster_size:#x}")));
+            let finding = offset_finding(&SNAPSHOT_L1_UNALIGNED, format!("a multiple of {cluster_size:#x}"));
+            out.push(from(0, finding));
         }
         let is_too_large = size > qemu::MAX_L1_ENTRIES;
         if is_too_large {
-            out.push(
-                size_finding(&SNAPSHOT_L1_TOO_LARGE, format!("at most {}", qemu::MAX_L1_ENTRIES)).only_qemu(),
-            );
+            let wanted = format!("at most {}", qemu::MAX_L1_ENTRIES);
+            out.push(from(0, size_finding(&SNAPSHOT_L1_TOO_LARGE, wanted).only_qemu()));
         }
         let wanted = snapshot.l1_entries_wanted(geometry, self.virtual_size);
         if u64::from(size) < wanted {
-            out.push(size_finding(&SNAPSHOT_L1_TOO_SMALL, format!("at least {wanted}")));
+            let finding = size_finding(&SNAPSHOT_L1_TOO_SMALL, format!("at least {wanted}"));
+            out.push(from(size.into(), finding));
         }
         // Of a length that is wrong, only the start can tell.
         let span = if is_too_large { Span::new(offset, 8) } else { snapshot.l1().span() };
         if is_cut(self.file_len, span) || ends_past_file(self.file_len, span, geometry) {
-            out.push(offset_finding(
-                &SNAPSHOT_L1_BEYOND_FILE,
-                format!("inside the {:#x} bytes of the file", self.file_len),
-            ));
+            let wanted = format!("inside the {:#x} bytes of the file", self.file_len);
+            let there = self.file_len.saturating_sub(offset.0) / 8;
+            out.push(from(there, offset_finding(&SNAPSHOT_L1_BEYOND_FILE, wanted)));
         }
     }
 }
