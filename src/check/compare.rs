@@ -141,9 +141,11 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
 
     fn with_block(&mut self, block: &Block, clusters: Range<u64>, repeated: &mut Repeated) {
         let Range { start, end } = clusters;
-        if !block.is_aligned {
+        if !block.is_readable {
             // QEMU cannot read it, and counts an error for each cluster.
-            let errors = end.min(self.end).saturating_sub(start);
+            let end = end.min(self.end);
+            let errors = end.saturating_sub(start);
+            self.count_overflow(start, end);
             self.reporter.qemu.check_errors = self.reporter.qemu.check_errors.saturating_add(errors);
             return;
         }
@@ -174,6 +176,23 @@ impl<R: ReadAt> Comparison<'_, '_, '_, R> {
             next = cluster.saturating_add(count);
         }
         self.end_runs();
+    }
+
+    /// Counts for QEMU what more references than a refcount can say are, where it reads no refcount.
+    fn count_overflow(&mut self, start: u64, end: u64) {
+        let max = self.width.max();
+        let mut page = start / PAGE_LEN;
+        while page.saturating_mul(PAGE_LEN) < end {
+            if let Some(counts) = self.counted.clusters.peek(page) {
+                for slot in 0..PAGE_LEN {
+                    let cluster = page.saturating_mul(PAGE_LEN).saturating_add(slot);
+                    if (start..end).contains(&cluster) {
+                        self.reporter.qemu.corrupt(counts.count(to_usize(slot)).saturating_sub(max));
+                    }
+                }
+            }
+            page = page.saturating_add(1);
+        }
     }
 
     /// The refcounts in `bytes`, or zeros where there are none, of `count` clusters from `first` on.

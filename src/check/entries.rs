@@ -125,7 +125,9 @@ impl<R: ReadAt> TableWalk<'_, '_, '_, R> {
 
     /// Counts as QEMU does where the flag of an entry that has another fault is wrong too.
     fn stray_flag(&mut self, table: &L2Reading, cluster: u64, entry: L2Entry) {
-        if table.active_times != 0 && !table.is_header() {
+        // QEMU looks at no flag of a table whose own refcount it cannot read.
+        let is_read = !self.stored.is_unreadable(self.cx.geometry.cluster_of(table.at()));
+        if table.active_times != 0 && !table.is_header() && is_read {
             beyond_file(self.cx, self.stored, cluster, entry.copied(), table.active_times, self.reporter);
         }
     }

@@ -149,6 +149,10 @@ pub(super) fn beyond_file<R: ReadAt>(
     times: u64,
     reporter: &mut Reporter<'_>,
 ) {
+    // Where it cannot read the refcount, QEMU passes the flag over.
+    if stored.is_unreadable(cluster) {
+        return;
+    }
     if stored.refcount(cx, cluster, reporter).is_some_and(|refcount| (refcount == 1) != is_copied) {
         reporter.qemu.corrupt(times);
     }

@@ -223,12 +223,12 @@ impl Reporter<'_> {
         let refused_for = self.refused.map(|rule| rule.code);
         let tally = self.qemu;
         let exit_code = match () {
-            () if refused_for.is_some() || tally.check_errors != 0 => 1,
+            () if refused_for.is_some() || tally.gives_up || tally.check_errors != 0 => 1,
             () if tally.corruptions != 0 => 2,
             () if tally.leaks != 0 => 3,
             () => 0,
         };
-        let shown = |count| if refused_for.is_some() { 0 } else { count };
+        let shown = |count| if refused_for.is_some() || tally.gives_up { 0 } else { count };
         QemuAnswer {
             exit_code,
             refused_for,

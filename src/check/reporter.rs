@@ -53,6 +53,8 @@ pub(super) struct Tally {
     pub(super) corruptions: u64,
     pub(super) leaks: u64,
     pub(super) check_errors: u64,
+    /// Whether the check ends before its end, and says no number.
+    pub(super) gives_up: bool,
 }
 
 impl Tally {

@@ -9,6 +9,7 @@ use super::lists::judge_sections;
 use super::repeated::Repeated;
 use super::reporter::Reporter;
 use crate::finding::Structure;
+use crate::format::qemu;
 use crate::format::refcount::{RefcountTableEntry, RefcountWidth};
 use crate::image::{Part, Section, Table};
 use crate::rules::Judge;
@@ -37,14 +38,14 @@ pub(super) struct Block {
     pub(super) entry_at: HostOffset,
     /// The entry.
     pub(super) entry: RefcountTableEntry,
-    /// Whether it stands on a cluster boundary; QEMU reads no other.
-    pub(super) is_aligned: bool,
+    /// Whether QEMU can read it: it stands on a cluster boundary, and ends where a file can end.
+    pub(super) is_readable: bool,
 }
 
 impl Stored {
     /// Whether QEMU cannot read the refcount of a cluster.
     pub(super) fn is_unreadable(&self, cluster: u64) -> bool {
-        self.of(cluster).is_some_and(|block| !block.is_aligned)
+        self.of(cluster).is_some_and(|block| !block.is_readable)
     }
 
     /// The block that has the refcount of a cluster.
@@ -79,7 +80,7 @@ impl Stored {
             stored.is_table_cut = true;
         }
         reporter.end_table();
-        for block in stored.blocks.iter().filter(|block| block.is_aligned) {
+        for block in stored.blocks.iter().filter(|block| block.is_readable) {
             let table = Table::refcount_block(block.index, block.entry.block_offset(), cx.geometry, width);
             if !repeated.is_new(table.span) {
                 continue;
@@ -112,9 +113,10 @@ impl Stored {
             judge.entry(table, &slot, &mut reporter.found);
             reporter.keep_few();
             let entry = RefcountTableEntry(slot.raw);
-            let is_aligned = entry.block_offset().is_aligned(cx.geometry.cluster_size());
+            let block = cx.geometry.cluster_at(entry.block_offset());
+            let is_readable = block.at.is_aligned(block.len) && block.end().0 <= qemu::MAX_FILE_LEN;
             if entry.block_offset().0 != 0 {
-                self.blocks.push(Block { index: slot.index, entry_at: slot.at, entry, is_aligned });
+                self.blocks.push(Block { index: slot.index, entry_at: slot.at, entry, is_readable });
             } else {
                 // Reserved bits alone: counted by QEMU, and no block.
                 reporter.qemu.corrupt(1);
@@ -241,7 +243,7 @@ fn load_last_block<R: ReadAt>(
 fn is_counted<R: ReadAt>(cx: &Context<'_, R>, counted: &Counted, block: &Block) -> bool {
     let end = cx.file_clusters.max(counted.touched_end);
     block.entry.reserved() == 0
-        && block.is_aligned
+        && block.is_readable
         && cx.geometry.cluster_of(block.entry.block_offset()) < end
 }
 

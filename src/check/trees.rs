@@ -14,6 +14,7 @@ use super::stored::Stored;
 use crate::Limit;
 use crate::finding::{Evidence, Finding, Structure};
 use crate::format::mapping::L1Entry;
+use crate::format::qemu;
 use crate::image::{DiskTree, Entry, Table};
 use crate::rules::Judge;
 use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
@@ -158,6 +159,10 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     fn claim_l1(&mut self, uses: &[L1Use]) {
         let mut edges: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         for table in uses {
+            if table.span().end().0 > qemu::MAX_FILE_LEN {
+                // Reading there fails, and so does the check (block/qcow2-refcount.c, `check_refcounts_l1`).
+                self.reporter.qemu.gives_up = true;
+            }
             if self.cx.is_past_file(table.span()) {
                 self.reporter.qemu.corrupt(table.times);
                 continue;

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use qcow2_inspect::Limits;
+use qcow2_inspect::check::{CheckOptions, check};
+use qcow2_inspect::finding::Finding;
 use qcow2_inspect::guest::{Copied, CopyError, CopyOptions, DataFile, Disk, Fault, Sink, copy};
 use qcow2_inspect::report::HexdumpSink;
 use qcow2_inspect::rules::named::DATA_CLUSTER_CUT;
+use qcow2_inspect::rules::named::TABLE_MAY_BE_LOST;
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::text;
 use qcow2_inspect::units::{GuestOffset, GuestSpan};
@@ -102,7 +105,10 @@ impl Args {
                 sink.inner.0.flush()?;
                 job.tell(copied, sink.faults)
             }
-            Place::File(file, place) => self.to_file(&job, file, place)?,
+            Place::File(file, place) => {
+                job.tell_lost_tables();
+                self.to_file(&job, file, place)?
+            }
         };
         Ok(outcome)
     }
@@ -224,6 +230,21 @@ impl<R: ReadAt + Sync> Job<'_, R> {
         })?;
         input::check_unchanged(self.disk.image(), self.path)?;
         Ok(copied)
+    }
+
+    /// Says where zeros may be what is left of a table that was lost. Whoever takes the disk out looks no more at the image.
+    fn tell_lost_tables(&self) {
+        let (tree, mut told) = (self.disk.tree().l1.tree, 0_u64);
+        check(self.disk.image(), &CheckOptions::default(), &mut |finding: Finding| {
+            let guest = finding.guest.filter(|guest| guest.tree == tree);
+            let Some(guest) = guest.filter(|_| *finding.rule == TABLE_MAY_BE_LOST) else { return };
+            told = told.saturating_add(1);
+            if told <= TOLD {
+                let (code, start, len) = (finding.rule.code, guest.span.start, guest.span.len);
+                let what = format!("{len} guest bytes, the first at {start}, read as zeros and may be lost");
+                let _ = writeln!(io::stderr(), "qcow2-inspect: {}: {code}: {what}; see check", self.path);
+            }
+        });
     }
 
     /// Says where zeros stand for something else.

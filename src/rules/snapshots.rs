@@ -24,7 +24,9 @@ rules! {
     SNAPSHOT_EXTRA_DATA_TOO_LARGE: S02 "snapshot-extra-data-too-large" Fatal Qemu {
         title: "a snapshot's extra data must have at most 1024 bytes for QEMU to open the image",
         why: "QEMU reads at most 1,024 bytes, and refuses what it cannot keep",
-        advice: "`qemu-img check -r all` on a copy cuts the data to what QEMU knows",
+        advice: "do not run `qemu-img check -r all` on the image itself: where the size is the damage, it drops the snapshot \
+            and writes over the rest. Set the size to 24 in a copy, and see with `dump --only snapshots` whether id \
+            and name make sense then",
         spec: "QEMU block/qcow2.h, QCOW_MAX_SNAPSHOT_EXTRA_DATA",
         fields: [Snapshot.EXTRA_DATA_SIZE],
         qemu: Refused CheckError "'Too much extra metadata in snapshot table entry N'; check says so too, \

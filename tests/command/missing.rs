@@ -99,3 +99,20 @@ fn zeros_of_an_overwritten_table_are_missing() {
     fs::write(&path, &draft.bytes).unwrap();
     assert_eq!(missing(&path), (0, Some(0)));
 }
+
+/// Its L2 table was wiped: whoever takes the disk out is told that zeros may be lost data.
+#[test]
+fn what_a_wiped_table_had_is_told_by_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.qcow2");
+    let mut draft = Draft::new(image("valid/v3-basic"));
+    fs::write(&path, &draft.bytes).unwrap();
+    let (ran, _) = read(&path, &[]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    (0..128).for_each(|index| draft.put_u64(draft.l2_entry(index), 0));
+    fs::write(&path, &draft.bytes).unwrap();
+    let (ran, file) = read(&path, &[]);
+    let wanted = "L30: 131072 guest bytes, the first at 0x0, read as zeros and may be lost; see check";
+    assert_eq!(ran.stderr, format!("qcow2-inspect: {}: {wanted}\n", path.display()));
+    assert!(ran.code == Some(0) && file.is_some());
+}

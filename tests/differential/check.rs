@@ -186,13 +186,13 @@ pub(crate) fn by_reason(comparisons: &[Comparison]) -> BTreeMap<String, Vec<&str
 }
 
 /// Where our class is another than qemu-img's, one of these rules must be the reason.
-const REASONS: [&str; 24] = [
+const REASONS: [&str; 25] = [
     // qemu-img check opens what QEMU would not run.
     "H01", "H29", // It gives up without a diagnosis.
     "B14", "B15", "B16", "R02", // It does not look.
     "L07", "L15", "L20", "S01", "S07", // It lets tables that are cut by less than a cluster pass.
     "B04", "H34", "L03", "S08", // It counts references, and not owners.
-    "L26", "L27", "L28", "O01", "O02", "O03", "O04",
+    "L26", "L27", "L30", "L28", "O01", "O02", "O03", "O04",
     // Under the dirty bit, what refcounts say is a note (R11).
     "R07", "R05",
 ];

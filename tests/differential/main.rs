@@ -9,9 +9,11 @@
     reason = "what fails here is the test"
 )]
 
+mod advice;
 mod audit;
 mod bitmap;
 mod bytes;
+mod cases;
 mod check;
 mod coverage;
 mod deep;
