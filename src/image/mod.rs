@@ -132,6 +132,11 @@ impl<R: ReadAt> Image<R> {
         self.source.len()
     }
 
+    /// Bytes that the file takes on its host, holes left out; `None` where that is not known.
+    pub fn stored_len(&self) -> Option<u64> {
+        self.source.stored_len()
+    }
+
     /// Bytes read from the file so far.
     pub fn bytes_read(&self) -> u64 {
         self.source.bytes_read()

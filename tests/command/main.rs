@@ -18,6 +18,7 @@ mod endless;
 mod foreign;
 mod formats;
 mod golden;
+mod info;
 mod limits;
 mod map;
 #[cfg(unix)]
