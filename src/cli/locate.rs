@@ -1,6 +1,7 @@
 //! `locate`: from a guest offset to the file, and back.
 
 use qcow2_inspect::guest::owners;
+use qcow2_inspect::image::SnapshotNames;
 use qcow2_inspect::report::{self, Located, TextOptions};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
@@ -39,7 +40,9 @@ impl Args {
         let image = self.input.open_within(table_limits, self.format)?;
         let subject = self.input.subject(&image);
         let mut sink = self.input.report(self.format, TextOptions::default());
-        let mut tell = |located: Located<'_>| report::write_located(located, &subject, &mut sink);
+        let mut tell = |located: Located<'_>| {
+            report::write_located(located, &SnapshotNames::read(&image), &subject, &mut sink)
+        };
         let (mut cut, mut is_missing) = (None, false);
         let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {

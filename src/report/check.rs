@@ -1,6 +1,7 @@
 //! `check`.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,12 +11,14 @@ use super::schema::{Shape, keys};
 use super::sink::Sink;
 use super::subject::Subject;
 use super::text::write_findings;
+use super::tree::NameItem;
 use crate::Image;
 use crate::check::{
     CheckOptions, Checked, Counters, Loss, Owner, Progress, QemuAnswer, Ranges, Verdict, Watch, check,
 };
 use crate::finding::Findings;
 use crate::finding::{Finding, Severity};
+use crate::image::SnapshotNames;
 use crate::rules::named::TABLE_MAY_BE_LOST;
 use crate::source::ReadAt;
 
@@ -65,14 +68,16 @@ pub fn write_check<R: ReadAt>(
     progress: &mut dyn FnMut(Progress),
 ) -> io::Result<(Checked, Findings)> {
     sink.begin(&SHAPE, Some(&report.subject))?;
+    let names = Arc::new(SnapshotNames::read(image));
+    sink.names(&names)?;
     let findings = Findings::new(if sink.is_following() { 0 } else { image.limits().findings_per_rule });
     let mut follower = Follower { sink, findings, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
     let Follower { sink, findings, failed, .. } = follower;
     failed?;
-    sink.text(|out, color| write_text(out, report, &checked, &findings, color))?;
+    sink.text(|out, color| write_text(out, report, (&checked, &findings), &names, color))?;
     let complete = checked.complete && !sink.is_cut();
-    sink.facts(&Body { complete, ..Body::new(report, &checked, &findings) })?;
+    sink.facts(&Body { complete, ..Body::new(report, &checked, &findings, &names) })?;
     sink.findings(&findings)?;
     sink.finish()?;
     Ok((checked, findings))
@@ -119,6 +124,8 @@ struct RuleCount {
 struct LossItem<'a> {
     #[serde(flatten)]
     loss: &'a Loss,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     /// Bytes that no range tells the place of.
     #[serde(skip_serializing_if = "is_none")]
     lost_further_bytes: u64,
@@ -136,11 +143,12 @@ fn is_none(bytes: &u64) -> bool {
 }
 
 impl<'a> LossItem<'a> {
-    fn new(loss: &'a Loss) -> Self {
+    fn new(loss: &'a Loss, names: &'a SnapshotNames) -> Self {
         let hit = loss.lost_bytes.saturating_add(loss.doubtful_bytes);
         let hundredths = u128::from(hit) * 10_000 / u128::from(loss.disk_size.max(1));
         Self {
             loss,
+            snapshot: NameItem::of(names, Some(loss.tree)),
             lost_further_bytes: loss.lost.further_bytes(),
             doubtful_further_bytes: loss.doubtful.further_bytes(),
             vm_state_further_bytes: loss.vm_state.further_bytes(),
@@ -152,13 +160,27 @@ impl<'a> LossItem<'a> {
 #[derive(Serialize, JsonSchema)]
 struct ClusterOwners<'a> {
     cluster: u64,
-    owners: &'a [Owner],
+    owners: Vec<OwnerItem<'a>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct OwnerItem<'a> {
+    #[serde(flatten)]
+    owner: &'a Owner,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
 }
 
 impl<'a> Body<'a> {
-    fn new(report: &CheckReport<'_>, checked: &'a Checked, findings: &Findings) -> Self {
+    fn new(
+        report: &CheckReport<'_>,
+        checked: &'a Checked,
+        findings: &Findings,
+        names: &'a SnapshotNames,
+    ) -> Self {
         let rules = checked.rules.iter();
         let owners = checked.owners.iter();
+        let item = |owner: &'a Owner| OwnerItem { owner, snapshot: NameItem::of(names, owner.tree) };
         Self {
             verdict: checked.verdict,
             complete: checked.complete,
@@ -172,8 +194,13 @@ impl<'a> Body<'a> {
             rules: rules
                 .map(|(rule, count)| RuleCount { rule: rule.code, slug: rule.slug, count: *count })
                 .collect(),
-            owners: owners.map(|(cluster, owners)| ClusterOwners { cluster: *cluster, owners }).collect(),
-            losses: checked.losses.iter().map(LossItem::new).collect(),
+            owners: owners
+                .map(|(cluster, owners)| ClusterOwners {
+                    cluster: *cluster,
+                    owners: owners.iter().map(item).collect(),
+                })
+                .collect(),
+            losses: checked.losses.iter().map(|loss| LossItem::new(loss, names)).collect(),
             decompressed_clusters: checked.decompressed,
             held: checked.held.as_ref(),
             held_further_bytes: checked.held.as_ref().map_or(0, Ranges::further_bytes),
@@ -184,8 +211,8 @@ impl<'a> Body<'a> {
 fn write_text(
     out: &mut dyn Write,
     report: &CheckReport<'_>,
-    checked: &Checked,
-    findings: &Findings,
+    (checked, findings): (&Checked, &Findings),
+    names: &SnapshotNames,
     color: bool,
 ) -> io::Result<()> {
     writeln!(out, "file {}", report.subject)?;
@@ -193,7 +220,7 @@ fn write_text(
     let warning =
         if is_lost { "; a table may be lost, and guest data with it (L30): do not repair it" } else { "" };
     writeln!(out, "verdict: {}{warning}", checked.verdict.as_str())?;
-    write_findings(out, findings.iter(), color)?;
+    write_findings(out, findings.iter(), names, color)?;
     if checked.excused != 0 {
         let excused = checked.excused;
         writeln!(
@@ -208,7 +235,7 @@ fn write_text(
     if !checked.complete {
         writeln!(out, "incomplete: something was not looked at, see above")?;
     }
-    write_losses(out, checked)?;
+    write_losses(out, checked, names)?;
     write_counters(out, &checked.counters)?;
     if let Some(decompressed) = checked.decompressed {
         writeln!(out, "decompressed: {decompressed} compressed clusters of all trees")?;
@@ -226,9 +253,10 @@ fn write_text(
 /// How many ranges a line of text names.
 const NAMED: usize = 8;
 
-fn write_losses(out: &mut dyn Write, checked: &Checked) -> io::Result<()> {
-    for item in checked.losses.iter().map(LossItem::new).take(NAMED) {
+fn write_losses(out: &mut dyn Write, checked: &Checked, names: &SnapshotNames) -> io::Result<()> {
+    for item in checked.losses.iter().take(NAMED).map(|loss| LossItem::new(loss, names)) {
         let Loss { tree, disk_size, lost, doubtful, vm_state, .. } = item.loss;
+        let tree = names.words(*tree);
         writeln!(out, "guest data hit: {tree}, {:.2} % of {}", item.percent, Size(*disk_size))?;
         let kinds = [(lost, "lost"), (doubtful, "doubtful"), (vm_state, "VM state, behind the disk")];
         for (ranges, what) in kinds {

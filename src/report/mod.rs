@@ -22,6 +22,7 @@ mod schema;
 mod sink;
 mod subject;
 mod text;
+mod tree;
 mod value;
 
 pub use crate::finding::Findings;

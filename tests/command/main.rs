@@ -37,4 +37,5 @@ mod sandbox;
 mod sandbox_probe;
 #[cfg(unix)]
 mod scan;
+mod snapshots;
 mod usage;

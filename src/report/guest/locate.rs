@@ -8,9 +8,11 @@ use serde::Serialize;
 use crate::Error;
 use crate::finding::Findings;
 use crate::guest::{Owner, Owners, State, Trace};
+use crate::image::SnapshotNames;
 use crate::report::schema::{Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
+use crate::report::tree::NameItem;
 use crate::report::value::Value;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
 
@@ -39,6 +41,8 @@ impl Located<'_> {
 #[derive(Serialize, JsonSchema)]
 struct GuestItem<'a> {
     tree: Tree,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     offset: GuestOffset,
     in_disk: bool,
     l1_index: Option<u64>,
@@ -56,11 +60,12 @@ struct GuestItem<'a> {
     stream_length: Option<u64>,
 }
 
-impl GuestItem<'_> {
-    fn new(tree: Tree, trace: &Trace) -> Self {
+impl<'a> GuestItem<'a> {
+    fn new(tree: Tree, trace: &Trace, names: &'a SnapshotNames) -> Self {
         let l2_table = trace.l1.map(|step| step.entry.l2_offset());
         Self {
             tree,
+            snapshot: NameItem::of(names, Some(tree)),
             offset: trace.guest,
             in_disk: trace.in_disk,
             l1_index: trace.l1.map(|step| step.index),
@@ -91,11 +96,11 @@ struct HostItem<'a> {
 }
 
 impl<'a> HostItem<'a> {
-    fn new(owners: &'a Owners, len: u64) -> Self {
+    fn new(owners: &'a Owners, len: u64, names: &'a SnapshotNames) -> Self {
         Self {
             offset: owners.at,
             in_file: owners.at.0 < len,
-            owners: owners.owners.iter().map(OwnerItem::new).collect(),
+            owners: owners.owners.iter().map(|owner| OwnerItem::new(owner, names)).collect(),
             further_owners: owners.further,
             refcount: owners.refcount,
             counted: owners.counted,
@@ -111,11 +116,13 @@ struct OwnerItem<'a> {
     field: Option<&'a str>,
     index: Option<u64>,
     tree: Option<Tree>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     guest: Option<GuestSpan>,
 }
 
 impl<'a> OwnerItem<'a> {
-    fn new(owner: &'a Owner) -> Self {
+    fn new(owner: &'a Owner, names: &'a SnapshotNames) -> Self {
         let Owner { role, span, field, index, tree, guest } = owner;
         Self {
             structure: role.as_str(),
@@ -124,6 +131,7 @@ impl<'a> OwnerItem<'a> {
             field: *field,
             index: *index,
             tree: *tree,
+            snapshot: NameItem::of(names, *tree),
             guest: *guest,
         }
     }
@@ -140,22 +148,27 @@ struct Answer<'a> {
     error: Option<String>,
 }
 
-/// Tells `sink` the answer.
+/// Tells `sink` the answer; `names` are those of the image's snapshots.
 ///
 /// # Errors
 /// Only what the sink returns.
-pub fn write_located(located: Located<'_>, subject: &Subject<'_>, sink: &mut impl Sink) -> io::Result<()> {
+pub fn write_located(
+    located: Located<'_>,
+    names: &SnapshotNames,
+    subject: &Subject<'_>,
+    sink: &mut impl Sink,
+) -> io::Result<()> {
     sink.begin(&SHAPE, Some(subject))?;
     sink.text(|out, _| {
         writeln!(out, "file {subject}")?;
         match located {
-            Located::Guest(tree, trace) => guest_text(out, tree, trace),
-            Located::Host(owners) => host_text(out, owners, subject.len),
+            Located::Guest(tree, trace) => guest_text(out, tree, trace, names),
+            Located::Host(owners) => host_text(out, owners, subject.len, names),
         }
     })?;
     let (guest, host) = match located {
-        Located::Guest(tree, trace) => (Some(GuestItem::new(tree, trace)), None),
-        Located::Host(owners) => (None, Some(HostItem::new(owners, subject.len))),
+        Located::Guest(tree, trace) => (Some(GuestItem::new(tree, trace, names)), None),
+        Located::Host(owners) => (None, Some(HostItem::new(owners, subject.len, names))),
     };
     let cut = located.cut();
     let error = cut.map(|error| error.to_string());
@@ -164,9 +177,9 @@ pub fn write_located(located: Located<'_>, subject: &Subject<'_>, sink: &mut imp
     sink.finish()
 }
 
-fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace) -> io::Result<()> {
+fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace, names: &SnapshotNames) -> io::Result<()> {
     let place = if trace.in_disk { "" } else { ", at or behind the end of the disk" };
-    writeln!(out, "guest offset {} of the {tree} disk{place}", trace.guest)?;
+    writeln!(out, "guest offset {} of the {}{place}", trace.guest, names.disk(tree))?;
     match trace.l1 {
         Some(step) => writeln!(out, "{:016x}: L1[{}]={:#018x}", step.at.0, step.index, step.entry.0)?,
         None => writeln!(out, "the L1 table does not reach so far")?,
@@ -197,7 +210,7 @@ fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace) -> io::Result<()> 
     }
 }
 
-fn host_text(out: &mut dyn Write, owners: &Owners, len: u64) -> io::Result<()> {
+fn host_text(out: &mut dyn Write, owners: &Owners, len: u64, names: &SnapshotNames) -> io::Result<()> {
     let place = if owners.at.0 < len { "" } else { ", behind the end of the file" };
     writeln!(out, "file offset {}{place}", owners.at)?;
     for owner in &owners.owners {
@@ -209,7 +222,7 @@ fn host_text(out: &mut dyn Write, owners: &Owners, len: u64) -> io::Result<()> {
             write!(out, ", entry {index}")?;
         }
         if let Some(tree) = owner.tree {
-            write!(out, ", {tree}")?;
+            write!(out, ", {}", names.words(tree))?;
         }
         if let Some(guest) = owner.guest {
             write!(out, ", guest {} and {} bytes", guest.start, guest.len)?;

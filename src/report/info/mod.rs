@@ -5,6 +5,7 @@ mod items;
 mod text;
 
 use std::io;
+use std::sync::Arc;
 
 use items::{BitmapItem, ExtensionItem, Head, LuksItem, Rest, SnapshotItem};
 use text::Claim;
@@ -12,7 +13,7 @@ use text::Claim;
 use crate::Image;
 use crate::finding::{Finding, Findings};
 use crate::format::header::{COMPRESSION_ZLIB, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE, field};
-use crate::image::{Part, Section, Tables, Walk};
+use crate::image::{Part, Section, SnapshotNames, Tables, Walk};
 use crate::report::schema::{List, Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
@@ -52,6 +53,8 @@ pub fn write_info<R: ReadAt>(
 ) -> io::Result<bool> {
     let mut survey = Survey::new(image, report.now)?;
     sink.begin(&SHAPE, Some(&report.subject))?;
+    let names = Arc::new(SnapshotNames::read(image));
+    sink.names(&names)?;
     sink.head(&Head::new(image))?;
     sink.text(|out, _| text::header(out, image, &report.subject))?;
 
@@ -102,7 +105,7 @@ pub fn write_info<R: ReadAt>(
     let findings = survey.finish();
     let complete = findings.is_complete() && !sink.is_cut();
     sink.text(|out, color| {
-        write_findings(out, findings.iter(), color)?;
+        write_findings(out, findings.iter(), &names, color)?;
         if !complete {
             writeln!(out, "incomplete: something was not read, see above")?;
         }
