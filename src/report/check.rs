@@ -41,11 +41,14 @@ struct Follower<'p, S> {
     findings: Findings,
     /// What went wrong when a finding was told.
     failed: io::Result<()>,
-    progress: &'p mut dyn FnMut(Progress),
+    progress: &'p mut dyn FnMut(Option<Progress>),
 }
 
 impl<S: Sink> Watch for Follower<'_, S> {
     fn finding(&mut self, finding: Finding) {
+        if self.sink.is_following() {
+            (self.progress)(None);
+        }
         if self.failed.is_ok() {
             self.failed = self.sink.finding(&finding);
         }
@@ -53,11 +56,12 @@ impl<S: Sink> Watch for Follower<'_, S> {
     }
 
     fn progress(&mut self, progress: Progress) {
-        (self.progress)(progress);
+        (self.progress)(Some(progress));
     }
 }
 
-/// Checks the image and tells `sink` what came of it. Progress goes to `progress`.
+/// Checks the image and tells `sink` what came of it. Progress goes to `progress`, which gets `None` where the report goes
+/// on: whatever was shown of it has to be gone by then.
 ///
 /// # Errors
 /// Only what the sink returns: what is wrong with the image is in the report.
@@ -65,7 +69,7 @@ pub fn write_check<R: ReadAt>(
     image: &Image<R>,
     report: &CheckReport<'_>,
     sink: &mut impl Sink,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Option<Progress>),
 ) -> io::Result<(Checked, Findings)> {
     sink.begin(&SHAPE, Some(&report.subject))?;
     let names = Arc::new(SnapshotNames::read(image));
@@ -73,7 +77,8 @@ pub fn write_check<R: ReadAt>(
     let findings = Findings::new(if sink.is_following() { 0 } else { image.limits().findings_per_rule });
     let mut follower = Follower { sink, findings, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
-    let Follower { sink, findings, failed, .. } = follower;
+    let Follower { sink, findings, failed, progress } = follower;
+    progress(None);
     failed?;
     sink.text(|out, color| write_text(out, report, (&checked, &findings), &names, color))?;
     let complete = checked.complete && !sink.is_cut();
@@ -144,7 +149,8 @@ fn is_none(bytes: &u64) -> bool {
 
 impl<'a> LossItem<'a> {
     fn new(loss: &'a Loss, names: &'a SnapshotNames) -> Self {
-        let hit = loss.lost_bytes.saturating_add(loss.doubtful_bytes);
+        // What is lost may be doubtful for another reason too.
+        let hit = loss.lost_bytes.saturating_add(loss.doubtful_bytes).min(loss.disk_size);
         let hundredths = u128::from(hit) * 10_000 / u128::from(loss.disk_size.max(1));
         Self {
             loss,
@@ -266,14 +272,26 @@ fn write_losses(out: &mut dyn Write, checked: &Checked, names: &SnapshotNames) -
         }
     }
     if let Some(further) = checked.losses.len().checked_sub(NAMED).filter(|further| *further != 0) {
-        writeln!(out, "guest data hit: {further} more trees")?;
+        writeln!(out, "guest data hit: {further} more tree{}", plural(further))?;
     }
     if let Some(held) = &checked.held {
-        let ranges = if held.is_empty() { "no range".to_owned() } else { shown(held) };
-        let what = if checked.complete { "holds" } else { "holds at least" };
-        writeln!(out, "without the backing file this file {what}: {} in {ranges}", Size(held.bytes()))?;
+        match (held.is_empty(), checked.complete) {
+            (true, true) => writeln!(out, "without the backing file this file holds nothing")?,
+            (true, false) => writeln!(out, "without the backing file this file may hold nothing")?,
+            (false, complete) => writeln!(
+                out,
+                "without the backing file this file holds{}: {} in {}",
+                if complete { "" } else { " at least" },
+                Size(held.bytes()),
+                shown(held)
+            )?,
+        }
     }
     Ok(())
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn shown(ranges: &Ranges) -> String {
@@ -281,7 +299,7 @@ fn shown(ranges: &Ranges) -> String {
         ranges.iter().take(NAMED).map(|span| format!("{}+{:#x}", span.start, span.len)).collect();
     let further = ranges.iter().count().saturating_sub(NAMED);
     if further != 0 {
-        shown.push(format!("and {further} more ranges"));
+        shown.push(format!("and {further} more range{}", plural(further)));
     }
     if ranges.further_bytes() != 0 {
         shown.push(format!("and {} elsewhere", Size(ranges.further_bytes())));
@@ -291,7 +309,7 @@ fn shown(ranges: &Ranges) -> String {
 
 fn write_counters(out: &mut dyn Write, counters: &Counters) -> io::Result<()> {
     let percent = |part: u64, whole: u64| {
-        // Hundredths of a per cent, rounded as qemu-img does; a damaged image may have more than all.
+        // Hundredths of a per cent, rounded as qemu-img does.
         let whole = u128::from(whole.max(1));
         let hundredths = (u128::from(part) * 10_000 + whole / 2) / whole;
         format!("{}.{:02} %", hundredths / 100, hundredths % 100)
@@ -304,10 +322,19 @@ fn write_counters(out: &mut dyn Write, counters: &Counters) -> io::Result<()> {
         image_end_offset,
     } = *counters;
     if total_clusters != 0 {
+        let allocated = match allocated_clusters.checked_sub(total_clusters) {
+            // Several entries may be damaged so that they lead to the same one, and VM state lies behind the disk.
+            Some(more) if more != 0 => {
+                format!("{allocated_clusters} allocated, more than the {total_clusters} of the disk")
+            }
+            _ => format!(
+                "{allocated_clusters} of {total_clusters} allocated ({})",
+                percent(allocated_clusters, total_clusters)
+            ),
+        };
         writeln!(
             out,
-            "clusters: {allocated_clusters} of {total_clusters} allocated ({}), {} fragmented, {} compressed",
-            percent(allocated_clusters, total_clusters),
+            "clusters: {allocated}, {} fragmented, {} compressed",
             percent(fragmented_clusters, allocated_clusters),
             percent(compressed_clusters, allocated_clusters),
         )?;

@@ -38,4 +38,5 @@ mod sandbox_probe;
 #[cfg(unix)]
 mod scan;
 mod snapshots;
+mod told;
 mod usage;
