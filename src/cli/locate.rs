@@ -1,5 +1,6 @@
 //! `locate`: from a guest offset to the file, and back.
 
+use qcow2_inspect::check::looks_like;
 use qcow2_inspect::guest::owners;
 use qcow2_inspect::image::SnapshotNames;
 use qcow2_inspect::report::{self, Located, TextOptions};
@@ -47,7 +48,10 @@ impl Args {
         let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {
             let found = owners(&image, HostOffset(host)).map_err(|error| refuse(error.to_string()))?;
-            tell(Located::Host(&found))?;
+            let is_unused = found.owners.is_empty() && found.counted == 0;
+            let holds = is_unused.then(|| looks_like(&image, found.at)).transpose();
+            let holds = holds.map_err(|error| refuse(error.to_string()))?.flatten();
+            tell(Located::Host(&found, holds.as_deref()))?;
             cut = found.cut();
         } else if let Some(guest) = self.guest {
             let disk = self.view.disk(&image).map_err(refuse)?;

@@ -20,6 +20,7 @@ mod formats;
 mod golden;
 mod info;
 mod limits;
+mod locate;
 mod map;
 #[cfg(unix)]
 mod missing;

@@ -9,6 +9,7 @@ use crate::Error;
 use crate::finding::Findings;
 use crate::guest::{Owner, Owners, State, Trace};
 use crate::image::SnapshotNames;
+use crate::references::Role;
 use crate::report::schema::{Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
@@ -24,8 +25,8 @@ pub(in crate::report) const SHAPE: Shape =
 pub enum Located<'a> {
     /// The way of a guest offset, in this tree.
     Guest(Tree, &'a Trace),
-    /// What an offset of the file is.
-    Host(&'a Owners),
+    /// What an offset of the file is; and what its cluster looks like, where nothing refers to that.
+    Host(&'a Owners, Option<&'a str>),
 }
 
 impl Located<'_> {
@@ -33,7 +34,7 @@ impl Located<'_> {
     pub fn cut(&self) -> Option<Error> {
         match self {
             Self::Guest(..) => None,
-            Self::Host(owners) => owners.cut(),
+            Self::Host(owners, _) => owners.cut(),
         }
     }
 }
@@ -93,10 +94,12 @@ struct HostItem<'a> {
     further_owners: u64,
     refcount: Option<u64>,
     counted: u64,
+    /// What the cluster looks like, where nothing refers to it.
+    looks_like: Option<&'a str>,
 }
 
 impl<'a> HostItem<'a> {
-    fn new(owners: &'a Owners, len: u64, names: &'a SnapshotNames) -> Self {
+    fn new(owners: &'a Owners, looks_like: Option<&'a str>, len: u64, names: &'a SnapshotNames) -> Self {
         Self {
             offset: owners.at,
             in_file: owners.at.0 < len,
@@ -104,6 +107,7 @@ impl<'a> HostItem<'a> {
             further_owners: owners.further,
             refcount: owners.refcount,
             counted: owners.counted,
+            looks_like,
         }
     }
 }
@@ -119,11 +123,13 @@ struct OwnerItem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<NameItem<'a>>,
     guest: Option<GuestSpan>,
+    /// The guest offset of the very byte; of an entry of a table, where the range starts that it is for.
+    guest_offset: Option<GuestOffset>,
 }
 
 impl<'a> OwnerItem<'a> {
     fn new(owner: &'a Owner, names: &'a SnapshotNames) -> Self {
-        let Owner { role, span, field, index, tree, guest } = owner;
+        let Owner { role, span, field, index, tree, guest, guest_offset } = owner;
         Self {
             structure: role.as_str(),
             offset: span.at,
@@ -131,8 +137,9 @@ impl<'a> OwnerItem<'a> {
             field: *field,
             index: *index,
             tree: *tree,
-            snapshot: NameItem::of(names, *tree),
+            snapshot: NameItem::of(names, tree_of(owner)),
             guest: *guest,
+            guest_offset: *guest_offset,
         }
     }
 }
@@ -163,12 +170,14 @@ pub fn write_located(
         writeln!(out, "file {subject}")?;
         match located {
             Located::Guest(tree, trace) => guest_text(out, tree, trace, names),
-            Located::Host(owners) => host_text(out, owners, subject.len, names),
+            Located::Host(owners, looks_like) => host_text(out, owners, looks_like, subject.len, names),
         }
     })?;
     let (guest, host) = match located {
         Located::Guest(tree, trace) => (Some(GuestItem::new(tree, trace, names)), None),
-        Located::Host(owners) => (None, Some(HostItem::new(owners, subject.len, names))),
+        Located::Host(owners, looks_like) => {
+            (None, Some(HostItem::new(owners, looks_like, subject.len, names)))
+        }
     };
     let cut = located.cut();
     let error = cut.map(|error| error.to_string());
@@ -210,7 +219,20 @@ fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace, names: &SnapshotNa
     }
 }
 
-fn host_text(out: &mut dyn Write, owners: &Owners, len: u64, names: &SnapshotNames) -> io::Result<()> {
+/// The tree that an owner belongs to, or that it is about: an entry of the snapshot table is about its snapshot.
+fn tree_of(owner: &Owner) -> Option<Tree> {
+    let is_entry = owner.role == Role::SnapshotTable;
+    let index = owner.index.filter(|_| is_entry).and_then(|index| u32::try_from(index).ok());
+    owner.tree.or(index.map(Tree::Snapshot))
+}
+
+fn host_text(
+    out: &mut dyn Write,
+    owners: &Owners,
+    looks_like: Option<&str>,
+    len: u64,
+    names: &SnapshotNames,
+) -> io::Result<()> {
     let place = if owners.at.0 < len { "" } else { ", behind the end of the file" };
     writeln!(out, "file offset {}{place}", owners.at)?;
     for owner in &owners.owners {
@@ -221,11 +243,15 @@ fn host_text(out: &mut dyn Write, owners: &Owners, len: u64, names: &SnapshotNam
         if let Some(index) = owner.index {
             write!(out, ", entry {index}")?;
         }
-        if let Some(tree) = owner.tree {
+        if let Some(tree) = tree_of(owner) {
             write!(out, ", {}", names.words(tree))?;
         }
         if let Some(guest) = owner.guest {
             write!(out, ", guest {} and {} bytes", guest.start, guest.len)?;
+        }
+        if let Some(guest) = owner.guest_offset {
+            let what = if owner.index.is_some() { "this entry is for" } else { "this byte is" };
+            write!(out, ", {what} guest {guest}")?;
         }
         writeln!(out)?;
     }
@@ -234,6 +260,10 @@ fn host_text(out: &mut dyn Write, owners: &Owners, len: u64, names: &SnapshotNam
     } else if owners.owners.is_empty() {
         let cluster = if owners.counted > 0 { ", but its cluster is in use" } else { "" };
         writeln!(out, "nothing refers to it{cluster}")?;
+    }
+    if let Some(looks_like) = looks_like {
+        let leaked = if owners.refcount.is_some_and(|refcount| refcount != 0) { "leaked" } else { "free" };
+        writeln!(out, "its cluster is {leaked}, and looks like {looks_like}")?;
     }
     let refcount = owners.refcount.map_or_else(|| "none".to_owned(), |refcount| refcount.to_string());
     writeln!(out, "refcount of its cluster: {refcount} recorded, {} counted", owners.counted)?;
