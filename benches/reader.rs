@@ -20,7 +20,7 @@ use qcow2_inspect::format::extension::{BITMAPS, BitmapsExtension, ExtensionHead}
 use qcow2_inspect::format::features::BITMAPS as BITMAPS_BIT;
 use qcow2_inspect::format::header::{HeaderV2, HeaderV3, MAGIC};
 use qcow2_inspect::format::scalar::{ByteSize, ClusterBits, FeatureBits, Magic};
-use qcow2_inspect::report::{JsonSink, Subject, write_info};
+use qcow2_inspect::report::{InfoReport, JsonSink, Subject, write_info};
 use qcow2_inspect::units::HostOffset;
 use qcow2_inspect::{Image, Limits};
 
@@ -89,7 +89,8 @@ fn peak_of(process: u32) -> Option<u64> {
 fn info_reads(path: &Path) -> u64 {
     let image = Image::open(File::open(path).unwrap(), Limits::default()).unwrap();
     let subject = Subject { path: b"", len: image.file_len() };
-    write_info(&image, &subject, None, "none", &mut JsonSink::new(std::io::sink())).unwrap();
+    let report = InfoReport { subject, offset: 0, now: None, sandbox: "none" };
+    write_info(&image, &report, &mut JsonSink::new(std::io::sink())).unwrap();
     image.bytes_read()
 }
 

@@ -87,6 +87,20 @@ pub fn cut(name: &[u8], count: usize) -> String {
     escaped.chars().take(count.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// A path as a word that a shell takes for it; `None` where it holds what no terminal should see.
+pub fn shell_word(path: &[u8]) -> Option<Cow<'_, str>> {
+    let Cow::Borrowed(text) = escape(path) else { return None };
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%".contains(&byte) || !byte.is_ascii();
+    // It must not be taken for an option.
+    let start = if text.starts_with('-') { "./" } else { "" };
+    Some(match !text.is_empty() && text.bytes().all(is_plain) {
+        true if start.is_empty() => Cow::Borrowed(text),
+        true => format!("{start}{text}").into(),
+        false => format!("'{start}{}'", text.replace('\'', r"'\''")).into(),
+    })
+}
+
 fn push_hex(shown: &mut String, bytes: &[u8]) {
     for byte in bytes {
         // Writing to a string does not fail.
@@ -162,6 +176,22 @@ mod tests {
         assert_eq!(shown(&[b'a'; 64]), "a".repeat(64));
         assert_eq!(shown(&[b'a'; 65]), format!("{}…", "a".repeat(63)));
         assert_eq!(shown(&[0; 1023]).chars().count(), 64);
+    }
+
+    #[test]
+    fn a_path_is_a_word_for_a_shell() {
+        let cases: [(&[u8], Option<&str>); 7] = [
+            (b"/images/a-1.qcow2", Some("/images/a-1.qcow2")),
+            ("größe".as_bytes(), Some("größe")),
+            (b"a b", Some("'a b'")),
+            (b"it's $HOME", Some(r"'it'\''s $HOME'")),
+            (b"-rf", Some("./-rf")),
+            (b"", Some("''")),
+            (b"a\nb", None),
+        ];
+        for (path, wanted) in cases {
+            assert_eq!(shell_word(path).as_deref(), wanted);
+        }
     }
 
     #[test]

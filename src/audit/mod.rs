@@ -13,10 +13,12 @@ mod own_name;
 mod policy;
 
 use std::num::NonZero;
+use std::sync::Arc;
 
 use crate::Image;
 use crate::check::{CheckOptions, Verdict, check};
 use crate::finding::{Findings, Risk, Rule, Severity};
+use crate::image::SnapshotNames;
 use crate::source::ReadAt;
 use crate::units::Span;
 
@@ -92,6 +94,8 @@ pub struct Audit {
     pub decompressed: Option<u64>,
     /// All that was found, whether the policy minds or not.
     pub findings: Findings,
+    /// What the snapshots are called that findings are about.
+    pub names: Arc<SnapshotNames>,
 }
 
 impl Audit {
@@ -148,5 +152,6 @@ pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &Audi
         capabilities,
         decompressed: checked.decompressed,
         findings,
+        names: Arc::new(SnapshotNames::read(image)),
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::sharing::Sharers;
 use crate::finding::{Rule, Severity};
+use crate::image::SnapshotNames;
 use crate::references::{Reference, Role};
 use crate::rules::named::{
     BITMAP_OVERLAP, COMPRESSED_OVERLAP, DATA_CLUSTER_SHARED_IN_TREE, DATA_OVER_METADATA,
@@ -41,16 +42,16 @@ impl From<&Reference> for Owner {
     }
 }
 
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.role.fmt(f)?;
-        if let Some(guest) = self.guest {
-            write!(f, " of guest {}+{:#x}", guest.start, guest.len)?;
-        }
-        if let Some(tree) = self.tree {
-            write!(f, " ({tree})")?;
-        }
-        Ok(())
+impl Owner {
+    /// What it is, in words; `names` are those of the image's snapshots.
+    pub(super) fn words(&self, names: &SnapshotNames) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            write!(f, "{}", self.role)?;
+            if let Some(guest) = self.guest {
+                write!(f, " of guest {}+{:#x}", guest.start, guest.len)?;
+            }
+            self.tree.map_or(Ok(()), |tree| write!(f, " ({})", names.words(tree)))
+        })
     }
 }
 

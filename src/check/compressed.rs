@@ -6,7 +6,7 @@ use super::reporter::Reporter;
 use super::sharing::{Sharers, one_tree_has_two};
 use super::streams::{SECTOR_REST, Stream, StreamList};
 use super::tables::L2Reading;
-use super::trees::{L2Use, Trees};
+use super::tree_tables::{L2Use, Trees};
 use crate::Limit;
 use crate::finding::{Finding, Guest, Rule, Structure};
 use crate::guest::Outcome;

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::lost::Losses;
 use super::reporter::Reporter;
 use super::streams::{Stream, StreamList};
-use super::trees::Trees;
+use super::tree_tables::Trees;
 use crate::finding::Structure;
 use crate::guest::{self, Batch, Compression, Outcome, decompress_all};
 use crate::source::ReadAt;

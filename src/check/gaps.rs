@@ -6,7 +6,7 @@ use super::context::Context;
 use super::emptied::Evidence;
 use super::reporter::Reporter;
 use super::tables::L2Reading;
-use super::trees::Trees;
+use super::tree_tables::Trees;
 use crate::Error;
 use crate::finding::{Finding, Guest, Structure};
 use crate::format::mapping::L2Entry;

@@ -23,6 +23,7 @@ mod flags;
 mod gaps;
 mod groups;
 mod lists;
+mod look;
 mod lost;
 mod orphans;
 mod outcome;
@@ -37,6 +38,7 @@ mod stored;
 mod streams;
 mod tables;
 mod trailing;
+mod tree_tables;
 mod trees;
 
 use std::num::NonZero;
@@ -58,6 +60,7 @@ use emptied::{Emptied, Evidence};
 use flags::Flags;
 use gaps::Missing;
 use lists::Lists;
+pub use look::looks_like;
 pub use lost::Loss;
 use lost::Losses;
 use outcome::Parts;
@@ -70,7 +73,8 @@ use stored::Stored;
 use streams::StreamList;
 use tables::{Active, TableWalk};
 use trailing::trailing_data;
-use trees::{Sweep, Trees};
+use tree_tables::Trees;
+use trees::Sweep;
 
 /// What a check looks at beyond the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Who owns a cluster in conflict: a second walk, only where there is a conflict.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 
 use super::claims::{Claims, Owner, Search};
@@ -11,14 +11,14 @@ use super::reporter::Reporter;
 use super::sharing::{Sharers, one_tree_has_two};
 use super::stored::Block;
 use super::tables::L2Reading;
-use super::trees::Trees;
+use super::tree_tables::Trees;
 use crate::finding::{Finding, Guest, Rule, Structure};
-use crate::image::{Entry, Part, Section, Table, TableKind, Tables, Walk, until_cut};
+use crate::image::{Entry, Part, Section, SnapshotNames, Table, TableKind, Tables, Walk};
 use crate::references::Reference;
 use crate::rules::named::DATA_CLUSTER_SHARED_IN_TREE;
 use crate::source::ReadAt;
-use crate::units::{Geometry, Span, Tree, to_u64};
-use crate::{Error, Limit, text};
+use crate::units::{Geometry, Span, to_u64};
+use crate::{Error, Limit};
 
 /// Clusters in conflict, each with the owners that are named.
 pub(super) type Owners = Vec<(u64, Vec<Owner>)>;
@@ -72,7 +72,7 @@ impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
         self.lists(&mut search);
         self.bitmaps(&mut search);
         self.trees(|reference| search.claim(reference));
-        let names = self.names(&search.clusters);
+        let names = SnapshotNames::read(self.cx.image);
         self.judge_claims(&mut search.clusters);
         self.doubt(&search, losses);
         search.clusters.retain(|cluster, _| !conflicts.is_shared(*cluster));
@@ -184,31 +184,6 @@ impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
             });
         }
     }
-
-    /// Looks up the names of the snapshots that own any of these.
-    fn names(&mut self, clusters: &BTreeMap<u64, Claims>) -> BTreeMap<u32, String> {
-        let owners = clusters.values().flat_map(|claims| &claims.owners);
-        let wanted: BTreeSet<u32> = owners
-            .filter_map(|owner| match owner.tree {
-                Some(Tree::Snapshot(index)) => Some(index),
-                _ => None,
-            })
-            .collect();
-        let mut names = BTreeMap::new();
-        if wanted.is_empty() {
-            return names;
-        }
-        for snapshot in until_cut(self.cx.image.snapshots()) {
-            match snapshot {
-                Ok(snapshot) if wanted.contains(&snapshot.index) => {
-                    names.insert(snapshot.index, text::shown(&snapshot.name));
-                }
-                Ok(_) => {}
-                Err(error) => self.reporter.stop(error, Structure::Snapshot),
-            }
-        }
-        names
-    }
 }
 
 /// The finding of clusters side by side whose sharing breaks this rule.
@@ -216,12 +191,12 @@ fn conflict(
     rule: &'static Rule,
     run: &[(u64, Claims)],
     geometry: Geometry,
-    names: &BTreeMap<u32, String>,
+    names: &SnapshotNames,
 ) -> Option<Finding> {
     let (first, claims) = run.first()?;
     let len = to_u64(run.len());
     let at = geometry.host_offset(*first)?;
-    let mut owners: Vec<String> = claims.owners.iter().map(|owner| shown(owner, names)).collect();
+    let mut owners: Vec<String> = claims.owners.iter().map(|owner| owner.words(names).to_string()).collect();
     if claims.further != 0 {
         owners.push(format!("{} more", claims.further));
     }
@@ -232,16 +207,4 @@ fn conflict(
     finding.guest = data.and_then(|owner| Some(Guest { tree: owner.tree?, span: owner.guest? }));
     finding.consequences = len;
     Some(finding)
-}
-
-/// An owner with the name of its snapshot.
-fn shown(owner: &Owner, names: &BTreeMap<u32, String>) -> String {
-    let name = match owner.tree {
-        Some(Tree::Snapshot(index)) => names.get(&index),
-        _ => None,
-    };
-    match name {
-        Some(name) => format!("{owner} '{name}'"),
-        None => owner.to_string(),
-    }
 }

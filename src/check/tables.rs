@@ -10,7 +10,7 @@ use super::overwritten::{self, Seen};
 use super::reporter::Reporter;
 use super::stored::Stored;
 use super::streams::StreamList;
-use super::trees::{L2Use, Trees};
+use super::tree_tables::{L2Use, Trees};
 use super::{Counters, Ranges};
 use crate::Image;
 use crate::finding::{Guest, Structure};

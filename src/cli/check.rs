@@ -91,8 +91,10 @@ impl Args {
         let mut meter = Meter::new(self.progress);
         let mut sink = self.input.report_with_verdict(self.format, color.text());
         let (checked, findings) =
-            report::write_check(&image, &report, &mut sink, &mut |progress| meter.show(progress))?;
-        meter.clear();
+            report::write_check(&image, &report, &mut sink, &mut |progress| match progress {
+                Some(progress) => meter.show(progress),
+                None => meter.clear(),
+            })?;
         let code = checked.verdict.exit_code();
         let least = match self.fail_on {
             None => None,
@@ -121,6 +123,8 @@ struct Meter {
     is_terminal: bool,
     start: Instant,
     last: Option<Instant>,
+    /// Whether a line stands on the terminal.
+    is_shown: bool,
 }
 
 impl Meter {
@@ -128,7 +132,13 @@ impl Meter {
     const STEP: Duration = Duration::from_millis(200);
 
     fn new(shown: Shown) -> Self {
-        Self { shown, is_terminal: io::stderr().is_terminal(), start: Instant::now(), last: None }
+        Self {
+            shown,
+            is_terminal: io::stderr().is_terminal(),
+            start: Instant::now(),
+            last: None,
+            is_shown: false,
+        }
     }
 
     fn show(&mut self, progress: Progress) {
@@ -142,6 +152,7 @@ impl Meter {
             return;
         }
         self.last = Some(now);
+        self.is_shown = self.shown == Shown::Auto;
         let Progress { stage, done, of } = progress;
         // Nobody is hurt if progress cannot be told.
         let _ = match self.shown {
@@ -153,8 +164,8 @@ impl Meter {
         };
     }
 
-    fn clear(&self) {
-        if self.shown == Shown::Auto && self.last.is_some() {
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }

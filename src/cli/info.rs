@@ -1,6 +1,6 @@
 //! `info`: one screen on an image.
 
-use qcow2_inspect::report;
+use qcow2_inspect::report::{self, InfoReport};
 
 use crate::sandbox;
 
@@ -27,9 +27,14 @@ impl Args {
     /// Runs the command.
     pub(super) fn run(&self, color: Color) -> Result<Outcome, Failure> {
         let image = self.input.open(self.format)?;
-        let subject = self.input.subject(&image);
         let mut sink = self.input.report(self.format, color.text());
-        let complete = report::write_info(&image, &subject, output::now(), sandbox::in_force(), &mut sink)?;
+        let report = InfoReport {
+            subject: self.input.subject(&image),
+            offset: self.input.offset(),
+            now: output::now(),
+            sandbox: sandbox::in_force(),
+        };
+        let complete = report::write_info(&image, &report, &mut sink)?;
         Ok(if complete { Outcome::Complete } else { Outcome::Incomplete })
     }
 }

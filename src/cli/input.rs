@@ -99,6 +99,11 @@ impl Input {
         Subject { path: self.path.as_os_str().as_encoded_bytes(), len: image.file_len() }
     }
 
+    /// Where the image starts in the file.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Says in this format why there is no report.
     pub(super) fn refuse(&self, reason: &str, format: Format) -> Failure {
         output::refuse(self.path.as_os_str().as_encoded_bytes(), reason, format)

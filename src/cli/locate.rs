@@ -1,6 +1,8 @@
 //! `locate`: from a guest offset to the file, and back.
 
+use qcow2_inspect::check::looks_like;
 use qcow2_inspect::guest::owners;
+use qcow2_inspect::image::SnapshotNames;
 use qcow2_inspect::report::{self, Located, TextOptions};
 use qcow2_inspect::units::{GuestOffset, HostOffset};
 
@@ -39,12 +41,17 @@ impl Args {
         let image = self.input.open_within(table_limits, self.format)?;
         let subject = self.input.subject(&image);
         let mut sink = self.input.report(self.format, TextOptions::default());
-        let mut tell = |located: Located<'_>| report::write_located(located, &subject, &mut sink);
+        let mut tell = |located: Located<'_>| {
+            report::write_located(located, &SnapshotNames::read(&image), &subject, &mut sink)
+        };
         let (mut cut, mut is_missing) = (None, false);
         let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {
             let found = owners(&image, HostOffset(host)).map_err(|error| refuse(error.to_string()))?;
-            tell(Located::Host(&found))?;
+            let is_unused = found.owners.is_empty() && found.counted == 0;
+            let holds = is_unused.then(|| looks_like(&image, found.at)).transpose();
+            let holds = holds.map_err(|error| refuse(error.to_string()))?.flatten();
+            tell(Located::Host(&found, holds.as_deref()))?;
             cut = found.cut();
         } else if let Some(guest) = self.guest {
             let disk = self.view.disk(&image).map_err(refuse)?;

@@ -220,10 +220,11 @@ struct Job<'i, R> {
 }
 
 impl<R: ReadAt + Sync> Job<'_, R> {
-    fn run(&self, sink: &mut impl Sink) -> Result<Copied, Failure> {
+    fn run(&self, sink: &mut Told<'_, impl Sink>) -> Result<Copied, Failure> {
         let fail = |reason: String| Failure::Refused(format!("{}: {reason}", self.path));
         let copied = copy(&self.disk, self.data, self.range, self.options, sink);
         input::tell_writer(self.disk.image(), self.path);
+        sink.clear();
         let copied = copied.map_err(|error| match error {
             CopyError::Output(error) => Failure::Output(error),
             other => fail(other.to_string()),
@@ -261,7 +262,8 @@ impl<R: ReadAt + Sync> Job<'_, R> {
         }
         let more = faults.saturating_sub(TOLD);
         if more > 0 {
-            let _ = writeln!(err, "qcow2-inspect: {}: {more} more ranges like these", self.path);
+            let ranges = if more == 1 { "range like these" } else { "ranges like these" };
+            let _ = writeln!(err, "qcow2-inspect: {}: {more} more {ranges}", self.path);
         }
         let _ = writeln!(err, "qcow2-inspect: {}: zeros stand for {} guest bytes", self.path, copied.lost);
         Outcome::Exit(2)
@@ -275,12 +277,14 @@ struct Told<'a, S> {
     path: &'a str,
     faults: u64,
     last: Option<Instant>,
+    /// Whether the progress stands on the terminal.
+    is_shown: bool,
 }
 
 impl<'a, S: Sink> Told<'a, S> {
     fn new(inner: S, range: GuestSpan, path: &'a str) -> Self {
         let last = (io::stderr().is_terminal() && !io::stdout().is_terminal()).then(Instant::now);
-        Self { inner, range, path, faults: 0, last }
+        Self { inner, range, path, faults: 0, last, is_shown: false }
     }
 
     fn progress(&mut self, at: GuestOffset) {
@@ -290,7 +294,15 @@ impl<'a, S: Sink> Told<'a, S> {
             *last = Instant::now();
             let done = u128::from(at.0.saturating_sub(self.range.start.0)).saturating_mul(100);
             let percent = done.checked_div(u128::from(self.range.len)).unwrap_or_default();
-            let _ = write!(io::stderr(), "\r{percent} %  \r");
+            let _ = write!(io::stderr(), "\r{percent} %\x1b[K");
+            self.is_shown = true;
+        }
+    }
+
+    /// Takes the progress off the terminal, for what comes next.
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }
@@ -307,6 +319,7 @@ impl<S: Sink> Sink for Told<'_, S> {
 
     fn fault(&mut self, fault: &Fault) -> io::Result<()> {
         if self.faults < TOLD {
+            self.clear();
             let _ = writeln!(io::stderr(), "qcow2-inspect: {}: {fault}", self.path);
         }
         self.faults = self.faults.saturating_add(1);

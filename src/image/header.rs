@@ -1,7 +1,7 @@
 //! The header as one: both versions, and what absent fields mean.
 
 use crate::format::features::{BITMAPS, EXTERNAL_DATA};
-use crate::format::header::{CRYPT_LUKS, CRYPT_NONE, HeaderAdditional, HeaderV2, HeaderV3};
+use crate::format::header::{CRYPT_LUKS, CRYPT_NONE, HeaderAdditional, HeaderV2, HeaderV3, field};
 use crate::format::{Field, FieldValue, Layout};
 use crate::units::{HostOffset, Span};
 
@@ -111,10 +111,12 @@ impl Header {
         field.end() <= self.wanted_len()
     }
 
-    /// Whether the file holds this field whole. One that the header does not have counts as held: its absence has a
-    /// meaning.
+    /// Whether the file holds this field whole. One that the header does not have counts as held, since its absence has a
+    /// meaning; where the file is too short to say how long its header is, nobody knows that it is absent.
     pub fn holds(&self, field: Field) -> bool {
-        !self.has(field) || field.end() <= self.present_len
+        let told_by = if self.has_v3() { field::HEADER_LENGTH } else { field::VERSION };
+        let is_absent = !self.has(field) && told_by.end() <= self.present_len;
+        is_absent || field.end() <= self.present_len
     }
 
     /// The bytes of a field, whether the file holds them or not; the whole header for a field that it does not have.

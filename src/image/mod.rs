@@ -11,6 +11,7 @@ mod header;
 mod list;
 mod luks;
 mod refcounts;
+mod snapshot_names;
 mod snapshots;
 mod visited;
 mod walk;
@@ -37,6 +38,7 @@ use extensions::ExtensionArea;
 pub use header::Header;
 pub use luks::Luks;
 pub use refcounts::{RefcountRun, RefcountRuns};
+pub use snapshot_names::{SnapshotName, SnapshotNames};
 pub use snapshots::{Snapshot, Snapshots};
 pub use visited::{Earlier, Repeats, Tables, Visited};
 pub use walk::{Part, Section, Walk};
@@ -148,6 +150,11 @@ impl<R: ReadAt> Image<R> {
     /// Bytes of the file.
     pub fn file_len(&self) -> u64 {
         self.source.len()
+    }
+
+    /// Bytes that the file takes on its host, holes left out; `None` where that is not known.
+    pub fn stored_len(&self) -> Option<u64> {
+        self.source.stored_len()
     }
 
     /// Bytes read from the file so far.

@@ -125,6 +125,7 @@ struct Rest {
 /// Only what the sink returns.
 pub fn write_audit(audit: &Audit, subject: &Subject<'_>, sink: &mut impl Sink) -> io::Result<()> {
     sink.begin(&SHAPE, Some(subject))?;
+    sink.names(&audit.names)?;
     sink.text(|out, color| write_text(out, audit, subject, color))?;
     sink.facts(&Decided { decision: audit.decision.as_str(), policy: &audit.policy })?;
     sink.list(REASONS)?;
@@ -218,7 +219,7 @@ fn write_text(out: &mut dyn Write, audit: &Audit, subject: &Subject<'_>, color: 
     let others = audit.findings.iter().filter(|finding| !is_reason(finding.rule));
     if others.clone().next().is_some() {
         write!(out, "beside the reasons, ")?;
-        write_findings(out, others, color)?;
+        write_findings(out, others, &audit.names, color)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `check`.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,12 +11,14 @@ use super::schema::{Shape, keys};
 use super::sink::Sink;
 use super::subject::Subject;
 use super::text::write_findings;
+use super::tree::NameItem;
 use crate::Image;
 use crate::check::{
     CheckOptions, Checked, Counters, Loss, Owner, Progress, QemuAnswer, Ranges, Verdict, Watch, check,
 };
 use crate::finding::Findings;
 use crate::finding::{Finding, Rule, Severity};
+use crate::image::SnapshotNames;
 use crate::rules::named::{BEING_WRITTEN, DIRTY_BIT_SET, REFCOUNTS_STALE, TABLE_MAY_BE_LOST};
 use crate::source::ReadAt;
 
@@ -38,11 +41,14 @@ struct Follower<'p, S> {
     findings: Findings,
     /// What went wrong when a finding was told.
     failed: io::Result<()>,
-    progress: &'p mut dyn FnMut(Progress),
+    progress: &'p mut dyn FnMut(Option<Progress>),
 }
 
 impl<S: Sink> Watch for Follower<'_, S> {
     fn finding(&mut self, finding: Finding) {
+        if self.sink.is_following() {
+            (self.progress)(None);
+        }
         if self.failed.is_ok() {
             self.failed = self.sink.finding(&finding);
         }
@@ -50,11 +56,12 @@ impl<S: Sink> Watch for Follower<'_, S> {
     }
 
     fn progress(&mut self, progress: Progress) {
-        (self.progress)(progress);
+        (self.progress)(Some(progress));
     }
 }
 
-/// Checks the image and tells `sink` what came of it. Progress goes to `progress`.
+/// Checks the image and tells `sink` what came of it. Progress goes to `progress`, which gets `None` where the report goes
+/// on: whatever was shown of it has to be gone by then.
 ///
 /// # Errors
 /// Only what the sink returns: what is wrong with the image is in the report.
@@ -62,17 +69,20 @@ pub fn write_check<R: ReadAt>(
     image: &Image<R>,
     report: &CheckReport<'_>,
     sink: &mut impl Sink,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Option<Progress>),
 ) -> io::Result<(Checked, Findings)> {
     sink.begin(&SHAPE, Some(&report.subject))?;
+    let names = Arc::new(SnapshotNames::read(image));
+    sink.names(&names)?;
     let findings = Findings::new(if sink.is_following() { 0 } else { image.limits().findings_per_rule });
     let mut follower = Follower { sink, findings, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
-    let Follower { sink, findings, failed, .. } = follower;
+    let Follower { sink, findings, failed, progress } = follower;
+    progress(None);
     failed?;
-    sink.text(|out, color| write_text(out, report, &checked, &findings, color))?;
+    sink.text(|out, color| write_text(out, report, (&checked, &findings), &names, color))?;
     let complete = checked.complete && !sink.is_cut();
-    sink.facts(&Body { complete, ..Body::new(report, &checked, &findings) })?;
+    sink.facts(&Body { complete, ..Body::new(report, &checked, &findings, &names) })?;
     sink.findings(&findings)?;
     sink.finish()?;
     Ok((checked, findings))
@@ -119,6 +129,8 @@ struct RuleCount {
 struct LossItem<'a> {
     #[serde(flatten)]
     loss: &'a Loss,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     /// Bytes that no range tells the place of.
     #[serde(skip_serializing_if = "is_none")]
     lost_further_bytes: u64,
@@ -136,11 +148,13 @@ fn is_none(bytes: &u64) -> bool {
 }
 
 impl<'a> LossItem<'a> {
-    fn new(loss: &'a Loss) -> Self {
-        let hit = loss.lost_bytes.saturating_add(loss.doubtful_bytes);
+    fn new(loss: &'a Loss, names: &'a SnapshotNames) -> Self {
+        // What is lost may be doubtful for another reason too.
+        let hit = loss.lost_bytes.saturating_add(loss.doubtful_bytes).min(loss.disk_size);
         let hundredths = u128::from(hit) * 10_000 / u128::from(loss.disk_size.max(1));
         Self {
             loss,
+            snapshot: NameItem::of(names, Some(loss.tree)),
             lost_further_bytes: loss.lost.further_bytes(),
             doubtful_further_bytes: loss.doubtful.further_bytes(),
             vm_state_further_bytes: loss.vm_state.further_bytes(),
@@ -152,13 +166,27 @@ impl<'a> LossItem<'a> {
 #[derive(Serialize, JsonSchema)]
 struct ClusterOwners<'a> {
     cluster: u64,
-    owners: &'a [Owner],
+    owners: Vec<OwnerItem<'a>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct OwnerItem<'a> {
+    #[serde(flatten)]
+    owner: &'a Owner,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
 }
 
 impl<'a> Body<'a> {
-    fn new(report: &CheckReport<'_>, checked: &'a Checked, findings: &Findings) -> Self {
+    fn new(
+        report: &CheckReport<'_>,
+        checked: &'a Checked,
+        findings: &Findings,
+        names: &'a SnapshotNames,
+    ) -> Self {
         let rules = checked.rules.iter();
         let owners = checked.owners.iter();
+        let item = |owner: &'a Owner| OwnerItem { owner, snapshot: NameItem::of(names, owner.tree) };
         Self {
             verdict: checked.verdict,
             complete: checked.complete,
@@ -172,8 +200,13 @@ impl<'a> Body<'a> {
             rules: rules
                 .map(|(rule, count)| RuleCount { rule: rule.code, slug: rule.slug, count: *count })
                 .collect(),
-            owners: owners.map(|(cluster, owners)| ClusterOwners { cluster: *cluster, owners }).collect(),
-            losses: checked.losses.iter().map(LossItem::new).collect(),
+            owners: owners
+                .map(|(cluster, owners)| ClusterOwners {
+                    cluster: *cluster,
+                    owners: owners.iter().map(item).collect(),
+                })
+                .collect(),
+            losses: checked.losses.iter().map(|loss| LossItem::new(loss, names)).collect(),
             decompressed_clusters: checked.decompressed,
             held: checked.held.as_ref(),
             held_further_bytes: checked.held.as_ref().map_or(0, Ranges::further_bytes),
@@ -184,8 +217,8 @@ impl<'a> Body<'a> {
 fn write_text(
     out: &mut dyn Write,
     report: &CheckReport<'_>,
-    checked: &Checked,
-    findings: &Findings,
+    (checked, findings): (&Checked, &Findings),
+    names: &SnapshotNames,
     color: bool,
 ) -> io::Result<()> {
     let fires = |rule: &Rule| checked.rules.iter().any(|(fired, _)| *fired == rule);
@@ -207,7 +240,7 @@ fn write_text(
         write!(out, "; a table may be lost, and guest data with it ({code}): do not repair it")?;
     }
     writeln!(out)?;
-    write_findings(out, findings.iter(), color)?;
+    write_findings(out, findings.iter(), names, color)?;
     if checked.excused != 0 {
         let (excused, dirty, stale) = (checked.excused, DIRTY_BIT_SET.code, REFCOUNTS_STALE.code);
         writeln!(
@@ -222,7 +255,7 @@ fn write_text(
     if !checked.complete {
         writeln!(out, "incomplete: something was not looked at, see above")?;
     }
-    write_losses(out, checked)?;
+    write_losses(out, checked, names)?;
     write_counters(out, &checked.counters)?;
     if let Some(decompressed) = checked.decompressed {
         writeln!(out, "decompressed: {decompressed} compressed clusters of all trees")?;
@@ -240,9 +273,10 @@ fn write_text(
 /// How many ranges a line of text names.
 const NAMED: usize = 8;
 
-fn write_losses(out: &mut dyn Write, checked: &Checked) -> io::Result<()> {
-    for item in checked.losses.iter().map(LossItem::new).take(NAMED) {
+fn write_losses(out: &mut dyn Write, checked: &Checked, names: &SnapshotNames) -> io::Result<()> {
+    for item in checked.losses.iter().take(NAMED).map(|loss| LossItem::new(loss, names)) {
         let Loss { tree, disk_size, lost, doubtful, vm_state, .. } = item.loss;
+        let tree = names.words(*tree);
         writeln!(out, "guest data hit: {tree}, {:.2} % of {}", item.percent, Size(*disk_size))?;
         let kinds = [(lost, "lost"), (doubtful, "doubtful"), (vm_state, "VM state, behind the disk")];
         for (ranges, what) in kinds {
@@ -252,14 +286,26 @@ fn write_losses(out: &mut dyn Write, checked: &Checked) -> io::Result<()> {
         }
     }
     if let Some(further) = checked.losses.len().checked_sub(NAMED).filter(|further| *further != 0) {
-        writeln!(out, "guest data hit: {further} more trees")?;
+        writeln!(out, "guest data hit: {further} more tree{}", plural(further))?;
     }
     if let Some(held) = &checked.held {
-        let ranges = if held.is_empty() { "no range".to_owned() } else { shown(held) };
-        let what = if checked.complete { "holds" } else { "holds at least" };
-        writeln!(out, "without the backing file this file {what}: {} in {ranges}", Size(held.bytes()))?;
+        match (held.is_empty(), checked.complete) {
+            (true, true) => writeln!(out, "without the backing file this file holds nothing")?,
+            (true, false) => writeln!(out, "without the backing file this file may hold nothing")?,
+            (false, complete) => writeln!(
+                out,
+                "without the backing file this file holds{}: {} in {}",
+                if complete { "" } else { " at least" },
+                Size(held.bytes()),
+                shown(held)
+            )?,
+        }
     }
     Ok(())
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn shown(ranges: &Ranges) -> String {
@@ -267,7 +313,7 @@ fn shown(ranges: &Ranges) -> String {
         ranges.iter().take(NAMED).map(|span| format!("{}+{:#x}", span.start, span.len)).collect();
     let further = ranges.iter().count().saturating_sub(NAMED);
     if further != 0 {
-        shown.push(format!("and {further} more ranges"));
+        shown.push(format!("and {further} more range{}", plural(further)));
     }
     if ranges.further_bytes() != 0 {
         shown.push(format!("and {} elsewhere", Size(ranges.further_bytes())));
@@ -277,7 +323,7 @@ fn shown(ranges: &Ranges) -> String {
 
 fn write_counters(out: &mut dyn Write, counters: &Counters) -> io::Result<()> {
     let percent = |part: u64, whole: u64| {
-        // Hundredths of a per cent, rounded as qemu-img does; a damaged image may have more than all.
+        // Hundredths of a per cent, rounded as qemu-img does.
         let whole = u128::from(whole.max(1));
         let hundredths = (u128::from(part) * 10_000 + whole / 2) / whole;
         format!("{}.{:02} %", hundredths / 100, hundredths % 100)
@@ -290,10 +336,19 @@ fn write_counters(out: &mut dyn Write, counters: &Counters) -> io::Result<()> {
         image_end_offset,
     } = *counters;
     if total_clusters != 0 {
+        let allocated = match allocated_clusters.checked_sub(total_clusters) {
+            // Several entries may be damaged so that they lead to the same one, and VM state lies behind the disk.
+            Some(more) if more != 0 => {
+                format!("{allocated_clusters} allocated, more than the {total_clusters} of the disk")
+            }
+            _ => format!(
+                "{allocated_clusters} of {total_clusters} allocated ({})",
+                percent(allocated_clusters, total_clusters)
+            ),
+        };
         writeln!(
             out,
-            "clusters: {allocated_clusters} of {total_clusters} allocated ({}), {} fragmented, {} compressed",
-            percent(allocated_clusters, total_clusters),
+            "clusters: {allocated}, {} fragmented, {} compressed",
             percent(fragmented_clusters, allocated_clusters),
             percent(compressed_clusters, allocated_clusters),
         )?;

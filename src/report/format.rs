@@ -1,6 +1,7 @@
 //! A report in a format that is chosen while the program runs.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use super::sink::Sink;
 use super::subject::{Named, Subject};
 use super::text::{TextOptions, TextSink};
 use crate::finding::{Finding, Findings};
-use crate::image::Section;
+use crate::image::{Section, SnapshotNames};
 use crate::units::HostOffset;
 
 /// A format of reports.
@@ -72,6 +73,10 @@ macro_rules! to_sink {
 impl<W: Write> Sink for Report<W> {
     fn begin(&mut self, shape: &'static Shape, subject: Option<&Subject<'_>>) -> io::Result<()> {
         to_sink!(self, sink => sink.begin(shape, subject))
+    }
+
+    fn names(&mut self, names: &Arc<SnapshotNames>) -> io::Result<()> {
+        to_sink!(self, sink => sink.names(names))
     }
 
     fn head<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {

@@ -8,8 +8,10 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::row::{Context, Label, Row};
 use super::subject::Subject;
+use super::tree::{GuestItem, NameItem};
 use super::value::{Hex, Value, unclean};
-use crate::finding::{Evidence, Finding, Guest, Rule, Severity, Structure};
+use crate::finding::{Evidence, Finding, Rule, Severity, Structure};
+use crate::image::{SnapshotName, SnapshotNames};
 use crate::units::{HostOffset, to_u64};
 
 /// What every document begins with.
@@ -110,7 +112,10 @@ pub(super) struct FindingItem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<&'static str>,
     /// The guest data that it concerns.
-    guest: &'a [Guest],
+    guest: Vec<GuestItem<'a>>,
+    /// The snapshot in whose entry of the snapshot table it was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     /// How many breaches it stands for.
     consequences: u64,
 }
@@ -122,8 +127,13 @@ struct EvidenceItem<'a> {
     wanted: &'a Evidence,
 }
 
-impl<'a> From<&'a Finding> for FindingItem<'a> {
-    fn from(finding: &'a Finding) -> Self {
+/// The snapshot in whose entry of the snapshot table a finding stands.
+pub(super) fn snapshot_of<'n>(finding: &Finding, names: &'n SnapshotNames) -> Option<&'n SnapshotName> {
+    finding.at.filter(|_| finding.structure == Structure::Snapshot).and_then(|span| names.at(span.at))
+}
+
+impl<'a> FindingItem<'a> {
+    pub(super) fn new(finding: &'a Finding, names: &'a SnapshotNames) -> Self {
         Self {
             rule: finding.rule.code,
             slug: finding.rule.slug,
@@ -134,7 +144,8 @@ impl<'a> From<&'a Finding> for FindingItem<'a> {
             message: finding.message(),
             evidence: EvidenceItem { found: &finding.found, wanted: &finding.wanted },
             limit: finding.qemu_limit.then_some("qemu"),
-            guest: finding.guest.as_slice(),
+            guest: finding.guest.iter().map(|guest| GuestItem::new(*guest, names)).collect(),
+            snapshot: snapshot_of(finding, names).map(NameItem::from),
             consequences: finding.consequences,
         }
     }

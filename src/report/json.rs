@@ -1,6 +1,7 @@
 //! A report as one JSON document, written as it goes.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use super::schema::{List, Shape};
 use super::sink::Sink;
 use super::subject::Subject;
 use crate::finding::Findings;
+use crate::image::SnapshotNames;
 use crate::units::HostOffset;
 
 /// Writes a report as one JSON document: a key for each fact, an array for each list, the findings last.
@@ -19,6 +21,7 @@ use crate::units::HostOffset;
 pub struct JsonSink<W> {
     document: Document<Roomy<W>>,
     context: Context,
+    names: Arc<SnapshotNames>,
     /// Whether the item at hand was left out as a whole.
     is_skipped: bool,
 }
@@ -34,6 +37,7 @@ impl<W: Write> JsonSink<W> {
         Self {
             document: Document::new(Roomy::new(out, limit)),
             context: Context::default(),
+            names: Arc::default(),
             is_skipped: false,
         }
     }
@@ -43,6 +47,11 @@ impl<W: Write> Sink for JsonSink<W> {
     fn begin(&mut self, shape: &'static Shape, file: Option<&Subject<'_>>) -> io::Result<()> {
         self.document.begin_object()?;
         self.document.entries(&Start { schema: shape.schema, file })
+    }
+
+    fn names(&mut self, names: &Arc<SnapshotNames>) -> io::Result<()> {
+        self.names = Arc::clone(names);
+        Ok(())
     }
 
     fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
@@ -98,7 +107,9 @@ impl<W: Write> Sink for JsonSink<W> {
 
     fn findings(&mut self, findings: &Findings) -> io::Result<()> {
         self.document.begin_array("findings")?;
-        findings.iter().try_for_each(|finding| self.document.item(&FindingItem::from(finding)))?;
+        findings
+            .iter()
+            .try_for_each(|finding| self.document.item(&FindingItem::new(finding, &self.names)))?;
         self.document.end()
     }
 

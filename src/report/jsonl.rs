@@ -2,6 +2,7 @@
 //! summary with the facts.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use super::schema::{List, Shape};
 use super::sink::Sink;
 use super::subject::Subject;
 use crate::finding::{Finding, Findings};
+use crate::image::SnapshotNames;
 use crate::units::HostOffset;
 
 /// Writes a report as JSON Lines.
@@ -20,6 +22,7 @@ use crate::units::HostOffset;
 pub struct JsonlSink<W> {
     out: Roomy<W>,
     context: Context,
+    names: Arc<SnapshotNames>,
     /// The lists at hand: one, or one in an item of another.
     lists: Vec<List>,
     /// Whether the first line may still get facts.
@@ -43,6 +46,7 @@ impl<W: Write> JsonlSink<W> {
         Self {
             out: Roomy::new(out, limit),
             context: Context::default(),
+            names: Arc::default(),
             lists: Vec::new(),
             is_first: false,
             summary: Vec::new(),
@@ -82,6 +86,11 @@ impl<W: Write> Sink for JsonlSink<W> {
 
     fn head<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
         write_entries(&mut self.out, facts, b",", &mut false)
+    }
+
+    fn names(&mut self, names: &Arc<SnapshotNames>) -> io::Result<()> {
+        self.names = Arc::clone(names);
+        Ok(())
     }
 
     fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {
@@ -145,14 +154,16 @@ impl<W: Write> Sink for JsonlSink<W> {
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         self.has_followed = true;
-        if self.out.has_room() { self.line("finding", &FindingItem::from(finding)) } else { Ok(()) }
+        let names = Arc::clone(&self.names);
+        if self.out.has_room() { self.line("finding", &FindingItem::new(finding, &names)) } else { Ok(()) }
     }
 
     fn findings(&mut self, findings: &Findings) -> io::Result<()> {
         if self.has_followed {
             return Ok(());
         }
-        findings.iter().try_for_each(|finding| self.line("finding", &FindingItem::from(finding)))
+        let names = Arc::clone(&self.names);
+        findings.iter().try_for_each(|finding| self.line("finding", &FindingItem::new(finding, &names)))
     }
 
     fn is_cut(&self) -> bool {

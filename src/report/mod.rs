@@ -22,6 +22,7 @@ mod schema;
 mod sink;
 mod subject;
 mod text;
+mod tree;
 mod value;
 
 pub use crate::finding::Findings;
@@ -34,7 +35,7 @@ pub use explain::{write_rule, write_rules};
 pub use format::{Format, Report, write_error};
 pub use guest::{BitmapOptions, BitmapsTold, write_bitmaps};
 pub use guest::{HexdumpSink, Located, StateBytes, Walked, write_located, write_map, write_map_json};
-pub use info::write_info;
+pub use info::{InfoReport, write_info};
 pub use json::JsonSink;
 pub use jsonl::JsonlSink;
 pub use limited::{Limited, output_spent};

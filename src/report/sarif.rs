@@ -5,16 +5,20 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::document::Document;
+use super::items::snapshot_of;
 use super::limited::Roomy;
 use super::schema::{List, Shape};
 use super::sink::Sink;
 use super::subject::Subject;
+use super::tree::{GuestItem, NameItem};
 use crate::finding::{Finding, Findings, Rule, Severity};
+use crate::image::SnapshotNames;
 
 /// Writes a report as SARIF.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub struct SarifSink<W> {
     /// The facts and lists.
     properties: Map<String, Value>,
     list: Option<List>,
+    names: Arc<SnapshotNames>,
     /// Why there is no report.
     refusal: Option<String>,
     has_followed: bool,
@@ -58,6 +63,7 @@ impl<W: Write> SarifSink<W> {
             rules: BTreeSet::new(),
             properties: Map::new(),
             list: None,
+            names: Arc::default(),
             refusal: None,
             has_followed: false,
         }
@@ -89,7 +95,8 @@ impl<W: Write> SarifSink<W> {
                 "severity": finding.severity,
                 "found": finding.found,
                 "wanted": finding.wanted,
-                "guest": finding.guest,
+                "guest": finding.guest.map(|guest| GuestItem::new(guest, &self.names)),
+                "snapshot": snapshot_of(finding, &self.names).map(NameItem::from),
                 "consequences": finding.consequences,
             },
         }))
@@ -145,6 +152,11 @@ impl<W: Write> Sink for SarifSink<W> {
         self.document.begin_array("runs")?;
         self.document.begin_object()?;
         self.document.begin_array("results")
+    }
+
+    fn names(&mut self, names: &Arc<SnapshotNames>) -> io::Result<()> {
+        self.names = Arc::clone(names);
+        Ok(())
     }
 
     fn facts<T: Serialize>(&mut self, facts: &T) -> io::Result<()> {

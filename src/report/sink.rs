@@ -4,6 +4,7 @@
 //! its format has: [`TextSink`](super::TextSink) the text, the others the rest.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use super::row::{Heading, Row};
 use super::schema::{List, Shape};
 use super::subject::Subject;
 use crate::finding::{Finding, Findings};
-use crate::image::Section;
+use crate::image::{Section, SnapshotNames};
 use crate::units::HostOffset;
 
 /// Takes a report. Each method does nothing unless a format has use for it, and fails where it cannot be written.
@@ -19,6 +20,11 @@ use crate::units::HostOffset;
 pub trait Sink {
     /// The report begins. `shape` says what its keys mean; `subject` is the file that it is about, if it is about one.
     fn begin(&mut self, shape: &'static Shape, subject: Option<&Subject<'_>>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What the snapshots of the image are called, for whatever is told of them.
+    fn names(&mut self, names: &Arc<SnapshotNames>) -> io::Result<()> {
         Ok(())
     }
 

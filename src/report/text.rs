@@ -3,16 +3,18 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 
 use super::hex::HexWriter;
+use super::items::snapshot_of;
 use super::row::{Detail, Heading, Row};
 use super::sink::Sink;
 use super::value::{Shown, Value};
 use crate::finding::{Finding, Severity};
-use crate::image::Section;
-use crate::units::HostOffset;
+use crate::image::{Section, SnapshotNames};
+use crate::units::{HostOffset, Tree};
 
 /// What the text looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub struct TextSink<W> {
     out: W,
     options: TextOptions,
     hex: HexWriter,
+    names: Arc<SnapshotNames>,
     /// Whether the section at hand has nothing so far.
     empty: bool,
 }
@@ -44,7 +47,7 @@ pub struct TextSink<W> {
 impl<W: Write> TextSink<W> {
     /// Into `out`.
     pub fn new(out: W, options: TextOptions) -> Self {
-        Self { out, options, hex: HexWriter::default(), empty: true }
+        Self { out, options, hex: HexWriter::default(), names: Arc::default(), empty: true }
     }
 
     fn columns(&mut self, at: HostOffset, valid: Option<bool>) -> io::Result<()> {
@@ -74,7 +77,9 @@ impl<W: Write> TextSink<W> {
                 Value::Word(word) if detail.key == "means" => write!(self.out, " ({word})")?,
                 Value::Flag(true) => write!(self.out, " {}", detail.key)?,
                 Value::Flag(false) | Value::None => {}
-                value => write!(self.out, " {}={}", detail.key, Shown { value, width: 8 })?,
+                value => {
+                    write!(self.out, " {}={}", detail.key, Shown { value, width: 8, names: &self.names })?
+                }
             }
         }
         Ok(())
@@ -87,6 +92,11 @@ impl<W: Write> Sink for TextSink<W> {
         write(&mut self.out, self.options.color)
     }
 
+    fn names(&mut self, names: &Arc<SnapshotNames>) -> io::Result<()> {
+        self.names = Arc::clone(names);
+        Ok(())
+    }
+
     fn section(&mut self, section: Section) -> io::Result<()> {
         self.empty = true;
         write!(self.out, "\n{}", section.as_str())
@@ -94,16 +104,20 @@ impl<W: Write> Sink for TextSink<W> {
 
     fn heading(&mut self, heading: &Heading<'_>) -> io::Result<()> {
         self.columns(heading.at, None)?;
-        write!(self.out, "{}", heading.title)?;
+        let snapshot = heading.context.snapshot.and_then(|index| self.names.of(Tree::Snapshot(index)));
+        match snapshot {
+            Some(snapshot) => write!(self.out, "{snapshot}")?,
+            None => write!(self.out, "{}", heading.title)?,
+        }
         for detail in heading.context.details() {
             if detail.key == "extension" && heading.context.feature.is_some() {
                 continue;
             }
-            let value = Shown { value: detail.value, width: 8 };
-            if heading.title.ends_with(detail.key) {
-                write!(self.out, " {value}")?;
-            } else {
-                write!(self.out, " {}={value}", detail.key)?;
+            let value = Shown { value: detail.value, width: 8, names: &self.names };
+            match detail.key {
+                "snapshot" if snapshot.is_some() => write!(self.out, " index={value}")?,
+                key if heading.title.ends_with(key) => write!(self.out, " {value}")?,
+                key => write!(self.out, " {key}={value}")?,
             }
         }
         self.details(heading.details)?;
@@ -114,7 +128,7 @@ impl<W: Write> Sink for TextSink<W> {
         self.columns(row.at, row.valid)?;
         write!(self.out, "  {}", row.label)?;
         if row.value != Value::None {
-            write!(self.out, "={}", Shown { value: row.value, width: row.width })?;
+            write!(self.out, "={}", Shown { value: row.value, width: row.width, names: &self.names })?;
         }
         self.details(row.details)?;
         for (n, rule) in row.rules.iter().enumerate() {
@@ -140,13 +154,14 @@ fn painted(color: bool, of: AnsiColor) -> Style {
     if color { of.on_default() } else { Style::new() }
 }
 
-/// Writes how many findings there are, and each of them, the worst first.
+/// Writes how many findings there are, and each of them, the worst first. `names` are those of the image's snapshots.
 ///
 /// # Errors
 /// Where it cannot be written.
 pub fn write_findings<'f>(
     out: &mut (impl Write + ?Sized),
     findings: impl Iterator<Item = &'f Finding> + Clone,
+    names: &SnapshotNames,
     color: bool,
 ) -> io::Result<()> {
     let mut counts: BTreeMap<_, u64> = BTreeMap::new();
@@ -161,7 +176,7 @@ pub fn write_findings<'f>(
     writeln!(out, "findings: {}", shown.join(", "))?;
     for Reverse(severity) in counts.into_keys() {
         let mut these = findings.clone().filter(|finding| finding.severity == severity);
-        these.try_for_each(|finding| write_finding(out, finding, color))?;
+        these.try_for_each(|finding| write_finding(out, finding, names, color))?;
     }
     Ok(())
 }
@@ -171,7 +186,12 @@ fn counted(count: u64, severity: Severity) -> String {
     format!("{count} {}{plural}", severity.as_str())
 }
 
-fn write_finding(out: &mut (impl Write + ?Sized), finding: &Finding, color: bool) -> io::Result<()> {
+fn write_finding(
+    out: &mut (impl Write + ?Sized),
+    finding: &Finding,
+    names: &SnapshotNames,
+    color: bool,
+) -> io::Result<()> {
     let style = painted(
         color,
         match finding.severity {
@@ -181,7 +201,10 @@ fn write_finding(out: &mut (impl Write + ?Sized), finding: &Finding, color: bool
         },
     );
     write!(out, "{style}{:<10}{style:#} {}", finding.severity.as_str(), finding.rule.code)?;
-    write!(out, " {}", finding.structure)?;
+    match snapshot_of(finding, names) {
+        Some(snapshot) => write!(out, " {snapshot}")?,
+        None => write!(out, " {}", finding.structure)?,
+    }
     if let Some(at) = finding.at {
         write!(out, " at {}", at.at)?;
     }
@@ -190,7 +213,7 @@ fn write_finding(out: &mut (impl Write + ?Sized), finding: &Finding, color: bool
         write!(out, " (QEMU's own limit)")?;
     }
     if let Some(guest) = finding.guest {
-        write!(out, " [{} guest {}+{:#x}]", guest.tree, guest.span.start, guest.span.len)?;
+        write!(out, " [{}]", names.guest(guest.tree, guest.span))?;
     }
     writeln!(out)
 }

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::human::{Size, Timestamp};
 use crate::format::mapping::{Subcluster, SubclusterBitmap};
 use crate::format::{FieldValue, Style};
+use crate::image::SnapshotNames;
 use crate::text;
 use crate::units::{Geometry, Tree};
 
@@ -51,6 +52,7 @@ impl<'a> From<&'a FieldValue> for Value<'a> {
 pub(super) struct Shown<'a> {
     pub(super) value: Value<'a>,
     pub(super) width: u64,
+    pub(super) names: &'a SnapshotNames,
 }
 
 impl fmt::Display for Shown<'_> {
@@ -71,7 +73,7 @@ impl fmt::Display for Shown<'_> {
             }
             Value::Text(name) => write!(f, "\"{}\"", text::escape(name)),
             Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
-            Value::Tree(tree) => tree.fmt(f),
+            Value::Tree(tree) => self.names.words(tree).fmt(f),
             Value::Subclusters(bitmap) => Letters(bitmap).fmt(f),
         }
     }

@@ -61,9 +61,10 @@ rules! {
     }
     CLUSTER_TOO_LARGE: H05 "cluster-too-large" Fatal Qemu {
         title: "cluster_bits must be at most 21, which is a cluster of 2 MiB, for QEMU to open the image",
-        why: "the specification has no upper bound, but QEMU stops at 2 MiB, so such an image works with other \
-            readers alone",
-        advice: "read the guest data out with a tool that takes larger clusters, and convert it to QCOW2 anew",
+        why: "the specification has no upper bound, but QEMU stops at 2 MiB and writes no more, so that the field is \
+            damaged, or the image works with other readers alone",
+        advice: "set cluster_bits to 16, QEMU's default, in a copy: if the L1 table then makes sense, only this field is \
+            damaged. That is likelier than a tool with such clusters, whose images only it could read; from 64 on none can",
         spec: "QEMU block/qcow2.h, MAX_CLUSTER_BITS",
         fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported cluster size: 2^N'",
@@ -279,7 +280,8 @@ pub(super) fn check_header_gap<R: ReadAt>(image: &Image<R>, out: &mut Vec<Findin
     // A name that could not be read has its place all the same, and would be taken for what hides.
     let Ok(name) = image.backing_file() else { return Ok(()) };
     let behind = image.header_gap();
-    let between = name.and_then(|name| from_to(image.extensions_end(), name.at));
+    // The name may stand in another cluster, and what lies on the way there is no business of this rule.
+    let between = name.and_then(|_| from_to(image.extensions_end(), image.extensions_limit()));
     // Behind an extension that does not fit, its own data stands, and whatever the list has after it.
     let list_is_broken = image.extensions().any(|extension| extension.is_err());
     let spans = match list_is_broken {

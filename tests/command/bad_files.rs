@@ -126,10 +126,11 @@ fn a_block_device_is_read_like_a_file() {
         Err(why) => return skipped("a block device", &why),
     };
     for name in ["dump", "info"] {
-        let [file, device] = [&path, &device.0].map(|path| run(&[name, text(path)]).report());
-        assert_eq!(
-            file.split_once(" (10240 bytes)").unwrap().1,
-            device.split_once(" (10240 bytes)").unwrap().1
-        );
+        let [file, device] = [&path, &device.0].map(|path| {
+            let report = run(&[name, text(path)]).report().replace(text(path), "PATH");
+            // How much of it is stored, a device does not say.
+            report.lines().filter(|line| !line.starts_with("on the host:")).collect::<Vec<_>>().join("\n")
+        });
+        assert_eq!(file, device);
     }
 }

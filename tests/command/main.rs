@@ -18,7 +18,9 @@ mod endless;
 mod foreign;
 mod formats;
 mod golden;
+mod info;
 mod limits;
+mod locate;
 mod map;
 #[cfg(unix)]
 mod missing;
@@ -36,4 +38,6 @@ mod sandbox;
 mod sandbox_probe;
 #[cfg(unix)]
 mod scan;
+mod snapshots;
+mod told;
 mod usage;

@@ -49,6 +49,8 @@ fn each_image_is_a_line_as_audit_would_have_it() {
     for (name, line) in &lines {
         assert_eq!(line["schema"], "qcow2-inspect/scan/1", "{name}");
         let path = line["file"]["path"].as_str().unwrap();
+        // Whatever comes of it, and if it is no image.
+        assert_eq!(line["file"]["len"], fs::metadata(path).unwrap().len(), "{name}");
         let alone = run(&["audit", "--format", "json", path]);
         let alone: Value = serde_json::from_slice(&alone.stdout).unwrap();
         for key in ["decision", "reasons", "verdict", "capabilities", "complete", "error"] {

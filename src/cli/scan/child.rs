@@ -1,7 +1,7 @@
 //! One image, in a process of its own.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -45,7 +45,12 @@ impl Job {
         let start = Instant::now();
         let file = match open_file(path) {
             Ok(file) => file,
-            Err(reason) => return self.failed(&reason, path, 0, start),
+            Err(reason) => {
+                // What is no file has no length.
+                let there = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+                let len = there.map_or(0, |there| there.len());
+                return self.failed(&reason, path, len, start);
+            }
         };
         let len = file.len().unwrap_or(0);
         match self.ask(file, path) {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use qcow2_inspect::Limits;
 use qcow2_inspect::audit::{AuditOptions, Policy, audit};
 use qcow2_inspect::report::{self, Limited, Subject};
+use qcow2_inspect::source::ReadAt;
 
 use crate::cli::input::{FilePart, reason};
 use crate::cli::limits::Changes;
@@ -50,7 +51,10 @@ impl Args {
         end_with(self.parent)?;
         let mut limits = self.limits.applied_to(Limits::DEFAULT);
         limits.seconds = limits.seconds.min(self.seconds);
-        let image = open().and_then(|part| {
+        let part = open();
+        // That of a file which is no image too.
+        let len = part.as_ref().ok().and_then(|part| part.len().ok()).unwrap_or(0);
+        let image = part.and_then(|part| {
             sandbox::enter(self.sandbox, None)?;
             part.image(|_, _| limits)
         });
@@ -59,7 +63,6 @@ impl Args {
             path: self.path.clone().map(OsString::into_encoded_bytes),
             threads: None,
         };
-        let len = image.as_ref().map_or(0, |image| image.file_len());
         let audit = image.map(|image| audit(&image, &self.policy, &options));
         let subject = Subject { path: self.name.as_encoded_bytes(), len };
         let out = Limited::new(output::for_verdict(), limits.output_bytes);

@@ -65,7 +65,7 @@ impl Progress {
             let left = u32::try_from(all.saturating_sub(done)).unwrap_or(u32::MAX);
             let left = each.unwrap_or_default().saturating_mul(left).as_secs();
             let rate = each.map_or(0.0, |each| 1.0 / each.as_secs_f64().max(1e-6));
-            let _ = write!(io::stderr(), "\r{done} of {all}, {rate:.0} a second, {left} s left \r");
+            let _ = write!(io::stderr(), "\r{done} of {all}, {rate:.0} a second, {left} s left\x1b[K\r");
         }
     }
 
@@ -79,6 +79,9 @@ impl Progress {
         let Counts { accepted, rejected, not_judged, left_out, skipped, skipped_rejected } = self.counts;
         let seconds = self.start.elapsed().as_secs_f64();
         let mut err = io::stderr();
+        if self.last.is_some() {
+            let _ = write!(err, "\r\x1b[K");
+        }
         let _ = writeln!(err, "{:<12} {accepted:>10}", "accepted");
         // As many as there are lines with that decision.
         let refused = rejected.saturating_add(not_judged);

@@ -1,5 +1,6 @@
 //! What a byte of the file is: who uses it, and how often its cluster is counted.
 
+mod place;
 mod trees;
 
 use std::collections::HashSet;
@@ -7,7 +8,7 @@ use std::collections::HashSet;
 use crate::image::{Image, until_cut};
 use crate::references::{Reference, References, Role};
 use crate::source::ReadAt;
-use crate::units::{Geometry, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
+use crate::units::{Geometry, GuestOffset, GuestSpan, HostOffset, Span, Tree, to_u64, to_usize};
 use crate::{Error, Limit};
 
 /// Something that uses a byte of the file.
@@ -18,7 +19,7 @@ pub struct Owner {
     pub role: Role,
     /// The bytes of it.
     pub span: Span,
-    /// Which field of it the byte is in, for the header.
+    /// Which field of it the byte is in, or of the entry that the byte is in.
     pub field: Option<&'static str>,
     /// The entry of the table that the byte is in, or the place in a list.
     pub index: Option<u64>,
@@ -26,6 +27,8 @@ pub struct Owner {
     pub tree: Option<Tree>,
     /// The guest bytes that are there; with a compressed stream, those of its whole cluster.
     pub guest: Option<GuestSpan>,
+    /// The guest offset of the very byte; for an entry of a table of the guest's, where the range starts that it is for.
+    pub guest_offset: Option<GuestOffset>,
 }
 
 /// What a byte of the file is.
@@ -75,6 +78,9 @@ pub fn owners<R: ReadAt>(image: &Image<R>, at: HostOffset) -> Result<Owners, Err
     references.trees(&mut |reference| search.reference(reference))?;
     search.trees()?;
     references.bitmaps(&mut |reference| search.reference(reference))?;
+    for owner in &mut found.owners {
+        place::place(image, geometry, at, owner)?;
+    }
     Ok(found)
 }
 
@@ -164,7 +170,15 @@ impl<R: ReadAt> Search<'_, '_, R> {
             *further = further.saturating_add(1);
             return None;
         }
-        owners.push(Owner { role, span, field: None, index: None, tree: None, guest: None });
+        owners.push(Owner {
+            role,
+            span,
+            field: None,
+            index: None,
+            tree: None,
+            guest: None,
+            guest_offset: None,
+        });
         owners.last_mut()
     }
 

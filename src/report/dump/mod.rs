@@ -9,6 +9,7 @@ mod tables;
 pub(super) use header::feature_names;
 
 use std::io;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,7 +22,7 @@ use super::text::write_findings;
 use super::value::Value;
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{Field, FieldValue, Layout};
-use crate::image::{Part, Section, Tables, Walk};
+use crate::image::{Part, Section, SnapshotNames, Tables, Walk};
 use crate::rules::{self, Judge};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -85,6 +86,8 @@ pub fn dump<R: ReadAt, S: Sink>(
     sink: &mut S,
 ) -> io::Result<Summary> {
     sink.begin(&SHAPE, Some(subject))?;
+    let names = Arc::new(SnapshotNames::read(image));
+    sink.names(&names)?;
     sink.text(|out, _| writeln!(out, "file {subject}"))?;
     let mut dumper = Dumper {
         image,
@@ -118,7 +121,7 @@ pub fn dump<R: ReadAt, S: Sink>(
         if Section::ALL.iter().any(|section| !options.sections.contains(section)) {
             write!(out, "of these sections alone, ")?;
         }
-        write_findings(out, findings.iter(), color)?;
+        write_findings(out, findings.iter(), &names, color)?;
         if complete { Ok(()) } else { writeln!(out, "incomplete: something was not read, see above") }
     })?;
     sink.facts(&Ended { complete })?;

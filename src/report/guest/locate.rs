@@ -8,9 +8,12 @@ use serde::Serialize;
 use crate::Error;
 use crate::finding::Findings;
 use crate::guest::{Owner, Owners, State, Trace};
+use crate::image::SnapshotNames;
+use crate::references::Role;
 use crate::report::schema::{Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
+use crate::report::tree::NameItem;
 use crate::report::value::Value;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
 
@@ -22,8 +25,8 @@ pub(in crate::report) const SHAPE: Shape =
 pub enum Located<'a> {
     /// The way of a guest offset, in this tree.
     Guest(Tree, &'a Trace),
-    /// What an offset of the file is.
-    Host(&'a Owners),
+    /// What an offset of the file is; and what its cluster looks like, where nothing refers to that.
+    Host(&'a Owners, Option<&'a str>),
 }
 
 impl Located<'_> {
@@ -31,7 +34,7 @@ impl Located<'_> {
     pub fn cut(&self) -> Option<Error> {
         match self {
             Self::Guest(..) => None,
-            Self::Host(owners) => owners.cut(),
+            Self::Host(owners, _) => owners.cut(),
         }
     }
 }
@@ -39,6 +42,8 @@ impl Located<'_> {
 #[derive(Serialize, JsonSchema)]
 struct GuestItem<'a> {
     tree: Tree,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     offset: GuestOffset,
     in_disk: bool,
     l1_index: Option<u64>,
@@ -56,11 +61,12 @@ struct GuestItem<'a> {
     stream_length: Option<u64>,
 }
 
-impl GuestItem<'_> {
-    fn new(tree: Tree, trace: &Trace) -> Self {
+impl<'a> GuestItem<'a> {
+    fn new(tree: Tree, trace: &Trace, names: &'a SnapshotNames) -> Self {
         let l2_table = trace.l1.map(|step| step.entry.l2_offset());
         Self {
             tree,
+            snapshot: NameItem::of(names, Some(tree)),
             offset: trace.guest,
             in_disk: trace.in_disk,
             l1_index: trace.l1.map(|step| step.index),
@@ -88,17 +94,20 @@ struct HostItem<'a> {
     further_owners: u64,
     refcount: Option<u64>,
     counted: u64,
+    /// What the cluster looks like, where nothing refers to it.
+    looks_like: Option<&'a str>,
 }
 
 impl<'a> HostItem<'a> {
-    fn new(owners: &'a Owners, len: u64) -> Self {
+    fn new(owners: &'a Owners, looks_like: Option<&'a str>, len: u64, names: &'a SnapshotNames) -> Self {
         Self {
             offset: owners.at,
             in_file: owners.at.0 < len,
-            owners: owners.owners.iter().map(OwnerItem::new).collect(),
+            owners: owners.owners.iter().map(|owner| OwnerItem::new(owner, names)).collect(),
             further_owners: owners.further,
             refcount: owners.refcount,
             counted: owners.counted,
+            looks_like,
         }
     }
 }
@@ -111,12 +120,16 @@ struct OwnerItem<'a> {
     field: Option<&'a str>,
     index: Option<u64>,
     tree: Option<Tree>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     guest: Option<GuestSpan>,
+    /// The guest offset of the very byte; of an entry of a table, where the range starts that it is for.
+    guest_offset: Option<GuestOffset>,
 }
 
 impl<'a> OwnerItem<'a> {
-    fn new(owner: &'a Owner) -> Self {
-        let Owner { role, span, field, index, tree, guest } = owner;
+    fn new(owner: &'a Owner, names: &'a SnapshotNames) -> Self {
+        let Owner { role, span, field, index, tree, guest, guest_offset } = owner;
         Self {
             structure: role.as_str(),
             offset: span.at,
@@ -124,7 +137,9 @@ impl<'a> OwnerItem<'a> {
             field: *field,
             index: *index,
             tree: *tree,
+            snapshot: NameItem::of(names, tree_of(owner)),
             guest: *guest,
+            guest_offset: *guest_offset,
         }
     }
 }
@@ -140,22 +155,29 @@ struct Answer<'a> {
     error: Option<String>,
 }
 
-/// Tells `sink` the answer.
+/// Tells `sink` the answer; `names` are those of the image's snapshots.
 ///
 /// # Errors
 /// Only what the sink returns.
-pub fn write_located(located: Located<'_>, subject: &Subject<'_>, sink: &mut impl Sink) -> io::Result<()> {
+pub fn write_located(
+    located: Located<'_>,
+    names: &SnapshotNames,
+    subject: &Subject<'_>,
+    sink: &mut impl Sink,
+) -> io::Result<()> {
     sink.begin(&SHAPE, Some(subject))?;
     sink.text(|out, _| {
         writeln!(out, "file {subject}")?;
         match located {
-            Located::Guest(tree, trace) => guest_text(out, tree, trace),
-            Located::Host(owners) => host_text(out, owners, subject.len),
+            Located::Guest(tree, trace) => guest_text(out, tree, trace, names),
+            Located::Host(owners, looks_like) => host_text(out, owners, looks_like, subject.len, names),
         }
     })?;
     let (guest, host) = match located {
-        Located::Guest(tree, trace) => (Some(GuestItem::new(tree, trace)), None),
-        Located::Host(owners) => (None, Some(HostItem::new(owners, subject.len))),
+        Located::Guest(tree, trace) => (Some(GuestItem::new(tree, trace, names)), None),
+        Located::Host(owners, looks_like) => {
+            (None, Some(HostItem::new(owners, looks_like, subject.len, names)))
+        }
     };
     let cut = located.cut();
     let error = cut.map(|error| error.to_string());
@@ -164,9 +186,9 @@ pub fn write_located(located: Located<'_>, subject: &Subject<'_>, sink: &mut imp
     sink.finish()
 }
 
-fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace) -> io::Result<()> {
+fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace, names: &SnapshotNames) -> io::Result<()> {
     let place = if trace.in_disk { "" } else { ", at or behind the end of the disk" };
-    writeln!(out, "guest offset {} of the {tree} disk{place}", trace.guest)?;
+    writeln!(out, "guest offset {} of the {}{place}", trace.guest, names.disk(tree))?;
     match trace.l1 {
         Some(step) => writeln!(out, "{:016x}: L1[{}]={:#018x}", step.at.0, step.index, step.entry.0)?,
         None => writeln!(out, "the L1 table does not reach so far")?,
@@ -197,7 +219,20 @@ fn guest_text(out: &mut dyn Write, tree: Tree, trace: &Trace) -> io::Result<()> 
     }
 }
 
-fn host_text(out: &mut dyn Write, owners: &Owners, len: u64) -> io::Result<()> {
+/// The tree that an owner belongs to, or that it is about: an entry of the snapshot table is about its snapshot.
+fn tree_of(owner: &Owner) -> Option<Tree> {
+    let is_entry = owner.role == Role::SnapshotTable;
+    let index = owner.index.filter(|_| is_entry).and_then(|index| u32::try_from(index).ok());
+    owner.tree.or(index.map(Tree::Snapshot))
+}
+
+fn host_text(
+    out: &mut dyn Write,
+    owners: &Owners,
+    looks_like: Option<&str>,
+    len: u64,
+    names: &SnapshotNames,
+) -> io::Result<()> {
     let place = if owners.at.0 < len { "" } else { ", behind the end of the file" };
     writeln!(out, "file offset {}{place}", owners.at)?;
     for owner in &owners.owners {
@@ -208,11 +243,15 @@ fn host_text(out: &mut dyn Write, owners: &Owners, len: u64) -> io::Result<()> {
         if let Some(index) = owner.index {
             write!(out, ", entry {index}")?;
         }
-        if let Some(tree) = owner.tree {
-            write!(out, ", {tree}")?;
+        if let Some(tree) = tree_of(owner) {
+            write!(out, ", {}", names.words(tree))?;
         }
         if let Some(guest) = owner.guest {
             write!(out, ", guest {} and {} bytes", guest.start, guest.len)?;
+        }
+        if let Some(guest) = owner.guest_offset {
+            let what = if owner.index.is_some() { "this entry is for" } else { "this byte is" };
+            write!(out, ", {what} guest {guest}")?;
         }
         writeln!(out)?;
     }
@@ -221,6 +260,10 @@ fn host_text(out: &mut dyn Write, owners: &Owners, len: u64) -> io::Result<()> {
     } else if owners.owners.is_empty() {
         let cluster = if owners.counted > 0 { ", but its cluster is in use" } else { "" };
         writeln!(out, "nothing refers to it{cluster}")?;
+    }
+    if let Some(looks_like) = looks_like {
+        let leaked = if owners.refcount.is_some_and(|refcount| refcount != 0) { "leaked" } else { "free" };
+        writeln!(out, "its cluster is {leaked}, and looks like {looks_like}")?;
     }
     let refcount = owners.refcount.map_or_else(|| "none".to_owned(), |refcount| refcount.to_string());
     writeln!(out, "refcount of its cluster: {refcount} recorded, {} counted", owners.counted)?;

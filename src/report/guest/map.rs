@@ -9,10 +9,12 @@ use super::map_json::range;
 use super::{StateBytes, Walked, backing};
 use crate::finding::Findings;
 use crate::guest::{Disk, Extent, State};
+use crate::image::SnapshotNames;
 use crate::report::human::Size;
 use crate::report::schema::{List, Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
+use crate::report::tree::NameItem;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, GuestSpan, HostOffset, Tree};
 
@@ -26,6 +28,8 @@ const EXTENTS: List = List::new("extents", "extent", keys::<ExtentItem>());
 #[derive(Serialize, JsonSchema)]
 struct Head<'a> {
     tree: Tree,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<NameItem<'a>>,
     length: u64,
     backing_file: Option<&'a str>,
 }
@@ -79,10 +83,12 @@ pub fn write_map<R: ReadAt>(
     let (backing, unknown) = backing(disk.image());
     let tree = disk.tree().l1.tree;
     sink.begin(&SHAPE, Some(subject))?;
-    sink.head(&Head { tree, length: disk.len(), backing_file: backing.as_deref() })?;
+    let names = SnapshotNames::read(disk.image());
+    let snapshot = NameItem::of(&names, Some(tree));
+    sink.head(&Head { tree, snapshot, length: disk.len(), backing_file: backing.as_deref() })?;
     sink.text(|out, _| {
         writeln!(out, "file {subject}")?;
-        writeln!(out, "{tree} disk of {} ({} bytes)\n", Size(disk.len()), disk.len())?;
+        writeln!(out, "{}: {} ({} bytes)\n", names.disk(tree), Size(disk.len()), disk.len())?;
         let host = if disk.image().has_external_data() { "data file" } else { "file" };
         writeln!(out, "{:<18} {:<18} {:<12} {host}", "guest", "length", "kind")
     })?;

@@ -29,6 +29,8 @@ pub(super) struct Head<'a> {
     version: Option<u32>,
     cluster_size: Option<u64>,
     virtual_size: Option<u64>,
+    /// Bytes that the file takes on its host, as `qemu-img info` says; `null` where that is not known, as of a device.
+    actual_size: Option<u64>,
     refcount_bits: Option<u32>,
     compression_type: Option<String>,
     crypt_method: Option<String>,
@@ -42,6 +44,10 @@ pub(super) struct Head<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     data_file_hex: Option<Hex<'a>>,
     features: Features,
+    /// How many snapshots the header claims; `snapshots` has those that can be read.
+    snapshots_claimed: Option<u32>,
+    /// How many bitmaps their extension claims, which the header may not have.
+    bitmaps_claimed: Option<u32>,
 }
 
 impl<'a> Head<'a> {
@@ -50,7 +56,6 @@ impl<'a> Head<'a> {
         let v3 = header.v3();
         // What the file does not hold reads as zeros, but says nothing.
         let held = |field: Field| header.holds(field).then_some(());
-        let compression_held = held(field::HEADER_LENGTH).and(held(field::COMPRESSION_TYPE));
         let backing = image.backing_file().ok().flatten().map(|name| name.bytes.as_slice());
         let (format, data) =
             (image.backing_format().map(|(_, name)| name), image.data_file().map(|(_, name)| name));
@@ -59,8 +64,9 @@ impl<'a> Head<'a> {
             version: held(field::VERSION).map(|()| header.v2.version),
             cluster_size: image.geometry().map(|geometry| geometry.cluster_size()),
             virtual_size: held(field::SIZE).map(|()| header.v2.size.0),
+            actual_size: image.stored_len(),
             refcount_bits: held(field::REFCOUNT_ORDER).and(image.refcount_width().map(|width| width.bits())),
-            compression_type: compression_held.map(|()| compression(header.compression_type())),
+            compression_type: held(field::COMPRESSION_TYPE).map(|()| compression(header.compression_type())),
             crypt_method: held(field::CRYPT_METHOD).map(|()| encryption(header.v2.crypt_method)),
             backing_file: backing.map(text::escape),
             backing_file_hex: backing.and_then(unclean),
@@ -73,6 +79,8 @@ impl<'a> Head<'a> {
                 compatible: feature_names(FeatureSet::Compatible, v3.compatible_features),
                 autoclear: feature_names(FeatureSet::Autoclear, v3.autoclear_features),
             },
+            snapshots_claimed: held(field::NB_SNAPSHOTS).map(|()| header.v2.nb_snapshots),
+            bitmaps_claimed: image.bitmaps_extension().map(|(_, extension)| extension.nb_bitmaps),
         }
     }
 }

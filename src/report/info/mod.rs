@@ -5,13 +5,15 @@ mod items;
 mod text;
 
 use std::io;
+use std::sync::Arc;
 
 use items::{BitmapItem, ExtensionItem, Head, LuksItem, Rest, SnapshotItem};
+use text::Claim;
 
 use crate::Image;
 use crate::finding::{Finding, Findings};
-use crate::format::header::{compression_type_name, crypt_method_name};
-use crate::image::{Part, Section, Tables, Walk};
+use crate::format::header::{compression_type_name, crypt_method_name, field};
+use crate::image::{Part, Section, SnapshotNames, Tables, Walk};
 use crate::report::schema::{List, Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
@@ -27,22 +29,34 @@ const EXTENSIONS: List = List::new("extensions", "extension", keys::<ExtensionIt
 const SNAPSHOTS: List = List::new("snapshots", "snapshot", keys::<SnapshotItem<'_>>());
 const BITMAPS: List = List::new("bitmaps", "bitmap", keys::<BitmapItem<'_>>());
 
-/// Tells `sink` what an image is; true if nothing cut the work. `now` is the present in seconds since 1970, `sandbox` what
-/// the process has given up.
+/// What is reported, beside what stands in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InfoReport<'a> {
+    /// The file.
+    pub subject: Subject<'a>,
+    /// Where the image starts in it.
+    pub offset: u64,
+    /// The present, in seconds since 1970; without it nothing is said of dates in the future.
+    pub now: Option<i64>,
+    /// What the process has given up.
+    pub sandbox: &'a str,
+}
+
+/// Tells `sink` what an image is; true if nothing cut the work.
 ///
 /// # Errors
 /// Only what the sink returns.
 pub fn write_info<R: ReadAt>(
     image: &Image<R>,
-    subject: &Subject<'_>,
-    now: Option<i64>,
-    sandbox: &str,
+    report: &InfoReport<'_>,
     sink: &mut impl Sink,
 ) -> io::Result<bool> {
-    let mut survey = Survey::new(image, now)?;
-    sink.begin(&SHAPE, Some(subject))?;
+    let mut survey = Survey::new(image, report.now)?;
+    sink.begin(&SHAPE, Some(&report.subject))?;
+    let names = Arc::new(SnapshotNames::read(image));
+    sink.names(&names)?;
     sink.head(&Head::new(image))?;
-    sink.text(|out, _| text::header(out, image, subject))?;
+    sink.text(|out, _| text::header(out, image, &report.subject))?;
 
     let mut extensions = text::List::default();
     sink.list(EXTENSIONS)?;
@@ -70,7 +84,12 @@ pub fn write_info<R: ReadAt>(
         sink.item(&SnapshotItem::new(snapshot, virtual_size))
     })?;
     sink.end()?;
-    sink.text(|out, _| text::list(out, "snapshots", &snapshots))?;
+    let header = image.header();
+    let claimed = match header.holds(field::NB_SNAPSHOTS) {
+        true => Claim::Of(header.v2.nb_snapshots.into()),
+        false => Claim::NotThere,
+    };
+    sink.text(|out, _| text::list(out, "snapshots", claimed, &snapshots))?;
 
     let mut bitmaps = text::List::default();
     sink.list(BITMAPS)?;
@@ -80,18 +99,22 @@ pub fn write_info<R: ReadAt>(
         sink.item(&BitmapItem::from(*bitmap))
     })?;
     sink.end()?;
-    sink.text(|out, _| text::list(out, "bitmaps", &bitmaps))?;
+    let claimed = image.bitmaps_extension().map_or(0, |(_, extension)| extension.nb_bitmaps);
+    sink.text(|out, _| text::list(out, "bitmaps", Claim::Of(claimed.into()), &bitmaps))?;
 
     let findings = survey.finish();
     let complete = findings.is_complete() && !sink.is_cut();
     sink.text(|out, color| {
-        write_findings(out, findings.iter(), color)?;
-        if complete { Ok(()) } else { writeln!(out, "incomplete: something was not read, see above") }
+        write_findings(out, findings.iter(), &names, color)?;
+        if !complete {
+            writeln!(out, "incomplete: something was not read, see above")?;
+        }
+        text::not_looked_at(out, report)
     })?;
     sink.facts(&Rest {
         luks: luks.as_ref().map(LuksItem::from),
         worst: findings.worst(),
-        sandbox,
+        sandbox: report.sandbox,
         complete,
     })?;
     sink.findings(&findings)?;

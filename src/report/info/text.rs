@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{compression, encryption};
+use super::{InfoReport, compression, encryption};
 use crate::Image;
 use crate::format::features::FeatureSet;
 use crate::format::header::field;
@@ -12,12 +12,16 @@ use crate::report::feature_names;
 use crate::report::human::{Clock, Size, Timestamp};
 use crate::report::subject::Subject;
 use crate::source::ReadAt;
-use crate::text::{cut, escape, shown};
+use crate::text::{cut, escape, shell_word, shown};
+use crate::units::to_u64;
 
 /// Characters of a path that one screen has room for; names in lists get fewer.
 const LONGEST_PATH: usize = 1023;
 /// Entries of a list that one screen has room for.
 const SHOWN: usize = 20;
+
+/// What stands for a value that the file is too short for.
+const NOT_THERE: &str = "behind the end of the file";
 
 pub(super) fn header<R: ReadAt>(
     out: &mut dyn Write,
@@ -27,8 +31,11 @@ pub(super) fn header<R: ReadAt>(
     let header = image.header();
     let v3 = header.v3();
     line(out, "file", &subject.to_string())?;
+    if let Some(stored) = image.stored_len() {
+        line(out, "on the host", &format!("{} ({stored} bytes)", Size(stored)))?;
+    }
     let mut line_of = |name: &str, field: Field, value: String| {
-        line(out, name, if header.holds(field) { &value } else { "behind the end of the file" })
+        line(out, name, if header.holds(field) { &value } else { NOT_THERE })
     };
     line_of("format", field::VERSION, format!("qcow2, version {}", header.v2.version))?;
     line_of("virtual size", field::SIZE, format!("{} ({} bytes)", Size(header.v2.size.0), header.v2.size.0))?;
@@ -38,9 +45,7 @@ pub(super) fn header<R: ReadAt>(
     let width = image.refcount_width().map(|width| format!("{} bits", width.bits()));
     let invalid = || format!("invalid: 2^{} bits", v3.refcount_order);
     line_of("refcounts", field::REFCOUNT_ORDER, width.unwrap_or_else(invalid))?;
-    let is_length_held = header.holds(field::HEADER_LENGTH);
-    let told_by = if is_length_held { field::COMPRESSION_TYPE } else { field::HEADER_LENGTH };
-    line_of("compression", told_by, compression(header.compression_type()))?;
+    line_of("compression", field::COMPRESSION_TYPE, compression(header.compression_type()))?;
     line_of("encryption", field::CRYPT_METHOD, encryption(header.v2.crypt_method))?;
     if let Ok(Some(name)) = image.backing_file() {
         line(out, "backing file", &cut(&name.bytes, LONGEST_PATH))?;
@@ -63,13 +68,41 @@ pub(super) fn line(out: &mut dyn Write, name: &str, value: &str) -> io::Result<(
     writeln!(out, "{:<16}{value}", format_args!("{name}:").to_string())
 }
 
-pub(super) fn list(out: &mut dyn Write, name: &str, list: &List) -> io::Result<()> {
-    line(out, name, &if list.count == 0 { String::new() } else { list.count.to_string() })?;
+/// A list of which the image claims so many entries; without such a claim nothing says that there is a list.
+pub(super) fn list(out: &mut dyn Write, name: &str, claimed: Claim, list: &List) -> io::Result<()> {
+    let count = to_u64(list.count);
+    line(
+        out,
+        name,
+        &match claimed {
+            Claim::NotThere => NOT_THERE.to_owned(),
+            Claim::Of(claimed) if claimed != count => format!("{claimed} claimed, {count} readable"),
+            Claim::Of(0) => String::new(),
+            Claim::Of(count) => count.to_string(),
+        },
+    )?;
     list.shown.iter().try_for_each(|shown| writeln!(out, "  {shown}"))?;
     match list.further() {
         0 => Ok(()),
         further => writeln!(out, "  and {further} more"),
     }
+}
+
+/// How many entries the image says that a list has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Claim {
+    /// The file is too short to say it.
+    NotThere,
+    /// So many.
+    Of(u64),
+}
+
+/// Says what a reader of this report must not take for granted, and what to do about it.
+pub(super) fn not_looked_at(out: &mut dyn Write, report: &InfoReport<'_>) -> io::Result<()> {
+    let place = if report.offset == 0 { String::new() } else { format!(" --offset {}", report.offset) };
+    let path = shell_word(report.subject.path);
+    let path = path.as_deref().unwrap_or("IMAGE");
+    writeln!(out, "the tables were not looked at: qcow2-inspect check{place} {path}")
 }
 
 /// The first entries of a list, and how many it has.

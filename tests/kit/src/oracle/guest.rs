@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 
 use qcow2_inspect::guest::{CopyOptions, Disk, Extent, Fault, Sink, copy, owners};
+use qcow2_inspect::image::SnapshotNames;
 use qcow2_inspect::report::{
     BitmapOptions, Located, Report, Subject, TextOptions, TextSink, write_bitmaps, write_located, write_map,
     write_map_json,
@@ -70,11 +71,13 @@ fn map<R: ReadAt>(
 fn locate<R: ReadAt>(image: &Image<R>, subject: &Subject<'_>, mut out: impl Write) -> io::Result<bool> {
     let Some(disk) = Disk::active(image) else { return Ok(true) };
     let Ok(trace) = disk.locate(GuestOffset(disk.len() / 2)) else { return Ok(false) };
-    let mut tell =
-        |located| write_located(located, subject, &mut TextSink::new(&mut out, TextOptions::default()));
+    let names = SnapshotNames::read(image);
+    let mut tell = |located| {
+        write_located(located, &names, subject, &mut TextSink::new(&mut out, TextOptions::default()))
+    };
     tell(Located::Guest(disk.tree().l1.tree, &trace))?;
     let Ok(owners) = owners(image, HostOffset(image.file_len() / 2)) else { return Ok(false) };
-    tell(Located::Host(&owners)).map(|()| owners.cut().is_none())
+    tell(Located::Host(&owners, None)).map(|()| owners.cut().is_none())
 }
 
 /// Does to an image what `map`, `read`, `locate` and `bitmap` do, tree by tree.

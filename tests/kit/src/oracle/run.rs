@@ -7,7 +7,7 @@ use qcow2_inspect::audit::{AuditOptions, Decision, Policy, audit};
 use qcow2_inspect::check::{CheckOptions, Verdict};
 use qcow2_inspect::finding::Finding;
 use qcow2_inspect::report::{
-    self, CheckReport, Findings, Heading, Options, Report, Row, Section, Shape, Sink, Subject,
+    self, CheckReport, Findings, Heading, InfoReport, Options, Report, Row, Section, Shape, Sink, Subject,
 };
 use qcow2_inspect::source::ReadAt;
 use qcow2_inspect::units::HostOffset;
@@ -82,7 +82,8 @@ fn write<R: ReadAt + Sync>(
             report::dump(image, subject, &options, &mut Watching { sink: report, seen })?
         }
         Format::InfoText | Format::InfoJson => {
-            let complete = report::write_info(image, subject, None, "none", &mut report)?;
+            let info = InfoReport { subject: *subject, offset: 0, now: None, sandbox: "none" };
+            let complete = report::write_info(image, &info, &mut report)?;
             return Ok((Vec::new(), complete));
         }
         Format::CheckText | Format::CheckJson => return check(image, format, subject, &mut report),
