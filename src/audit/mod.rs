@@ -152,6 +152,6 @@ pub fn audit<R: ReadAt + Sync>(image: &Image<R>, policy: &Policy, options: &Audi
         capabilities,
         decompressed: checked.decompressed,
         findings,
-        names: Arc::new(SnapshotNames::read(image)),
+        names: checked.names,
     }
 }

@@ -42,9 +42,11 @@ mod tree_tables;
 mod trees;
 
 use std::num::NonZero;
+use std::sync::Arc;
 
 use crate::finding::{Finding, Structure};
 use crate::format::header::field;
+use crate::image::SnapshotNames;
 use crate::rules::Judge;
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span};
@@ -101,6 +103,9 @@ pub struct Progress {
 
 /// Who follows a check.
 pub trait Watch {
+    /// Takes what the snapshots are called that findings are about, before the first of them.
+    fn names(&mut self, _: &Arc<SnapshotNames>) {}
+
     /// Takes a finding, as soon as it is certain.
     fn finding(&mut self, finding: Finding);
 
@@ -116,6 +121,8 @@ impl<F: FnMut(Finding)> Watch for F {
 
 /// Checks the image, hands each finding to `watch`, and says what came of it.
 pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dyn Watch) -> Checked {
+    let names = Arc::new(SnapshotNames::read(image));
+    watch.names(&names);
     let mut reporter = Reporter::new(image, options, watch);
     let mut judge = Judge::new(image, options.now);
     let came_of_it = match Context::new(image, *options) {
@@ -125,7 +132,11 @@ pub fn check<R: ReadAt>(image: &Image<R>, options: &CheckOptions, watch: &mut dy
             None
         }
     };
-    reporter.finish(image, came_of_it.unwrap_or_default())
+    // Whoever needs the table for more than words has told of it, most likely.
+    if let Some(error) = names.stopped_by().filter(|_| !reporter.is_incomplete) {
+        reporter.stop(error, Structure::Snapshot);
+    }
+    Checked { names, ..reporter.finish(image, came_of_it.unwrap_or_default()) }
 }
 
 /// Tells tables that may be lost, or parts of them; and where nothing is left of them, that something is.

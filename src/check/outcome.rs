@@ -1,5 +1,7 @@
 //! What came of a check: the verdict, the counters, and what qemu-img would have said.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::bitmaps::{BitmapState, Bitmaps, JudgedBitmap};
@@ -10,7 +12,7 @@ use crate::finding::{BitmapTrust, Rule, Severity};
 use crate::format::bitmap::BitmapFlags;
 use crate::format::features::EXTERNAL_DATA;
 use crate::format::header::CRYPT_NONE;
-use crate::image::Bitmap;
+use crate::image::{Bitmap, SnapshotNames};
 use crate::rules::named::BITMAP_GRANULARITY_INVALID;
 use crate::source::ReadAt;
 
@@ -130,6 +132,8 @@ pub struct Checked {
     pub bitmaps: Bitmaps,
     /// The rule for which QEMU refuses the image.
     pub refused: Option<&'static Rule>,
+    /// What the snapshots are called that findings are about.
+    pub names: Arc<SnapshotNames>,
 }
 
 impl Checked {
@@ -209,6 +213,7 @@ impl Reporter<'_> {
             held,
             bitmaps,
             refused: self.refused,
+            names: Arc::default(),
         }
     }
 

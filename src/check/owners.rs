@@ -73,6 +73,7 @@ impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
         self.bitmaps(&mut search);
         self.trees(|reference| search.claim(reference));
         let names = SnapshotNames::read(self.cx.image);
+        names.stopped_by().into_iter().for_each(|error| self.reporter.stop(error, Structure::Snapshot));
         self.judge_claims(&mut search.clusters);
         self.doubt(&search, losses);
         search.clusters.retain(|cluster, _| !conflicts.is_shared(*cluster));

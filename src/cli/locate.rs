@@ -41,9 +41,8 @@ impl Args {
         let image = self.input.open_within(table_limits, self.format)?;
         let subject = self.input.subject(&image);
         let mut sink = self.input.report(self.format, TextOptions::default());
-        let mut tell = |located: Located<'_>| {
-            report::write_located(located, &SnapshotNames::read(&image), &subject, &mut sink)
-        };
+        let names = SnapshotNames::read(&image);
+        let mut tell = |located: Located<'_>| report::write_located(located, &names, &subject, &mut sink);
         let (mut cut, mut is_missing) = (None, false);
         let refuse = |reason: String| self.input.refuse(&reason, self.format);
         if let Some(host) = self.host {
@@ -61,6 +60,7 @@ impl Args {
         }
         tell_writer(&image, &path);
         check_unchanged(&image, &path)?;
+        let cut = cut.or(names.stopped_by().filter(|_| self.host.is_some()));
         match cut {
             Some(error) => Err(Failure::Refused(format!("{path}: {error}"))),
             None if is_missing => Ok(Outcome::Incomplete),

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use super::{Image, Snapshot};
+use super::{Image, Snapshot, until_cut};
+use crate::Error;
 use crate::source::ReadAt;
 use crate::text::shown;
 use crate::units::{GuestSpan, HostOffset, Span, Tree, to_usize};
@@ -16,7 +17,10 @@ const KEPT: usize = 256;
 
 /// The ids and names of an image's snapshots, as far as their table can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SnapshotNames(Vec<SnapshotName>);
+pub struct SnapshotNames {
+    names: Vec<SnapshotName>,
+    stopped_by: Option<Error>,
+}
 
 /// What a snapshot is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +34,25 @@ pub struct SnapshotName {
 }
 
 impl SnapshotNames {
-    /// Looks them up. What keeps the rest of the table from being read, others tell who need it for more than words.
+    /// Looks them up.
     pub fn read<R: ReadAt>(image: &Image<R>) -> Self {
         let start = image.header().v2.snapshots_offset;
         let is_near = |snapshot: &Snapshot| snapshot.at.0.saturating_sub(start.0) < LOOKED_UP;
-        let snapshots = image.snapshots().map_while(Result::ok).take_while(is_near);
-        Self(snapshots.map(|snapshot| SnapshotName::from(&snapshot)).collect())
+        let mut found = Self::default();
+        for snapshot in until_cut(image.snapshots()) {
+            match snapshot {
+                Ok(snapshot) if is_near(&snapshot) => found.names.push(SnapshotName::from(&snapshot)),
+                Ok(_) => break,
+                Err(error) => found.stopped_by = Some(error),
+            }
+        }
+        found
+    }
+
+    /// What kept the table from being read, where that is no fault of the table: a report that has an index for a name for
+    /// that reason is not complete.
+    pub fn stopped_by(&self) -> Option<Error> {
+        self.stopped_by
     }
 
     /// What the snapshot of a tree is called; `None` for the active disk, and where the table could not be read so far or
@@ -43,15 +60,15 @@ impl SnapshotNames {
     pub fn of(&self, tree: Tree) -> Option<&SnapshotName> {
         match tree {
             Tree::Active => None,
-            Tree::Snapshot(index) => self.0.get(to_usize(index.into())).filter(|name| name.is_said()),
+            Tree::Snapshot(index) => self.names.get(to_usize(index.into())).filter(|name| name.is_said()),
         }
     }
 
     /// What the snapshot is called whose entry has the byte at `at`.
     pub fn at(&self, at: HostOffset) -> Option<&SnapshotName> {
         // They stand in the table one behind the other.
-        let index = self.0.partition_point(|name| name.span.end() <= at);
-        self.0.get(index).filter(|name| name.span.at <= at && name.is_said())
+        let index = self.names.partition_point(|name| name.span.end() <= at);
+        self.names.get(index).filter(|name| name.span.at <= at && name.is_said())
     }
 
     /// A tree in words: `active`, or a snapshot by its id and name, or else by its index.
@@ -119,12 +136,13 @@ mod tests {
     }
 
     fn names() -> SnapshotNames {
-        SnapshotNames(vec![
+        let names = vec![
             name(b"1", b"before upgrade", 0x200),
             name(b"", b"a\x1b[2J", 0x240),
             name(b"3", &[b'n'; 300], 0x280),
             name(b"", b"", 0x2c0),
-        ])
+        ];
+        SnapshotNames { names, stopped_by: None }
     }
 
     #[test]

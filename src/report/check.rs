@@ -45,6 +45,10 @@ struct Follower<'p, S> {
 }
 
 impl<S: Sink> Watch for Follower<'_, S> {
+    fn names(&mut self, names: &Arc<SnapshotNames>) {
+        self.failed = self.sink.names(names);
+    }
+
     fn finding(&mut self, finding: Finding) {
         if self.sink.is_following() {
             (self.progress)(None);
@@ -72,17 +76,15 @@ pub fn write_check<R: ReadAt>(
     progress: &mut dyn FnMut(Option<Progress>),
 ) -> io::Result<(Checked, Findings)> {
     sink.begin(&SHAPE, Some(&report.subject))?;
-    let names = Arc::new(SnapshotNames::read(image));
-    sink.names(&names)?;
     let findings = Findings::new(if sink.is_following() { 0 } else { image.limits().findings_per_rule });
     let mut follower = Follower { sink, findings, failed: Ok(()), progress };
     let checked = check(image, &report.options, &mut follower);
     let Follower { sink, findings, failed, progress } = follower;
     progress(None);
     failed?;
-    sink.text(|out, color| write_text(out, report, (&checked, &findings), &names, color))?;
+    sink.text(|out, color| write_text(out, report, (&checked, &findings), &checked.names, color))?;
     let complete = checked.complete && !sink.is_cut();
-    sink.facts(&Body { complete, ..Body::new(report, &checked, &findings, &names) })?;
+    sink.facts(&Body { complete, ..Body::new(report, &checked, &findings, &checked.names) })?;
     sink.findings(&findings)?;
     sink.finish()?;
     Ok((checked, findings))

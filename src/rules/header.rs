@@ -63,8 +63,8 @@ rules! {
         title: "cluster_bits must be at most 21, which is a cluster of 2 MiB, for QEMU to open the image",
         why: "the specification has no upper bound, but QEMU stops at 2 MiB and writes no more, so that the field is \
             damaged, or the image works with other readers alone",
-        advice: "set cluster_bits to 16, QEMU's default, in a copy: if the L1 table then makes sense, only this field is \
-            damaged. That is likelier than a tool with such clusters, whose images only it could read; from 64 on none can",
+        advice: "damage is likelier than a tool that makes such clusters: try cluster_bits of 16, QEMU's default, in a \
+            copy; if the L1 table then makes sense, that was it. Else read the data with the tool that made the image",
         spec: "QEMU block/qcow2.h, MAX_CLUSTER_BITS",
         fields: [Header.CLUSTER_BITS],
         qemu: Refused Refused "'Unsupported cluster size: 2^N'",

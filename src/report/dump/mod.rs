@@ -23,6 +23,7 @@ use super::value::Value;
 use crate::finding::{Finding, Findings, Rule, Severity, Structure};
 use crate::format::{Field, FieldValue, Layout};
 use crate::image::{Part, Section, SnapshotNames, Tables, Walk};
+use crate::rules::named::READ_ERROR;
 use crate::rules::{self, Judge};
 use crate::source::ReadAt;
 use crate::units::{HostOffset, Span, to_u64, to_usize};
@@ -86,7 +87,10 @@ pub fn dump<R: ReadAt, S: Sink>(
     sink: &mut S,
 ) -> io::Result<Summary> {
     sink.begin(&SHAPE, Some(subject))?;
-    let names = Arc::new(SnapshotNames::read(image));
+    let needs_names = [Section::Snapshots, Section::L1, Section::L2].map(|of| options.sections.contains(&of));
+    let names =
+        if needs_names.contains(&true) { SnapshotNames::read(image) } else { SnapshotNames::default() };
+    let names = Arc::new(names);
     sink.names(&names)?;
     sink.text(|out, _| writeln!(out, "file {subject}"))?;
     let mut dumper = Dumper {
@@ -113,7 +117,10 @@ pub fn dump<R: ReadAt, S: Sink>(
     }
     dumper.judge.finish(&mut dumper.found);
     dumper.list_found();
-    let Dumper { findings, sink, .. } = dumper;
+    let Dumper { mut findings, sink, .. } = dumper;
+    if let Some(error) = names.stopped_by().filter(|_| findings.is_complete()) {
+        findings.push(rules::stopped(error, Structure::Snapshot, &READ_ERROR));
+    }
     let complete = findings.is_complete() && !sink.is_cut();
     sink.text(|out, color| {
         writeln!(out)?;

@@ -83,7 +83,10 @@ pub fn write_map<R: ReadAt>(
     let (backing, unknown) = backing(disk.image());
     let tree = disk.tree().l1.tree;
     sink.begin(&SHAPE, Some(subject))?;
-    let names = SnapshotNames::read(disk.image());
+    let names = match tree {
+        Tree::Active => SnapshotNames::default(),
+        Tree::Snapshot(_) => SnapshotNames::read(disk.image()),
+    };
     let snapshot = NameItem::of(&names, Some(tree));
     sink.head(&Head { tree, snapshot, length: disk.len(), backing_file: backing.as_deref() })?;
     sink.text(|out, _| {
@@ -93,7 +96,7 @@ pub fn write_map<R: ReadAt>(
         writeln!(out, "{:<18} {:<18} {:<12} {host}", "guest", "length", "kind")
     })?;
     sink.list(EXTENTS)?;
-    let mut walked = Walked { cut: unknown, ..Walked::default() };
+    let mut walked = Walked { cut: unknown.or(names.stopped_by()), ..Walked::default() };
     let mut text = Vec::new();
     for extent in disk.extents(range) {
         let extent = match extent {

@@ -11,14 +11,15 @@ use items::{BitmapItem, ExtensionItem, Head, LuksItem, Rest, SnapshotItem};
 use text::Claim;
 
 use crate::Image;
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, Structure};
 use crate::format::header::{compression_type_name, crypt_method_name, field};
 use crate::image::{Part, Section, SnapshotNames, Tables, Walk};
 use crate::report::schema::{List, Shape, keys};
 use crate::report::sink::Sink;
 use crate::report::subject::Subject;
 use crate::report::text::write_findings;
-use crate::rules::Judge;
+use crate::rules::named::READ_ERROR;
+use crate::rules::{self, Judge};
 use crate::source::ReadAt;
 
 pub(super) const SHAPE: Shape = Shape::of_image("qcow2-inspect/info/1")
@@ -102,7 +103,10 @@ pub fn write_info<R: ReadAt>(
     let claimed = image.bitmaps_extension().map_or(0, |(_, extension)| extension.nb_bitmaps);
     sink.text(|out, _| text::list(out, "bitmaps", Claim::Of(claimed.into()), &bitmaps))?;
 
-    let findings = survey.finish();
+    let mut findings = survey.finish();
+    if let Some(error) = names.stopped_by().filter(|_| findings.is_complete()) {
+        findings.push(rules::stopped(error, Structure::Snapshot, &READ_ERROR));
+    }
     let complete = findings.is_complete() && !sink.is_cut();
     sink.text(|out, color| {
         write_findings(out, findings.iter(), &names, color)?;

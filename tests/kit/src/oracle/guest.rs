@@ -77,7 +77,7 @@ fn locate<R: ReadAt>(image: &Image<R>, subject: &Subject<'_>, mut out: impl Writ
     };
     tell(Located::Guest(disk.tree().l1.tree, &trace))?;
     let Ok(owners) = owners(image, HostOffset(image.file_len() / 2)) else { return Ok(false) };
-    tell(Located::Host(&owners, None)).map(|()| owners.cut().is_none())
+    tell(Located::Host(&owners, None)).map(|()| owners.cut().or(names.stopped_by()).is_none())
 }
 
 /// Does to an image what `map`, `read`, `locate` and `bitmap` do, tree by tree.
