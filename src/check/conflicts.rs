@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use crate::units::to_u64;
 
+/// How many clusters are remembered that are no breach beyond their refcount.
+const SHARED: usize = 1024;
+
 /// The first clusters in conflict, and how many there are in all.
 #[derive(Debug)]
 pub(super) struct Conflicts {
     clusters: BTreeSet<u64>,
     /// Those with fewer refcounts than references: whoever writes to one owner may change the others.
     low_refcounts: BTreeSet<u64>,
-    /// Those that are no breach beyond that.
+    /// The others of those.
     shared: BTreeSet<u64>,
     further: u64,
     limit: usize,
@@ -39,15 +42,15 @@ impl Conflicts {
 
     /// Takes note that the refcount of a cluster is too low, if it is one of these.
     pub(super) fn add_low_refcount(&mut self, cluster: u64) {
-        if self.clusters.contains(&cluster) {
+        if self.clusters.contains(&cluster) || self.shared.contains(&cluster) {
             self.low_refcounts.insert(cluster);
         }
     }
 
-    /// Takes a cluster that several refer to and whose refcount does not know of all, as far as there is room: that is no
+    /// Takes a cluster that several refer to and whose refcount does not know of all, one of the first: that is no
     /// breach beyond the refcount, but their data is in doubt.
     pub(super) fn add_shared(&mut self, cluster: u64) {
-        if self.clusters.len() < self.limit && self.clusters.insert(cluster) {
+        if !self.clusters.contains(&cluster) && self.shared.len() < SHARED {
             self.shared.insert(cluster);
         }
     }
@@ -63,8 +66,8 @@ impl Conflicts {
     }
 
     /// Those that are remembered.
-    pub(super) fn clusters(&self) -> &BTreeSet<u64> {
-        &self.clusters
+    pub(super) fn clusters(&self) -> impl Iterator<Item = &u64> {
+        self.clusters.iter().chain(&self.shared)
     }
 
     /// How often a cluster came that is not remembered.
@@ -74,6 +77,6 @@ impl Conflicts {
 
     /// How many are remembered.
     pub(super) fn len(&self) -> u64 {
-        to_u64(self.clusters.len())
+        to_u64(self.clusters.len().saturating_add(self.shared.len()))
     }
 }

@@ -67,7 +67,7 @@ struct OwnerSearch<'s, 'i, 'w, R> {
 impl<R: ReadAt> OwnerSearch<'_, '_, '_, R> {
     fn find(mut self, conflicts: &Conflicts, losses: &mut Losses) -> Owners {
         let of = |cluster: &u64| (*cluster, Claims::new(conflicts.has_low_refcount(*cluster)));
-        let clusters = conflicts.clusters().iter().map(of).collect();
+        let clusters = conflicts.clusters().map(of).collect();
         let mut search = Search::new(clusters, self.cx.geometry);
         self.lists(&mut search);
         self.bitmaps(&mut search);

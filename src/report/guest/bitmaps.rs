@@ -101,7 +101,11 @@ pub fn write_bitmaps<R: ReadAt>(
         if told.count == 0 && !told.missing {
             writeln!(out, "\nno bitmaps")?;
         }
-        told.cut.map_or(Ok(()), |error| writeln!(out, "\nincomplete: {error}"))
+        match told.cut {
+            Some(error) => writeln!(out, "\nincomplete: {error}"),
+            None if told.unknown => writeln!(out, "\nincomplete: the image could not be checked as a whole"),
+            None => Ok(()),
+        }
     })?;
     let complete = told.cut.is_none() && !told.unknown && !sink.is_cut();
     sink.facts(&Ended { complete, error: told.cut.map(|error| error.to_string()) })?;
@@ -133,7 +137,7 @@ fn tell<R: ReadAt>(
             }
         }
     };
-    let checked = check(image, &CheckOptions::default(), &mut |_: Finding| {});
+    let mut checked = None;
     for bitmap in image.bitmaps() {
         let bitmap = match bitmap {
             Ok(bitmap) => bitmap,
@@ -146,8 +150,10 @@ fn tell<R: ReadAt>(
             continue;
         }
         told.count = told.count.saturating_add(1);
-        let judged = judged(&checked, &bitmap, second.as_ref());
-        told.unknown |= judged.state == BitmapState::Unknown;
+        let checked =
+            checked.get_or_insert_with(|| check(image, &CheckOptions::default(), &mut |_: Finding| {}));
+        let judged = judged(checked, &bitmap, second.as_ref());
+        told.unknown |= !checked.complete;
         if let Err(error) = one(image, &bitmap, judged, second.as_ref(), options.only_list, sink)? {
             told.cut = Some(error);
         }

@@ -37,7 +37,7 @@ pub(super) fn write<R: ReadAt>(
         Format::BitmapText | Format::BitmapJson => {
             let mut sink = Report::new(out, format.written(), u64::MAX);
             let told = write_bitmaps(image, &BitmapOptions::default(), subject, &mut sink)?;
-            Ok(told.cut.is_none())
+            Ok(told.cut.is_none() && !told.unknown)
         }
         Format::LocateText => locate(image, subject, out),
         _ => map(image, format, subject, out),
