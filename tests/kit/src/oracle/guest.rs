@@ -54,7 +54,6 @@ fn map<R: ReadAt>(
         // Where there is no disk, the command says so and writes nothing.
         let nothing: &[u8] = match format {
             Format::MapJson => b"[]",
-            Format::MapLines => b"{\"type\":\"summary\"}",
             _ => b"",
         };
         return out.write_all(nothing).map(|()| true);
