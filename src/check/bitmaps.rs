@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::cluster_runs::ClusterRuns;
 use super::context::Context;
 use super::counted::Counted;
-use crate::finding::{BitmapTrust, Finding, Rule, Severity};
+use super::reporter::Reporter;
+use crate::Error;
+use crate::finding::{BitmapTrust, Finding, Rule, Severity, Structure};
 use crate::image::{Part, Section, Tables, Walk};
 use crate::references::Role;
 use crate::rules::named::{BITMAP_OVERLAP, BITMAP_TAIL_BITS, REFCOUNT_TOO_LOW};
@@ -82,6 +84,7 @@ impl Bitmaps {
         cx: &Context<'_, R>,
         counted: &Counted,
         low: &ClusterRuns,
+        reporter: &mut Reporter<'_>,
     ) {
         if low.count() == 0 && counted.conflicts.len() == 0 {
             return;
@@ -99,8 +102,13 @@ impl Bitmaps {
         }
         let mut walk = Walk::new(cx.image, Tables::Again(cx.image.limits().odd_tables));
         let Ok(()) = walk.section(Section::Bitmaps, &mut |part| -> Result<(), Infallible> {
-            if let Part::Bitmap(bitmap) = part {
-                own.extend(all.map(|rule| (bitmap.index, rule)));
+            match part {
+                Part::Bitmap(bitmap) => own.extend(all.map(|rule| (bitmap.index, rule))),
+                Part::Stopped(structure, error) => reporter.stop(error, structure),
+                Part::End(_, Some(error)) if !matches!(error, Error::Cut { .. }) => {
+                    reporter.stop(error, Structure::Bitmap);
+                }
+                _ => {}
             }
             for reference in cx.references.part(&part).iter().filter(|reference| reference.is_followed) {
                 if let Role::BitmapTable(index) | Role::BitmapData(index) = reference.role {

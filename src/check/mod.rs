@@ -210,7 +210,7 @@ fn passes<R: ReadAt>(cx: &Context<'_, R>, judge: &mut Judge<'_, R>, reporter: &m
         let known = (&mut counted, &mut flags);
         let compared = compare(cx, (&stored, &block_clusters), known, &mut repeated, reporter);
         image_end = compared.image_end;
-        lists.bitmaps.claimed_twice(cx, &counted, &compared.low);
+        lists.bitmaps.claimed_twice(cx, &counted, &compared.low, reporter);
         let missing = Missing { orphans: &compared.orphans, missed: &compared.missed };
         lost_tables(cx, &trees, (emptied, &lists), &missing, reporter);
         flags.report(cx, &stored, &counted, reporter);
