@@ -11,7 +11,7 @@ use crate::units::{GuestSpan, HostOffset, Span, Tree, to_usize};
 
 /// Bytes of the snapshot table within which names are looked up: those of thousands of snapshots. What lies behind them
 /// keeps its index, so that neither a long table nor long names cost much for the sake of words.
-const LOOKED_UP: u64 = 1 << 20;
+const LOOKED_UP: u64 = 128 << 10;
 /// Bytes of an id or a name that are kept: more than a line of a report has room for.
 const KEPT: usize = 256;
 
