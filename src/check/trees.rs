@@ -22,6 +22,8 @@ use crate::rules::named::L2_TABLE_SHARED_IN_TREE;
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, HostOffset, Span, to_u64};
 
+/// For how many more trees there is room at a time.
+const ROOM: usize = 4096;
 /// Entries of one tree that point again at the same table, and are told by themselves.
 const TOLD_REPEATS: u64 = 8;
 
@@ -119,7 +121,13 @@ impl<R: ReadAt> Sweep<'_, '_, '_, R> {
     fn collect_trees(&mut self, lists: &Lists) {
         for tree in self.cx.image.tree_pointers() {
             match tree {
-                Ok(tree) => self.trees.all.push(tree),
+                Ok(tree) => {
+                    // There may be 65,536: room for as many again would be half of what a check takes.
+                    if self.trees.all.len() == self.trees.all.capacity() {
+                        self.trees.all.reserve_exact(ROOM);
+                    }
+                    self.trees.all.push(tree);
+                }
                 Err(error) => self.reporter.stop(error, Structure::Snapshot),
             }
         }

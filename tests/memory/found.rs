@@ -18,9 +18,8 @@ use qcow2_testkit::oracle::{Format, LIMITS, run};
 use super::images::{Sparse, bitmaps, image};
 use super::peak;
 
-/// What a look at an image of a few MiB may take, however much is wrong with it: most of it for 65,536 snapshots, of which
-/// each tree has a place, and a thousand what is lost of them.
-const FOUND: usize = 10 << 20;
+/// What a look at an image of a few MiB may take, however much is wrong with it: most of it for 65,536 snapshots.
+const FOUND: usize = 8 << 20;
 
 /// An image in which each entry of a table is wrong takes no more than another, whoever looks at it.
 pub(super) fn check_findings(name: &str, source: &Sparse) {
